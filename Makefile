@@ -1,0 +1,63 @@
+# Every verb sets up what it needs. Variables: PYTHON and VENV, and ARGS for the tool's own
+# options: make test ARGS="-k packaging"
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && echo python3.11 || echo python3)
+ARGS ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH := $(shell grep '^torch==' constraints.txt)
+CODE := $(wildcard rllib_agentmixer tests benchmarks docs tuned_examples)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: setup format check test learn bench demo docs clean help
+
+setup: $(STAMP)  ## create .venv and install the package with its pinned dependencies
+	@echo "$(VENV) is ready"
+
+# PyPI's torch for Linux brings the CUDA libraries. Without a GPU:
+#     make setup PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# A CPU wheel found there (2.13.0+cpu) sorts above PyPI's 2.13.0, so pip prefers it. torch
+# goes first: the second call then finds it installed and does not look again.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (several minutes on first use)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt '$(TORCH)'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+format: $(STAMP)  ## format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+check: $(STAMP)  ## lint, formatting, types
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: $(STAMP)  ## all tests without a marker; ARGS="-k name" or ARGS=--cov
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+learn: $(STAMP)  ## the learning tests: train the tuned examples to their expectation
+	@$(BIN)/python -m pytest -m learning $(ARGS)
+
+bench: $(STAMP)  ## throughput against RLlib's own sampler
+	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+demo: $(STAMP)  ## train, evaluate and export a small team into runs/demo
+	@$(BIN)/python -m rllib_agentmixer demo --out runs/demo $(ARGS)
+
+docs: $(STAMP)  ## build the documentation
+	@$(BIN)/python docs/build.py $(ARGS)
+
+clean:  ## remove caches and build results; keeps .venv and runs
+	@rm -rf build dist .coverage .pytest_cache .ruff_cache .hypothesis
+	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | \
+	    while IFS="$$(printf '\t')" read -r verb text; do printf '  %-8s %s\n' "$$verb" "$$text"; done

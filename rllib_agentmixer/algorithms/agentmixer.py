@@ -1,0 +1,61 @@
+"""AgentMixer on RLlib: ``AgentMixerConfig`` and ``AgentMixer``.
+
+Reference: Li et al., "AgentMixer: Multi-Agent Correlated Policy Factorization", AAAI 2025,
+arXiv:2401.08728.
+"""
+
+from __future__ import annotations
+
+from ray.tune.registry import register_env as register_with_tune
+from ray.tune.registry import register_trainable
+
+from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
+from rllib_agentmixer.algorithms.team_config import TeamConfig
+from rllib_agentmixer.envs import ENVS
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator
+
+
+class AgentMixerConfig(TeamConfig):
+    """Configuration of AgentMixer-PPO with the authors' settings as defaults.
+
+    Example:
+        >>> config = (
+        ...     AgentMixerConfig()
+        ...     .environment("predator_prey", env_config={"penalty": -1.0})
+        ...     .env_runners(num_env_runners=2, num_envs_per_env_runner=32)
+        ...     .training(lr=5e-4, modifier_lr=5e-5, igc="strict")
+        ... )
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or AgentMixer)
+        self.lr = 5e-4
+        self.gamma = 0.99
+        self.lambda_ = 0.95
+        self.clip_param = 0.2
+        self.vf_clip_param = 0.2
+        self.vf_loss_coeff = 1.0
+        self.entropy_coeff = 0.01
+        self.grad_clip = 10.0
+        self.use_kl_loss = False
+        self.num_epochs = 15
+        self.train_batch_size = 6400
+        self.minibatch_size = None
+
+
+class AgentMixer(TeamAlgorithm):
+    """AgentMixer-PPO: individual policies, correlated by a policy modifier while they train."""
+
+    @classmethod
+    def get_default_config(cls) -> AgentMixerConfig:
+        return AgentMixerConfig()
+
+
+def register_with_rllib() -> None:
+    """Make algorithm and environments known to Tune and to RLlib's other algorithms by name."""
+    register_trainable("AgentMixer", AgentMixer)
+    for name in ENVS:
+        register_with_tune(name, TeamEnvCreator(name))
+
+
+register_with_rllib()

@@ -1,0 +1,111 @@
+"""RLlib's ``observation_filter="MeanStdFilter"`` for teams: whole batches, masks untouched.
+
+RLlib's own filter pushes row by row and would standardise action masks and ``alive`` flags
+as well; this one keeps its interface (buffer, sync, apply_changes) and semantics.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from ray.rllib.utils.filter import Filter
+
+from rllib_agentmixer.core.layout import TeamLayout
+
+CLIP = 10.0
+"""Largest standardised magnitude, as in RLlib's MeanStdFilter."""
+
+
+class RunningMoments:
+    """Mean and sum of squared deviations of columns, merged batch by batch (Chan et al. 1983)."""
+
+    def __init__(self, size: int) -> None:
+        self.count = 0
+        self.mean = np.zeros(size)
+        self.squares = np.zeros(size)
+
+    def push(self, rows: np.ndarray) -> None:
+        """Take in rows [R, F]."""
+        other = RunningMoments(rows.shape[1])
+        other.count = len(rows)
+        other.mean = rows.mean(0, dtype=np.float64)
+        other.squares = np.square(rows - other.mean).sum(0)
+        self.merge(other)
+
+    def merge(self, other: RunningMoments) -> None:
+        """Take in what another one has seen."""
+        total = self.count + other.count
+        if not total:
+            return
+        delta = other.mean - self.mean
+        self.squares = self.squares + other.squares
+        self.squares += np.square(delta) * self.count * other.count / total
+        self.mean = self.mean + delta * other.count / total
+        self.count = total
+
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviation; 1 before two rows were seen and in constant columns."""
+        if self.count < 2:
+            return np.ones_like(self.mean)
+        std = np.sqrt(self.squares / (self.count - 1))
+        return np.where(std > 1e-8, std, 1.0)
+
+
+class TeamMeanStdFilter(Filter):
+    """Standardises observations and state of rows [B, F] with running statistics.
+
+    Args:
+        layout: tells which columns are numbers and which are masks.
+    """
+
+    def __init__(self, layout: TeamLayout) -> None:
+        slices = layout.slices
+        self.columns = slice(slices["obs"].start, slices["state"].stop)
+        self.obs_columns = slices["obs"]
+        size = self.columns.stop - self.columns.start
+        self.running_stats = RunningMoments(size)
+        self.buffer = RunningMoments(size)
+
+    def __call__(self, rows: np.ndarray, update: bool = False) -> np.ndarray:
+        """Standardise rows in place (and learn from them with ``update``)."""
+        if update:
+            self.observe(rows)
+        chosen = rows[:, self.columns]
+        chosen -= self.running_stats.mean.astype(np.float32)
+        chosen /= self.running_stats.std.astype(np.float32)
+        np.clip(chosen, -CLIP, CLIP, out=chosen)
+        return rows
+
+    def observe(self, rows: np.ndarray) -> None:
+        """Learn from raw rows [R, F]."""
+        chosen = rows[:, self.columns]
+        self.running_stats.push(chosen)
+        self.buffer.push(chosen)
+
+    def obs_constants(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the flattened observations [N * O], for exports."""
+        width = self.obs_columns.stop - self.obs_columns.start
+        return self.running_stats.mean[:width], self.running_stats.std[:width]
+
+    def apply_changes(self, other: TeamMeanStdFilter, with_buffer: bool = False) -> None:
+        """Merge what another filter has learned since its last flush."""
+        self.running_stats.merge(other.buffer)
+        if with_buffer:
+            self.buffer = copy.deepcopy(other.buffer)
+
+    def copy(self) -> TeamMeanStdFilter:
+        """An independent copy."""
+        return copy.deepcopy(self)
+
+    as_serializable = copy
+
+    def sync(self, other: TeamMeanStdFilter) -> None:
+        """Become equal to another filter."""
+        self.running_stats = copy.deepcopy(other.running_stats)
+        self.buffer = copy.deepcopy(other.buffer)
+
+    def reset_buffer(self) -> None:
+        """Forget what is due to be merged elsewhere."""
+        self.buffer = RunningMoments(len(self.buffer.mean))

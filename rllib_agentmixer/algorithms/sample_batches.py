@@ -1,0 +1,117 @@
+"""Between the worker's arrays, RLlib's SampleBatch that travels, and the core's TeamBatch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.policy.sample_batch import SampleBatch
+from torch import Tensor
+
+from rllib_agentmixer.core.batch import RecurrentState, TeamBatch
+from rllib_agentmixer.core.layout import TeamLayout
+from rllib_agentmixer.rollouts import Rollout
+
+
+def to_sample_batch(rollout: Rollout, max_seq_len: int, first_episode_id: int) -> SampleBatch:
+    """Rows copy by copy, each in the order of time; recurrent ones with sequence lengths.
+
+    Sequences start afresh at every episode and after ``max_seq_len`` steps, each with the
+    recurrent state that the acting policy had there.
+    """
+    ended = rollout.terminated | rollout.truncated
+    columns = {
+        SampleBatch.OBS: rollout.rows,
+        SampleBatch.ACTIONS: rollout.actions.reshape(*rollout.actions.shape[:2], -1),
+        SampleBatch.REWARDS: rollout.rewards,
+        SampleBatch.TERMINATEDS: rollout.terminated,
+        SampleBatch.TRUNCATEDS: rollout.truncated,
+        SampleBatch.EPS_ID: _episode_ids(ended, first_episode_id),
+        SampleBatch.ACTION_LOGP: rollout.log_prob,
+        SampleBatch.ACTION_DIST_INPUTS: rollout.parameters,
+        SampleBatch.VF_PREDS: rollout.values,
+        Postprocessing.ADVANTAGES: rollout.advantages,
+        Postprocessing.VALUE_TARGETS: rollout.value_targets,
+    }
+    keep = rollout.keep.T  # [B, T]
+    data = {name: column.swapaxes(0, 1)[keep] for name, column in columns.items()}
+    if rollout.hidden is not None:
+        data |= _sequence_columns(rollout, ended, max_seq_len)
+    return SampleBatch(data)
+
+
+def _episode_ids(ended: np.ndarray, first_id: int) -> np.ndarray:
+    """[T, B] numbers that change where an episode ends and never repeat within a worker."""
+    before = np.cumsum(ended, axis=0) - ended
+    return first_id + before * ended.shape[1] + np.arange(ended.shape[1])
+
+
+def _sequence_columns(rollout: Rollout, ended: np.ndarray, max_seq_len: int) -> dict[str, Any]:
+    hidden = rollout.hidden or []
+    starts = _sequence_starts(ended, max_seq_len) & rollout.keep  # [T, B]
+    copies, times = np.nonzero(starts.T)
+    flat_starts = np.flatnonzero(starts.T[rollout.keep.T])
+    lengths = np.diff(np.append(flat_starts, int(rollout.keep.sum())))
+    individual = torch.stack([h.individual for h in hidden])  # [T, N, B, H]
+    modifier = torch.stack([h.modifier[0] for h in hidden])  # [T, B, H]
+    return {
+        SampleBatch.SEQ_LENS: lengths.astype(np.int32),
+        "state_in_0": individual.transpose(1, 2)[times, copies].numpy(),
+        "state_in_1": modifier[times, copies].numpy(),
+    }
+
+
+def _sequence_starts(ended: np.ndarray, max_seq_len: int) -> np.ndarray:
+    """[T, B] True where a new padded sequence begins."""
+    starts = np.zeros_like(ended)
+    age = np.zeros(ended.shape[1], np.int64)
+    for t in range(len(ended)):
+        starts[t] = age % max_seq_len == 0
+        age = np.where(ended[t], 0, age + 1)
+    return starts
+
+
+def to_team_batch(
+    batch: SampleBatch, layout: TeamLayout, device: torch.device | str = "cpu"
+) -> TeamBatch:
+    """RLlib's rows as named tensors [T, B, ...]; recurrent sequences are padded with zeros."""
+    lengths = batch.get(SampleBatch.SEQ_LENS)
+    num_rows = len(batch[SampleBatch.REWARDS])
+    index, valid = _padding(lengths, num_rows)
+
+    def column(name: str) -> Tensor:
+        return torch.as_tensor(batch[name], device=device).float()[index]
+
+    rows = column(SampleBatch.OBS)
+    # Padded rows repeat a real one: every number in them stays finite, and none counts.
+    hidden = None
+    if lengths is not None and "state_in_0" in batch:
+        states = [torch.as_tensor(batch[f"state_in_{i}"], device=device) for i in (0, 1)]
+        hidden = RecurrentState(states[0].transpose(0, 1), states[1].unsqueeze(0))
+    actions = column(SampleBatch.ACTIONS)
+    if layout.sizes.action_kind == "continuous":
+        actions = actions.unflatten(-1, (layout.sizes.num_agents, -1))
+    return TeamBatch(
+        inputs=layout.inputs(rows),
+        actions=actions,
+        log_prob=column(SampleBatch.ACTION_LOGP),
+        policy_parameters=column(SampleBatch.ACTION_DIST_INPUTS),
+        values=column(SampleBatch.VF_PREDS),
+        advantages=column(Postprocessing.ADVANTAGES),
+        value_targets=column(Postprocessing.VALUE_TARGETS),
+        valid=valid.to(device),
+        hidden=hidden,
+    )
+
+
+def _padding(lengths: Any, num_rows: int) -> tuple[Tensor, Tensor]:
+    """[T, B] row of every step (0 in padding) and whether it is real."""
+    if lengths is None:
+        return torch.arange(num_rows).unsqueeze(0), torch.ones(1, num_rows, dtype=torch.bool)
+    lengths = torch.as_tensor(np.asarray(lengths), dtype=torch.long)
+    starts = lengths.cumsum(0) - lengths
+    times = torch.arange(int(lengths.max())).unsqueeze(1)
+    valid = times < lengths
+    return torch.where(valid, starts + times, 0), valid

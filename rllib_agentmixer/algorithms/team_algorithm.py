@@ -1,0 +1,325 @@
+"""RLlib's PPO with a team policy: sampling, learning, evaluation and exact checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo.ppo import PPO
+from ray.rllib.evaluation.metrics import RolloutMetrics, summarize_episodes
+from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
+from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
+from ray.rllib.utils.metrics import (
+    LEARN_ON_BATCH_TIMER,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_TRAINED,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_TRAINED,
+    SAMPLE_TIMER,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+)
+
+from rllib_agentmixer.algorithms import checkpoints
+from rllib_agentmixer.algorithms.evaluation import Contestant, compare, share
+from rllib_agentmixer.algorithms.team_config import TeamConfig
+from rllib_agentmixer.algorithms.team_policy import TeamPolicy
+from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator
+from rllib_agentmixer.envs.vector_env import TeamSpec
+from rllib_agentmixer.errors import AgentMixerError, CheckpointError, ConfigError
+from rllib_agentmixer.rollouts import EpisodeRecord
+
+
+class TeamAlgorithm(PPO):
+    """Trains a team environment with a :class:`TeamPolicy` on vectorised workers.
+
+    Differs from PPO: minibatches are shuffled and learned from by the core's own loop;
+    ``evaluate()`` plays joint and individual policies side by side; checkpoints are atomic,
+    checksummed, and resume bit for bit.
+    """
+
+    config: TeamConfig
+
+    @classmethod
+    def get_default_policy_class(cls, config: Any) -> type[TeamPolicy]:
+        return TeamPolicy
+
+    @staticmethod
+    def _get_env_id_and_creator(env_specifier: Any, config: Any) -> tuple[str, TeamEnvCreator]:
+        """RLlib's hook: environments come from this package's registry."""
+        return str(env_specifier), config.env_creator()
+
+    def setup(self, config: Any) -> None:
+        """RLlib's set-up, with the learner's thread count first."""
+        threads = getattr(config, "learner_threads", None)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        super().setup(config)
+
+    @property
+    def team_spec(self) -> TeamSpec:
+        """Names and sizes of the team."""
+        worker: TeamRolloutWorker = self.env_runner
+        return worker.team_spec
+
+    def training_step(self) -> dict[str, Any]:
+        """One batch from all workers, all epochs over it, new weights back to the workers."""
+        with self._timers[SAMPLE_TIMER]:
+            batch = synchronous_parallel_sample(
+                worker_set=self.env_runner_group,
+                max_env_steps=self.config.total_train_batch_size,
+                sample_timeout_s=self.config.sample_timeout_s,
+            )
+        if not batch:
+            return {}
+        self._counters[NUM_ENV_STEPS_SAMPLED] += batch.count
+        self._counters[NUM_AGENT_STEPS_SAMPLED] += batch.count
+        policy = self.get_policy()
+        batch.decompress_if_needed()
+        with self._timers[LEARN_ON_BATCH_TIMER]:
+            results = {DEFAULT_POLICY_ID: policy.update(batch)}
+        self._timers[LEARN_ON_BATCH_TIMER].push_units_processed(batch.count)
+        self._counters[NUM_ENV_STEPS_TRAINED] += batch.count
+        self._counters[NUM_AGENT_STEPS_TRAINED] += batch.count
+        global_vars = {
+            "timestep": self._counters[NUM_ENV_STEPS_SAMPLED],
+            "num_grad_updates_per_policy": {DEFAULT_POLICY_ID: policy.num_grad_updates},
+        }
+        with self._timers[SYNCH_WORKER_WEIGHTS_TIMER]:
+            if self.env_runner_group.num_remote_workers() > 0:
+                self.env_runner_group.sync_weights(
+                    policies=[DEFAULT_POLICY_ID], global_vars=global_vars
+                )
+        self.env_runner.set_global_vars(global_vars)
+        return results
+
+    # --- evaluation: RLlib's evaluate() calls these three and does all around them ---
+
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """Play joint and individual policies; see :mod:`.evaluation` for the results' keys."""
+        results = super().evaluate(parallel_train_future)
+        return results | results["env_runners"].pop("team", {})
+
+    def _evaluate_on_local_env_runner(self, env_runner: TeamRolloutWorker) -> tuple:
+        def play(contestant: Contestant) -> list[EpisodeRecord]:
+            duration = self._evaluation_episodes()
+            return self._play_on(env_runner, contestant, duration, self._evaluation_seed(0))
+
+        return self._compare(play)
+
+    def _evaluate_with_fixed_duration(self) -> tuple:
+        return self._compare(lambda c: self._play_remotely(c, self._evaluation_episodes(), 0))
+
+    def _evaluate_with_auto_duration(self, parallel_train_future: Any) -> tuple:
+        """Rounds of one episode per copy until training's iteration is over."""
+        group = self.eval_env_runner_group
+        per_round = self.evaluation_config.num_envs_per_env_runner * max(
+            1, group.num_healthy_remote_workers()
+        )
+        records: dict[Contestant, list[EpisodeRecord]] = {}
+        first, round_index = True, 0
+        while first or not parallel_train_future.done():
+            round_index += 1
+
+            def play(contestant: Contestant, index: int = round_index) -> list[EpisodeRecord]:
+                played = records.setdefault(contestant, [])
+                played += self._play_remotely(contestant, per_round, index)
+                return played
+
+            outcome = self._compare(play)
+            first = False
+        return outcome
+
+    def _compare(self, play: Any) -> tuple:
+        """(results, environment steps, agent steps, batches), as RLlib's evaluate() expects."""
+        kept: list[RolloutMetrics] = []
+
+        def play_and_keep(contestant: Contestant) -> list[EpisodeRecord]:
+            records = play(contestant)
+            if contestant == Contestant("individual", explore=False):
+                kept.extend(
+                    RolloutMetrics(episode_length=r.length, episode_reward=r.episode_return)
+                    for r in records
+                )
+            return records
+
+        team, num_steps = compare(play_and_keep, self.team_spec.agents)
+        # RLlib's own keys describe what would be deployed.
+        results = summarize_episodes(kept, kept) | {"team": team}
+        return results, num_steps, num_steps, []
+
+    def _play_remotely(
+        self, contestant: Contestant, num_episodes: int, round_index: int
+    ) -> list[EpisodeRecord]:
+        group = self.eval_env_runner_group
+        quotas = share(num_episodes, sorted(group.healthy_env_runner_ids()))
+        played = group.foreach_env_runner(
+            [
+                _remote_play(contestant, quota, self._evaluation_seed(1000 * round_index + worker))
+                for worker, quota in quotas.items()
+            ],
+            remote_worker_ids=list(quotas),
+            local_env_runner=False,
+            timeout_seconds=self.config.evaluation_sample_timeout_s,
+        )
+        return [record for records in played for record in records]
+
+    def _play_on(
+        self, worker: TeamRolloutWorker, contestant: Contestant, quota: int, seed: int | None
+    ) -> list[EpisodeRecord]:
+        return _remote_play(contestant, quota, seed)(worker)
+
+    def _evaluation_episodes(self) -> int:
+        if self.config.evaluation_duration_unit != "episodes":
+            raise ConfigError(
+                "evaluation_duration_unit must be 'episodes', got "
+                f"{self.config.evaluation_duration_unit!r}"
+            )
+        return int(self.config.evaluation_duration)
+
+    def _evaluation_seed(self, offset: int) -> int | None:
+        seed = self.config.evaluation_seed
+        return None if seed is None else seed + offset
+
+    # --- checkpoints ---
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write a checkpoint that is whole or absent, with a manifest of checksums.
+
+        Raises:
+            CheckpointError: the disk is full or the folder cannot be written. An earlier
+                checkpoint in the same place is untouched.
+        """
+        target = Path(checkpoint_dir)
+        try:
+            with checkpoints.replaced_atomically(target) as folder:
+                super().save_checkpoint(str(folder))
+                self._make_relocatable(folder)
+                checkpoints.write_manifest(folder, self.stamp())
+        except OSError as error:
+            raise CheckpointError(
+                f"could not save a checkpoint to {target}: {error}; free some space or choose "
+                "another folder. Earlier checkpoints are untouched"
+            ) from error
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Restore everything, after checking that all of it is there and belongs here.
+
+        Raises:
+            CheckpointError: damaged, incomplete, or of another environment or team.
+        """
+        folder = Path(checkpoint_dir)
+        checkpoints.check_stamp(folder, checkpoints.verify(folder), self.stamp())
+        super().load_checkpoint(checkpoint_dir)
+
+    @classmethod
+    def from_checkpoint(cls, path: Any, *args: Any, **kwargs: Any) -> Algorithm:
+        """A new algorithm from a checkpoint folder, after checking its files.
+
+        Raises:
+            CheckpointError: damaged or incomplete.
+        """
+        folder = path if isinstance(path, (str, Path)) else path.to_directory()
+        checkpoints.verify(Path(folder))
+        return super().from_checkpoint(str(Path(folder).absolute()), *args, **kwargs)
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Refuse: RLlib's method returns without error on the classic stack, restoring nothing."""
+        raise CheckpointError(
+            f"restore_from_path({path!r}) restores nothing on RLlib's classic API stack; use "
+            "algo.restore(path) or Algorithm.from_checkpoint(path)"
+        )
+
+    def stamp(self) -> dict[str, Any]:
+        """What a checkpoint belongs to: algorithm, environment, and shape of the team."""
+        spec = self.team_spec
+        return {
+            "algorithm": type(self).__name__,
+            "environment": str(self.config.env),
+            "agents": list(spec.agents),
+            "obs_sizes": list(spec.obs_sizes),
+            "state_size": spec.state_size,
+            "action_kind": spec.action_kind,
+            "action_sizes": list(spec.action_sizes),
+        }
+
+    @staticmethod
+    def _make_relocatable(folder: Path) -> None:
+        """RLlib notes absolute paths, which the move out of the temporary folder breaks."""
+        for path in folder.rglob("rllib_checkpoint.json"):
+            info = json.loads(path.read_text())
+            if info.get("state_file"):
+                info["state_file"] = Path(info["state_file"]).name
+            path.write_text(json.dumps(info))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """RLlib's state, and what every worker would sample next."""
+        state = super().__getstate__()
+        samplers = {0: self.env_runner.get_sampler_state()}
+        if self.env_runner_group.num_remote_workers() > 0:
+            remote = self.env_runner_group.foreach_env_runner(
+                lambda worker: (worker.worker_index, worker.get_sampler_state()),
+                local_env_runner=False,
+            )
+            samplers |= dict(remote)
+        state["samplers"] = samplers
+        state["episode_history"] = self._episode_history
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore; with another number of workers they start fresh episodes."""
+        super().__setstate__(state)
+        self._episode_history = list(state.get("episode_history", []))
+        samplers = state.get("samplers", {})
+        self._restore_steps(state)
+        if len(samplers) != 1 + self.env_runner_group.num_remote_workers():
+            return
+        self.env_runner.set_sampler_state(samplers[0])
+        if len(samplers) > 1:
+            reference = ray.put(samplers)
+            self.env_runner_group.foreach_env_runner(
+                lambda worker: worker.set_sampler_state(ray.get(reference)[worker.worker_index]),
+                local_env_runner=False,
+            )
+
+    def _restore_steps(self, state: dict[str, Any]) -> None:
+        """Put schedules of all workers where the restored step count says."""
+        policy = self.get_policy()
+        global_vars = {
+            "timestep": state["counters"][NUM_ENV_STEPS_SAMPLED],
+            "num_grad_updates_per_policy": {DEFAULT_POLICY_ID: policy.num_grad_updates},
+        }
+        self.env_runner_group.foreach_env_runner(
+            lambda worker: worker.set_global_vars(global_vars), local_env_runner=True
+        )
+
+
+def _remote_play(contestant: Contestant, quota: int, seed: int | None) -> Any:
+    """A function of a worker that plays its share."""
+
+    def play(worker: TeamRolloutWorker) -> list[EpisodeRecord]:
+        num_envs = min(quota, worker.config.num_envs_per_env_runner)
+        return worker.play_episodes(
+            quota,
+            policy=contestant.policy,
+            explore=contestant.explore,
+            seed=seed,
+            num_envs=num_envs,
+        )
+
+    return play
+
+
+def as_agentmixer_error(error: Exception) -> AgentMixerError | None:
+    """The package's own error inside one that Ray wrapped, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AgentMixerError):
+            return cause
+        inner = getattr(cause, "cause", None)
+        cause = inner if isinstance(inner, BaseException) else cause.__cause__
+    return None

@@ -1,0 +1,156 @@
+"""RLlib configuration of algorithms that train a team as one policy."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.ppo.ppo import PPOConfig
+
+from rllib_agentmixer.algorithms.team_model import MODEL_NAME
+from rllib_agentmixer.algorithms.team_worker import TeamBaseEnv, TeamRolloutWorker
+from rllib_agentmixer.core.hyperparameters import (
+    INHERITED_RANGES,
+    AgentMixerHyperparameters,
+    one_of,
+    whole,
+)
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator
+from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.suggest import unknown_name
+
+OWN_SETTINGS = tuple(entry.name for entry in fields(AgentMixerHyperparameters))
+TEAM_REWARDS = one_of("shared", "sum", "mean")
+
+UNSUPPORTED: dict[str, tuple[Any, str]] = {
+    "use_critic": (True, "V(s) is part of the method"),
+    "use_gae": (True, "advantages are generalised; lambda_=1 gives Monte Carlo returns"),
+    "grad_clip_by": ("global_norm", "gradients are clipped by their global norm"),
+    "custom_evaluation_function": (None, "evaluate() compares joint and individual policies"),
+    "remote_worker_envs": (False, "copies are stepped as arrays inside their worker"),
+    "count_steps_by": ("env_steps", "a step is a joint step of the team"),
+    "clip_rewards": (None, "scale rewards in the environment"),
+    "enable_rl_module_and_learner": (False, "the classic API stack is used"),
+    "enable_env_runner_and_connector_v2": (False, "the classic API stack is used"),
+    "framework_str": ("torch", "the networks are PyTorch"),
+}
+"""RLlib setting -> the one value that works here, and why."""
+
+
+class TeamConfig(PPOConfig):
+    """PPO's configuration plus :class:`AgentMixerHyperparameters` and a team environment."""
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class)
+        self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+        self.framework_str = "torch"
+        self.env_runner_cls = TeamRolloutWorker
+        self.custom_vector_env = TeamBaseEnv
+        self.team_env: str | Callable[..., Any] | None = None
+        self.team_reward = "shared"
+        self.num_env_runners = 0
+        self.num_envs_per_env_runner = 32
+        self.grad_clip_by = "global_norm"
+        self.evaluation_duration = 32
+        self.evaluation_seed = 0
+        for name, default in asdict(AgentMixerHyperparameters()).items():
+            setattr(self, name, default)
+
+    def environment(
+        self, env: Any = NotProvided, *, team_reward: Any = NotProvided, **settings: Any
+    ) -> TeamConfig:
+        """Choose the environment.
+
+        Args:
+            env: a name from ``ENVS``, ``"module:function"``, or any function of the
+                environment's settings that returns a PettingZoo ParallelEnv.
+            team_reward: how the agents' rewards become the team's: ``shared`` (they are
+                equal; checked), ``sum`` or ``mean``.
+            **settings: RLlib's own, such as ``env_config``.
+        """
+        if env is not NotProvided:
+            self.team_env = env
+            env = env if isinstance(env, str) or env is None else _name_of(env)
+        if team_reward is not NotProvided:
+            self.team_reward = team_reward
+        super().environment(env, **settings)
+        return self
+
+    def training(self, **settings: Any) -> TeamConfig:
+        """Set training options: this package's own here, all others in RLlib.
+
+        Raises:
+            ConfigError: the name of a setting is unknown.
+        """
+        own = {name: settings.pop(name) for name in OWN_SETTINGS if name in settings}
+        known = {*_keywords(PPOConfig.training), *_keywords(AlgorithmConfig.training)}
+        for name in settings:
+            if name not in known:
+                raise ConfigError(unknown_name("training setting", name, known | {*OWN_SETTINGS}))
+        super().training(**settings)
+        for name, value in own.items():
+            setattr(self, name, value)
+        return self
+
+    def evaluation(self, *, evaluation_seed: Any = NotProvided, **settings: Any) -> TeamConfig:
+        """Set evaluation options.
+
+        Args:
+            evaluation_seed: seed of evaluation episodes, the same at every evaluation so
+                that results differ by policy and not by luck; None draws fresh ones.
+            **settings: RLlib's own.
+        """
+        if evaluation_seed is not NotProvided:
+            self.evaluation_seed = evaluation_seed
+        super().evaluation(**settings)
+        return self
+
+    def hyperparameters(self) -> AgentMixerHyperparameters:
+        """This package's own settings, checked."""
+        return AgentMixerHyperparameters(**{name: getattr(self, name) for name in OWN_SETTINGS})
+
+    def env_creator(self) -> TeamEnvCreator:
+        """What builds the environment on every worker."""
+        source = self.team_env if self.team_env is not None else self.env
+        if source is None:
+            raise ConfigError("no environment chosen; call config.environment(name or function)")
+        restart = bool(self.restart_failed_sub_environments)
+        return TeamEnvCreator(source, self.team_reward, restart)
+
+    def validate(self) -> None:
+        """Check every setting before any worker starts.
+
+        Raises:
+            ConfigError: names the setting, its value and the values that it may take.
+        """
+        settings = self.hyperparameters()
+        for name, allowed in INHERITED_RANGES.items():
+            allowed.check(name, getattr(self, name))
+        TEAM_REWARDS.check("team_reward", self.team_reward)
+        whole(1).check("model['max_seq_len']", self.model["max_seq_len"])
+        for name, (value, reason) in UNSUPPORTED.items():
+            if getattr(self, name) not in (value, None):
+                raise ConfigError(
+                    f"{name} must be {value!r} here ({reason}), got {getattr(self, name)!r}"
+                )
+        if self.num_gpus not in (0, 1):
+            raise ConfigError(f"num_gpus must be 0 or 1 (one learner), got {self.num_gpus!r}")
+        if self.is_multi_agent:
+            raise ConfigError("multi_agent() is not used: the whole team is one policy")
+        self.minibatch_size = self.minibatch_size or self.train_batch_size
+        self.model["custom_model"] = MODEL_NAME
+        self.model["custom_model_config"] = asdict(settings)
+        super().validate()
+
+
+def _keywords(function: Callable[..., Any]) -> set[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _name_of(env: Any) -> str:
+    module = getattr(env, "__module__", "custom")
+    return f"{module}:{getattr(env, '__qualname__', type(env).__name__)}"

@@ -1,0 +1,151 @@
+"""TorchPolicyV2 around the core: schedules and batches in, metrics out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.ppo.ppo import PPOConfig
+from ray.rllib.policy.sample_batch import SampleBatch
+from ray.rllib.policy.torch_mixins import KLCoeffMixin
+from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
+from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
+from ray.rllib.utils.schedules import PiecewiseSchedule
+from torch import Tensor
+
+from rllib_agentmixer.algorithms.sample_batches import to_team_batch
+from rllib_agentmixer.core.losses import standardized
+from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, agentmixer_loss
+
+SCHEDULED = ("lr", "modifier_lr", "entropy_coeff", "temperature")
+"""Settings that may be RLlib schedules over sampled environment steps."""
+
+
+def schedule(setting: float | list[list[float]], legacy: list | None = None) -> PiecewiseSchedule:
+    """RLlib's piecewise-linear schedule from a constant, a list, or the ``*_schedule`` setting."""
+    points = legacy or setting
+    if not isinstance(points, (list, tuple)):
+        points = [[0, points]]
+    points = [(int(step), float(value)) for step, value in points]
+    return PiecewiseSchedule(points, framework=None, outside_value=points[-1][1])
+
+
+class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
+    """The joint policy of a team and its learner, as RLlib's policy.
+
+    Differs from PPOTorchPolicy: two learning rates, V normalised and clipped in normalised
+    units, minibatches of shuffled sequences, an optional stop of the epochs at a divergence,
+    and diagnostics of how joint and individual policies agree.
+    """
+
+    learner: PPOLearner
+
+    def __init__(self, observation_space: Any, action_space: Any, config: Any) -> None:
+        config = dict(PPOConfig().to_dict(), **config)
+        legacy = {name: config.get(f"{name}_schedule") for name in SCHEDULED}
+        self.schedules = {name: schedule(config[name], legacy[name]) for name in SCHEDULED}
+        self.current = {name: s.value(0) for name, s in self.schedules.items()}
+        self.generator = torch.Generator()
+        if config["seed"] is not None:
+            self.generator.manual_seed(config["seed"])
+        TorchPolicyV2.__init__(
+            self,
+            observation_space,
+            action_space,
+            config,
+            max_seq_len=config["model"]["max_seq_len"],
+        )
+        KLCoeffMixin.__init__(self, config)
+        self._follow_schedules()
+
+    @property
+    def network(self) -> Any:
+        """The team's networks."""
+        return self.model.network
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam with one group for individual policies and critic, one for the modifier."""
+        self.learner = PPOLearner(
+            self.network, lr=self.current["lr"], modifier_lr=self.current["modifier_lr"]
+        )
+        return self.learner.optimizer
+
+    def update(self, batch: SampleBatch) -> dict[str, Any]:
+        """All epochs over one train batch."""
+        team_batch = to_team_batch(batch, self.model.layout, self.device)
+        scaled = standardized(team_batch.advantages, team_batch.valid)
+        team_batch = replace(team_batch, advantages=scaled)
+        plan = UpdatePlan(
+            num_epochs=self.config["num_epochs"],
+            minibatch_size=self.config["minibatch_size"],
+            grad_clip=self.config["grad_clip"],
+            kl_stop=self.config["kl_stop"],
+        )
+        self.model.train()
+        custom_metrics: dict[str, Any] = {}
+        self.callbacks.on_learn_on_batch(policy=self, train_batch=batch, result=custom_metrics)
+        metrics = self.learner.update(team_batch, self._coefficients(), plan, self.generator)
+        self.num_grad_updates += int(metrics["num_updates"])
+        if self.config["use_kl_loss"]:
+            self.update_kl(metrics["kl"])
+        return {
+            LEARNER_STATS_KEY: metrics | self._rates(),
+            "custom_metrics": custom_metrics,
+            "num_agent_steps_trained": batch.count,
+            "num_grad_updates_lifetime": self.num_grad_updates,
+        }
+
+    def loss(self, model: Any, dist_class: Any, train_batch: SampleBatch) -> Tensor:
+        """Loss of one batch as it comes, for RLlib's gradient API; advantages are not scaled."""
+        batch = to_team_batch(train_batch, model.layout, self.device)
+        loss = agentmixer_loss(model.network, batch, self._coefficients())
+        model.tower_stats.update(loss.metrics)
+        return loss.total
+
+    def stats_fn(self, train_batch: SampleBatch) -> dict[str, Any]:
+        """Metrics of the last :meth:`loss`."""
+        return {name: float(value) for name, value in self.model.tower_stats.items()}
+
+    def on_global_var_update(self, global_vars: dict[str, Any]) -> None:
+        """Move all schedules to the number of environment steps sampled so far."""
+        super().on_global_var_update(global_vars)
+        self._follow_schedules()
+
+    def get_state(self) -> dict[str, Any]:
+        """RLlib's policy state, and the random state that shuffles minibatches."""
+        return super().get_state() | {"shuffle_state": self.generator.get_state().numpy()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore; schedules stand where the restored step count puts them."""
+        shuffle_state = state.get("shuffle_state")
+        super().set_state(state)
+        if shuffle_state is not None:
+            self.generator.set_state(torch.from_numpy(np.asarray(shuffle_state)))
+        self._follow_schedules()
+
+    def _follow_schedules(self) -> None:
+        step = self.global_timestep
+        self.current = {name: s.value(step) for name, s in self.schedules.items()}
+        self.network.temperature = float(self.current["temperature"])
+        self.learner.set_learning_rates(self.current["lr"], self.current["modifier_lr"])
+
+    def _coefficients(self) -> PPOCoefficients:
+        return PPOCoefficients(
+            clip_param=self.config["clip_param"],
+            vf_clip_param=self.config["vf_clip_param"],
+            vf_loss_coeff=self.config["vf_loss_coeff"],
+            entropy_coeff=self.current["entropy_coeff"],
+            kl_coeff=self.kl_coeff if self.config["use_kl_loss"] else 0.0,
+        )
+
+    def _rates(self) -> dict[str, float]:
+        return {
+            "cur_lr": self.current["lr"],
+            "cur_modifier_lr": self.current["modifier_lr"],
+            "entropy_coeff": self.current["entropy_coeff"],
+            "temperature": self.current["temperature"],
+            "cur_kl_coeff": self.kl_coeff,
+        }
+

@@ -1,0 +1,270 @@
+"""The vectorised RolloutWorker: RLlib's actor around the array loop of ``rollouts``."""
+
+from __future__ import annotations
+
+import copy
+import random
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.env.base_env import BaseEnv
+from ray.rllib.evaluation.metrics import RolloutMetrics
+from ray.rllib.evaluation.rollout_worker import RolloutWorker
+from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
+
+from rllib_agentmixer import rollouts
+from rllib_agentmixer.algorithms.episodes import EpisodeCallbacks, rollout_metrics
+from rllib_agentmixer.algorithms.obs_filter import TeamMeanStdFilter
+from rllib_agentmixer.algorithms.sample_batches import to_sample_batch
+from rllib_agentmixer.core.actions import ActionScaling, action_scaling
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator, TeamGymEnv
+from rllib_agentmixer.envs.vector_env import TeamSpec, TeamStep, VectorTeamEnv
+from rllib_agentmixer.errors import ConfigError
+
+
+class TeamBaseEnv(BaseEnv):
+    """Shows RLlib the copies that the worker steps itself."""
+
+    def __init__(self, env: TeamGymEnv) -> None:
+        self.env = env
+
+    def get_sub_environments(self, as_dict: bool = False) -> Any:
+        """The facade that holds all copies."""
+        return {0: self.env} if as_dict else [self.env]
+
+    @property
+    def observation_space(self) -> Any:
+        return self.env.observation_space
+
+    @property
+    def action_space(self) -> Any:
+        return self.env.action_space
+
+    def stop(self) -> None:
+        """Close the copies."""
+        self.env.close()
+
+
+def vector_facade(creator: TeamEnvCreator, num_envs: int, env_context: Any) -> TeamGymEnv:
+    """All copies of one worker behind one gymnasium facade."""
+    return TeamGymEnv(creator.vector(env_context, num_envs))
+
+
+class TeamRolloutWorker(RolloutWorker):
+    """Steps B copies as arrays with one forward pass; everything else is RLlib's.
+
+    Policy map, weight sync, filters, callbacks, output writers, metrics and fault tolerance
+    behave as RLlib documents them. ``num_envs_per_env_runner`` is B.
+    """
+
+    def __init__(self, *, env_creator: Any, config: Any, **kwargs: Any) -> None:
+        self._check(env_creator, config)
+        worker_index, num_workers = kwargs.get("worker_index", 0), kwargs.get("num_workers")
+        # The driver of remote workers needs spaces and evaluation, not B copies.
+        is_driver_only = worker_index == 0 and bool(num_workers)
+        num_envs = 1 if is_driver_only else config.num_envs_per_env_runner
+        super().__init__(
+            env_creator=partial(vector_facade, env_creator, num_envs), config=config, **kwargs
+        )
+        # What a restart of this worker is given: the creator as it came.
+        self._original_kwargs["env_creator"] = env_creator
+        self.team_env_creator: TeamEnvCreator = env_creator
+        self._rollout: rollouts.RolloutState | None = None
+        self._evaluation_env: VectorTeamEnv | None = None
+        self._metrics: list[RolloutMetrics] = []
+        self._num_episodes = 0
+        generator = torch.Generator()
+        if self.seed is not None:
+            generator.manual_seed(self.seed)
+        self.actor = self._make_actor(generator) if self.env is not None else None
+        self._episode_callbacks: EpisodeCallbacks | None = None
+
+    @staticmethod
+    def _check(env_creator: Any, config: Any) -> None:
+        if not isinstance(env_creator, TeamEnvCreator):
+            raise ConfigError(
+                f"the vectorised worker needs a TeamEnvCreator, got {env_creator!r}; "
+                "use AgentMixerConfig.environment(name or function)"
+            )
+        if config.input_ != "sampler":
+            raise ConfigError(f"input_ must be 'sampler' for AgentMixer, got {config.input_!r}")
+
+    @property
+    def team_spec(self) -> TeamSpec:
+        """Names and sizes of the team."""
+        return self.vector_env.spec
+
+    @property
+    def vector_env(self) -> VectorTeamEnv:
+        """The copies that training steps."""
+        return self.env.vector_env
+
+    def _make_actor(self, generator: torch.Generator) -> rollouts.TeamActor:
+        policy = self.policy_map[DEFAULT_POLICY_ID]
+        model = policy.model
+        return rollouts.TeamActor(
+            model.network, model.layout, generator, self.action_scaling_of(self.config)
+        )
+
+    def action_scaling_of(self, config: Any) -> ActionScaling | None:
+        """How continuous actions reach the environment under RLlib's two settings."""
+        spec = self.team_spec
+        if spec.action_low is None or spec.action_high is None:
+            return None
+        return action_scaling(
+            spec.action_low,
+            spec.action_high,
+            normalize_actions=config.normalize_actions,
+            clip_actions=config.clip_actions,
+        )
+
+    def _update_filter_dict(self, policy_dict: dict[str, Any]) -> None:
+        """Teams have a filter of their own: RLlib's would standardise masks as well."""
+        kind = self.config.observation_filter
+        if kind not in ("NoFilter", "MeanStdFilter"):
+            raise ConfigError(
+                f"observation_filter must be 'NoFilter' or 'MeanStdFilter', got {kind!r}"
+            )
+        if kind == "MeanStdFilter":
+            for name in policy_dict:
+                self.filters[name] = TeamMeanStdFilter(self.policy_map[name].model.layout)
+
+    @property
+    def team_filter(self) -> TeamMeanStdFilter | None:
+        """The observation filter, if any."""
+        return self.filters.get(DEFAULT_POLICY_ID)
+
+    def sample(self, **kwargs: Any) -> SampleBatch:
+        """One fragment of experience from all copies, advantages included."""
+        if self.actor is None:
+            raise ConfigError(
+                "this worker has no environment to sample from; set num_env_runners to 0 or "
+                "sample on the remote workers"
+            )
+        if self.config.fake_sampler and self.last_batch is not None:
+            return self.last_batch
+        batch = self._collect(self.actor)
+        self.callbacks.on_sample_end(worker=self, samples=batch)
+        self.output_writer.write(batch)
+        if self.config.compress_observations:
+            batch.compress(bulk=self.config.compress_observations == "bulk")
+        if self.config.fake_sampler:
+            self.last_batch = batch
+        return batch
+
+    def _collect(self, actor: rollouts.TeamActor) -> SampleBatch:
+        if self._rollout is None:
+            self._rollout = rollouts.start(actor, self.vector_env, self.seed)
+        if self._episode_callbacks is None:
+            self._episode_callbacks = EpisodeCallbacks(
+                self, self.callbacks, self.team_spec.agents, self.vector_env.num_envs
+            )
+        num_steps = self.config.get_rollout_fragment_length(worker_index=self.worker_index)
+        rollout = rollouts.collect(
+            actor,
+            self.vector_env,
+            self._rollout,
+            num_steps,
+            gamma=self.config.gamma,
+            lambda_=self.config.lambda_,
+            explore=self.config.explore,
+            complete_episodes=self.config.batch_mode == "complete_episodes",
+            row_filter=self.team_filter,
+            on_step=self._on_step,
+        )
+        if self.team_filter is not None:
+            self.team_filter.observe(rollout.raw_rows[rollout.keep])
+        max_seq_len = self.config.model["max_seq_len"]
+        batch = to_sample_batch(rollout, max_seq_len, self._num_episodes)
+        self._num_episodes += self.vector_env.num_envs * (1 + len(rollout.rows))
+        return batch
+
+    def _on_step(self, step: TeamStep, records: dict[int, rollouts.EpisodeRecord]) -> None:
+        callbacks = self._episode_callbacks
+        if callbacks is None:
+            return
+        callbacks.on_step(step, records)
+        for index, record in records.items():
+            episode = callbacks.finish(index)
+            self._metrics.append(rollout_metrics(record, self.team_spec.agents, episode))
+
+    def get_metrics(self) -> list[RolloutMetrics]:
+        """Episodes that ended since the last call."""
+        metrics, self._metrics = self._metrics, []
+        return metrics
+
+    def play_episodes(
+        self,
+        num_episodes: int,
+        *,
+        policy: rollouts.PolicyKind,
+        explore: bool,
+        seed: int | None,
+        num_envs: int,
+    ) -> list[rollouts.EpisodeRecord]:
+        """Evaluation episodes on copies of their own; training's state is left alone."""
+        if num_episodes == 0 or self.actor is None:
+            return []
+        env = self._evaluation_env
+        if env is None or env.num_envs != num_envs:
+            env = self._evaluation_env = self.team_env_creator.vector(self.env_context, num_envs)
+        generator = torch.Generator()
+        if seed is not None:
+            generator.manual_seed(seed)
+        return rollouts.play(
+            self._make_actor(generator),
+            env,
+            num_episodes,
+            policy=policy,
+            explore=explore,
+            seed=seed,
+            row_filter=self.team_filter,
+        )
+
+    def get_sampler_state(self) -> dict[str, Any]:
+        """All that decides what this worker samples next: copies, noise, global random states."""
+        state: dict[str, Any] = {
+            "random": random.getstate(),
+            "numpy": np.random.get_state(),  # noqa: NPY002 - third-party environments use it
+            "torch": torch.get_rng_state(),
+            "num_episodes": self._num_episodes,
+            "metrics": self._metrics,
+        }
+        if self.actor is not None and self._rollout is not None:
+            state["noise"] = self.actor.generator.get_state()
+            state["copies"] = self.vector_env.get_state()
+            state["rollout"] = self._rollout
+        # Copied, because the arrays go on changing with the next step.
+        return copy.deepcopy(state)
+
+    def set_sampler_state(self, state: dict[str, Any]) -> None:
+        """Continue bit for bit where :meth:`get_sampler_state` was called.
+
+        Environments that cannot be copied start fresh episodes instead.
+        """
+        random.setstate(state["random"])
+        np.random.set_state(state["numpy"])  # noqa: NPY002
+        torch.set_rng_state(state["torch"])
+        self._num_episodes = state["num_episodes"]
+        self._metrics = list(state["metrics"])
+        if "noise" not in state or self.actor is None:
+            return
+        self.actor.generator.set_state(state["noise"])
+        if state["copies"] is None:
+            self._rollout = rollouts.start(self.actor, self.vector_env)
+        else:
+            self.vector_env.set_state(state["copies"])
+            self._rollout = state["rollout"]
+
+    def assert_healthy(self) -> None:
+        """Raise unless policies and environment are there."""
+        if not self.policy_map or self.actor is None:
+            raise RuntimeError(f"worker {self.worker_index} has no policy or no environment")
+
+    def stop(self) -> None:
+        """Close all copies."""
+        super().stop()
+        if self._evaluation_env is not None:
+            self._evaluation_env.close()

@@ -1,0 +1,114 @@
+"""What networks and losses read: the named tensors of a team, checked when they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Structure = TypeVar("Structure")
+
+
+def map_tensors(structure: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
+    """Apply a function to every tensor of nested dataclasses; None stays None."""
+    if structure is None:
+        return structure
+    if isinstance(structure, Tensor):
+        return function(structure)  # type: ignore[return-value]
+    changed = {f.name: map_tensors(getattr(structure, f.name), function) for f in fields(structure)}  # type: ignore[arg-type]
+    return type(structure)(**changed)
+
+
+@dataclass(frozen=True)
+class TeamInputs:
+    """What the networks read.
+
+    Attributes:
+        obs: [T, B, N, O] each agent's own observation, zero-padded.
+        state: [T, B, S] global state, for modifier and critic only.
+        action_mask: [T, B, N, A] legal actions, or existing action dimensions.
+        alive: [T, B, N].
+    """
+
+    obs: Tensor
+    state: Tensor
+    action_mask: Tensor
+    alive: Tensor
+
+
+@dataclass(frozen=True)
+class RecurrentState:
+    """Hidden states before the first step of B sequences.
+
+    Attributes:
+        individual: [N, B, H] of the individual policies.
+        modifier: [1, B, H] of the policy modifier.
+    """
+
+    individual: Tensor
+    modifier: Tensor
+
+
+@dataclass(frozen=True)
+class TeamBatch:
+    """One batch of experience as B padded sequences of T steps (T = 1 without recurrence).
+
+    Attributes:
+        inputs: what the networks read.
+        actions: [T, B, N] indices or [T, B, N, A] vectors.
+        log_prob: [T, B] joint log-probability under the policy that acted.
+        policy_parameters: [T, B, P] flat parameters of that policy.
+        values: [T, B] V(s) when the rollout was collected, reward units.
+        advantages: [T, B], reward units.
+        value_targets: [T, B], reward units.
+        valid: [T, B] False on padding.
+        hidden: recurrent state before the first step, or None.
+    """
+
+    inputs: TeamInputs
+    actions: Tensor
+    log_prob: Tensor
+    policy_parameters: Tensor
+    values: Tensor
+    advantages: Tensor
+    value_targets: Tensor
+    valid: Tensor
+    hidden: RecurrentState | None = None
+
+    def __post_init__(self) -> None:
+        leading = tuple(self.valid.shape)
+        for name, tensor in (*vars(self).items(), *vars(self.inputs).items()):
+            if isinstance(tensor, Tensor) and tuple(tensor.shape[:2]) != leading:
+                raise ValueError(
+                    f"TeamBatch.{name} must start with [T, B] = {list(leading)} as `valid` does, "
+                    f"got shape {list(tensor.shape)}"
+                )
+
+    @property
+    def num_sequences(self) -> int:
+        return self.valid.shape[1]
+
+    def to(self, device: torch.device | str) -> TeamBatch:
+        """The same batch on another device."""
+        return map_tensors(self, lambda x: x.to(device))
+
+    def select(self, sequences: Tensor) -> TeamBatch:
+        """The batch of some sequences only."""
+        return map_tensors(self, lambda x: x.index_select(1, sequences))
+
+    def minibatches(self, num_steps: int, generator: torch.Generator) -> Iterator[TeamBatch]:
+        """Cut into shuffled parts of about ``num_steps`` steps each; every sequence occurs once.
+
+        Parts differ by at most one sequence, so no remainder is dropped or left tiny.
+        """
+        size = max(1, num_steps // self.valid.shape[0])
+        num_parts = max(1, round(self.num_sequences / size))
+        if num_parts == 1:
+            yield self
+            return
+        order = torch.randperm(self.num_sequences, generator=generator)
+        for part in order.tensor_split(num_parts):
+            yield self.select(part.to(self.valid.device))

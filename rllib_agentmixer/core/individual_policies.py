@@ -1,0 +1,147 @@
+"""Decentralised policies, one per agent: the only part of a trained team that is exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from rllib_agentmixer.core.encoders import (
+    OUTPUT_GAIN,
+    GroupedLayerNorm,
+    GroupedLinear,
+    TeamEncoder,
+)
+from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
+from rllib_agentmixer.core.shapes import Bool, Float, Tensor
+
+MASKED_LOGIT = -1e9
+"""Logit of a forbidden action: its probability is exactly 0, its logarithm stays finite."""
+
+INITIAL_STD = 0.5
+"""Standard deviation of continuous individual policies before training, normalised units."""
+
+ActionKind = Literal["discrete", "continuous"]
+
+
+@dataclass(frozen=True)
+class TeamSizes:
+    """Sizes that shape the networks of a team.
+
+    Attributes:
+        obs_sizes: features of each agent's observation; the longest is O.
+        state_size: S.
+        action_kind: whether actions are indices or vectors.
+        action_sizes: actions, or action dimensions, of each agent; the longest is A.
+    """
+
+    obs_sizes: tuple[int, ...]
+    state_size: int
+    action_kind: ActionKind
+    action_sizes: tuple[int, ...]
+
+    @property
+    def num_agents(self) -> int:
+        return len(self.obs_sizes)
+
+    @property
+    def obs_size(self) -> int:
+        return max(self.obs_sizes)
+
+    @property
+    def num_actions(self) -> int:
+        return max(self.action_sizes)
+
+    @property
+    def obs_valid(self) -> Tensor:
+        """[N, O] False where an observation is padding."""
+        return torch.arange(self.obs_size) < torch.tensor(self.obs_sizes)[:, None]
+
+    @property
+    def action_valid(self) -> Tensor:
+        """[N, A] False where an agent has no such action."""
+        return torch.arange(self.num_actions) < torch.tensor(self.action_sizes)[:, None]
+
+
+@dataclass(frozen=True)
+class IndividualOutput:
+    """What individual policies make of their own observations, agent-first.
+
+    Attributes:
+        head: [N, R, A] masked logits (discrete) or means (continuous).
+        features: [N, R, H] f_i, which the policy modifier reads detached.
+        hidden: [N, B, H] recurrent state after the last step, or None.
+    """
+
+    head: Tensor
+    features: Tensor
+    hidden: Tensor | None
+
+
+def agent_groups(sharing: str | list[list[int]], num_agents: int) -> tuple[int, ...]:
+    """Parameter group of each agent, from ``separate``, ``shared`` or lists of indices."""
+    if sharing == "separate":
+        return tuple(range(num_agents))
+    if sharing == "shared":
+        return (0,) * num_agents
+    groups = [0] * num_agents
+    for index, members in enumerate(sharing):
+        for agent in members:
+            groups[agent] = index
+    return tuple(groups)
+
+
+class IndividualPolicies(nn.Module):
+    """pi_i(a_i | o_i) for all agents, each from its own observation history only.
+
+    Torso, plus a learned embedding of the agent, LayerNorm, and a head that gives masked
+    logits or a mean (arXiv:2401.08728, section "Implementation").
+
+    Args:
+        sizes: sizes of the team.
+        settings: widths, recurrence and parameter sharing.
+    """
+
+    log_std: Tensor
+
+    def __init__(self, sizes: TeamSizes, settings: AgentMixerHyperparameters) -> None:
+        super().__init__()
+        self.sizes = sizes
+        groups = agent_groups(settings.parameter_sharing, sizes.num_agents)
+        width = settings.hidden_size
+        self.encoder = TeamEncoder(
+            groups,
+            sizes.obs_size,
+            width,
+            num_hidden_layers=settings.num_hidden_layers,
+            use_gru=settings.use_gru,
+            valid=sizes.obs_valid,
+        )
+        self.agent_embedding = nn.Parameter(torch.zeros(sizes.num_agents, width))
+        nn.init.orthogonal_(self.agent_embedding)
+        self.feature_norm = GroupedLayerNorm(groups, width)
+        self.head = GroupedLinear(groups, width, sizes.num_actions, gain=OUTPUT_GAIN)
+        # Never trained by the joint loss, so a buffer: execution alone samples with it.
+        log_std = torch.full((sizes.num_agents, sizes.num_actions), INITIAL_STD).log()
+        self.register_buffer("log_std", log_std)
+
+    def forward(
+        self,
+        obs: Float[Tensor, "N R O"],
+        action_mask: Bool[Tensor, "N R A"],
+        hidden: Float[Tensor, "N B H"] | None = None,
+    ) -> IndividualOutput:
+        """Logits or means of every agent in every row.
+
+        Args:
+            obs: observations; rows are time-major where a hidden state is given.
+            action_mask: legal actions, or existing action dimensions.
+            hidden: recurrent state before the first step.
+        """
+        features, hidden = self.encoder(obs, hidden)
+        features = self.feature_norm(features + self.agent_embedding[:, None])
+        head = self.head(features)
+        fill = MASKED_LOGIT if self.sizes.action_kind == "discrete" else 0.0
+        return IndividualOutput(head.masked_fill(~action_mask, fill), features, hidden)

@@ -1,0 +1,23 @@
+"""Environments: a registry of names, and every environment as B copies of a team in arrays.
+
+| name | agents | actions | what it asks for |
+|---|---|---|---|
+| matrix_game | 2 (permutation: N) | 3 (N) | any of the games below by ``game=`` |
+| climbing | 2 | 3 | leave the safe equilibrium 7 for the optimum 11 |
+| penalty, penalty_<k> | 2 | 3 | agree on one of two optima; disagreeing costs k |
+| nonmonotonic | 2 | 3 | an optimum that no monotonic value factorisation finds |
+| permutation | 4 | 4 | all agents choose differently: N! modes |
+| predator_prey | 2, 4, 8 | 5 | meet at the prey without seeing each other |
+| continuous_game | 2 | Box 1 | continuous actions, coupled reward, known optimum |
+| simple_spread | 3 | 5 | cover landmarks (mpe2; extra ``mpe``) |
+
+``make_env`` gives one copy as a PettingZoo ``ParallelEnv``, ``make_vector_env`` B copies as
+arrays, ``register_env`` adds a name. Importing this package imports no third-party package.
+"""
+
+from __future__ import annotations
+
+from rllib_agentmixer.envs.construction import make_env, make_vector_env
+from rllib_agentmixer.envs.registry import ENVS, EnvEntry, find_entry, register_env
+
+__all__ = ["ENVS", "EnvEntry", "find_entry", "make_env", "make_vector_env", "register_env"]

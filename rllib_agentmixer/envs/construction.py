@@ -1,0 +1,178 @@
+"""Building environments: names and import paths to ParallelEnvs and batched teams."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from rllib_agentmixer.envs.registry import EnvEntry, nearest, resolve_env
+from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
+
+if TYPE_CHECKING:
+    from pettingzoo import ParallelEnv
+
+    from rllib_agentmixer.envs.registry import EnvLike
+    from rllib_agentmixer.envs.vector_env import VectorTeamEnv
+
+TeamReward = Literal["shared", "sum", "mean"]
+
+CONFIG_PARAMETERS = frozenset(
+    {"config", "env_config", "ctx", "context", "cfg", "env_ctx", "env_context", "_"}
+)
+"""Names by which RLlib's creators take the whole ``env_config`` as one dictionary."""
+
+_INTERFACE = ("possible_agents", "observation_space", "action_space", "reset", "step")
+
+
+def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
+    """One copy of an environment as a PettingZoo ``ParallelEnv``.
+
+    Args:
+        env: registered name, import path ``module:function``, function, or class.
+        config: arguments of its constructor.
+
+    Raises:
+        ConfigError: unknown environment or argument.
+        MissingExtraError: a third-party package is not installed.
+        EnvContractError: the constructor returned something else.
+    """
+    entry = resolve_env(env)
+    try:
+        constructor = _load(entry.constructor)
+        copy = _call_constructor(entry, constructor, dict(config))
+    except ImportError as error:
+        if entry.extra is None:
+            raise
+        raise MissingExtraError(
+            f"environment {entry.name!r} needs a package that is not installed ({error}); "
+            f"run: pip install rllib_agentmixer[{entry.extra}]"
+        ) from error
+    missing = [part for part in _INTERFACE if not hasattr(copy, part)]
+    if missing or hasattr(copy, "agent_iter"):
+        raise EnvContractError(
+            f"environment {entry.name!r}: the constructor must return a PettingZoo ParallelEnv, "
+            f"got {type(copy).__name__} (missing: {', '.join(missing) or 'nothing'}); an AECEnv "
+            "is converted by pettingzoo.utils.conversions.aec_to_parallel"
+        )
+    return copy
+
+
+def make_vector_env(
+    env: EnvLike,
+    num_envs: int,
+    *,
+    config: Mapping[str, Any] | None = None,
+    team_reward: TeamReward = "shared",
+    restart_failed: bool = False,
+) -> VectorTeamEnv:
+    """B copies of an environment as team arrays, stepped together.
+
+    The environment's own batched form is used where there is one; else one copy after the
+    other is stepped in a loop.
+
+    Args:
+        env: as in :func:`make_env`.
+        num_envs: B.
+        config: arguments of the environment's constructor.
+        team_reward: how the agents' rewards become one: ``"shared"`` (they must be equal),
+            ``"sum"`` or ``"mean"``.
+        restart_failed: replace a copy that raises by a fresh one, instead of stopping.
+    """
+    if not isinstance(num_envs, int) or num_envs < 1:
+        raise ConfigError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
+    entry, config = resolve_env(env), dict(config or {})
+    if entry.vector is not None and team_reward == "shared":
+        constructor = _load(entry.constructor)
+        if not _takes_config_dict(constructor):
+            _check_arguments(entry, constructor, config)
+        return _load(entry.vector)(num_envs, name=entry.name, **config, **entry.fixed)
+    from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
+
+    return LoopVectorEnv(
+        partial(make_env, env, **config),
+        num_envs,
+        name=entry.name,
+        team_reward=team_reward,
+        restart_failed=restart_failed,
+        version=entry.version,
+    )
+
+
+def _call_constructor(
+    entry: EnvEntry, constructor: Callable[..., Any], config: dict[str, Any]
+) -> Any:
+    if _takes_config_dict(constructor):
+        return constructor(config)
+    _check_arguments(entry, constructor, config)
+    try:
+        return constructor(**config, **entry.fixed)
+    except TypeError as error:  # from a constructor that passes its arguments on
+        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unexpected is None or unexpected[1] not in config:
+            raise
+        raise ConfigError(
+            f"environment {entry.name!r} has no argument {unexpected[1]!r} ({error})"
+        ) from error
+
+
+def _parameters(constructor: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    try:
+        return list(inspect.signature(constructor).parameters.values())
+    except (TypeError, ValueError):  # some compiled callables have no signature
+        return None
+
+
+def _takes_config_dict(constructor: Callable[..., Any]) -> bool:
+    parameters = _parameters(constructor)
+    if parameters is None:
+        return False
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters if p.kind in by_place and p.default is p.empty]
+    return len(required) == 1 and required[0].name in CONFIG_PARAMETERS
+
+
+def _check_arguments(
+    entry: EnvEntry, constructor: Callable[..., Any], config: Mapping[str, Any]
+) -> None:
+    for name in config:
+        if name in entry.fixed:
+            raise ConfigError(
+                f"environment {entry.name!r} stands for {name}={entry.fixed[name]!r}, "
+                f"got {name}={config[name]!r}; to choose it, use 'matrix_game'"
+            )
+    parameters = _parameters(constructor)
+    if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    named = [p for p in parameters if p.kind is not p.VAR_POSITIONAL and p.name not in entry.fixed]
+    known = [p.name for p in named]
+    for name in config:
+        if name not in known:
+            raise ConfigError(
+                f"environment {entry.name!r} has no argument {name!r}{nearest(name, known)}; "
+                f"its arguments: {', '.join(known) or 'none'}"
+            )
+    for parameter in named:
+        if parameter.default is parameter.empty and parameter.name not in config:
+            raise ConfigError(f"environment {entry.name!r} needs the argument {parameter.name!r}")
+
+
+def _load(target: str | Callable[..., Any]) -> Callable[..., Any]:
+    if callable(target):
+        return target
+    module_name, _, path = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name + ".").startswith(error.name + "."):
+            raise ConfigError(f"{target!r}: there is no module {error.name!r}") from error
+        raise
+    for part in path.split("."):
+        if not hasattr(found, part):
+            hint = nearest(part, dir(found))
+            raise ConfigError(f"{target!r}: {module_name!r} has no {part!r}{hint}")
+        found = getattr(found, part)
+    return found

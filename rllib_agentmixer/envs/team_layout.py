@@ -1,0 +1,228 @@
+"""What an environment's agents send and take, worked out once: sizes, kinds, conversions.
+
+:func:`layout_of` asks a ParallelEnv for its spaces and refuses, before anything runs, what a
+team cannot be made of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from pettingzoo import ParallelEnv
+
+from rllib_agentmixer.envs.vector_env import FloatArray, TeamObs, TeamSpec
+from rllib_agentmixer.errors import EnvContractError
+
+logger = logging.getLogger(__name__)
+
+NUMERIC_KINDS = "fiub"
+"""numpy kinds that an observation may have: float, signed, unsigned, bool."""
+
+
+@dataclass(frozen=True)
+class ObsLayout:
+    """How one agent's observation becomes a row of numbers."""
+
+    space: gymnasium.Space
+    """Without the action mask."""
+    size: int
+    shape: tuple[int, ...]
+    """Of the array that the environment sends (Box), else of the flattened one."""
+    is_box: bool
+    holds_mask: bool
+    """Whether it comes as ``{"observation": .., "action_mask": ..}``."""
+
+    def to_array(self, value: Any) -> np.ndarray:
+        """What the environment sent, as an array; a Box keeps its shape."""
+        if self.holds_mask:
+            value = value["observation"]
+        if not self.is_box:
+            value = spaces.flatten(self.space, value)
+        return value if isinstance(value, np.ndarray) else np.asarray(value)
+
+
+@dataclass(frozen=True)
+class ActionLayout:
+    """How a row of numbers becomes one agent's action."""
+
+    is_discrete: bool
+    size: int
+    start: int = 0
+    """First action of a Discrete space that does not start at 0."""
+    space: spaces.Box | None = None
+    """None if discrete."""
+
+    def to_action(self, action: Any) -> Any:
+        """What the environment takes, from a number counted from 0 or a padded row [A]."""
+        box = self.space
+        if box is None:
+            return action + self.start
+        own = action[: self.size].reshape(box.shape).astype(box.dtype)
+        if box.dtype != np.float32:
+            # A float32 bound such as 0.4 lies beyond the same bound in double precision.
+            np.clip(own, box.low, box.high, out=own)
+        return own
+
+
+@dataclass(frozen=True, eq=False)
+class TeamLayout:
+    """Sizes of a team and how each agent's data converts."""
+
+    spec: TeamSpec
+    observations: tuple[ObsLayout, ...]
+    actions: tuple[ActionLayout, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TeamRow:
+    """Views on one copy's share of the team arrays, cut to each agent's own size."""
+
+    observation: TeamObs
+    """Without the leading axis: obs [N, O], state [S], action_mask [N, A], alive [N]."""
+    agent_rewards: FloatArray
+    """[N]"""
+    obs_slots: tuple[FloatArray, ...]
+    state_slots: tuple[FloatArray, ...]
+    """Parts of the state that belong to the agents; empty unless it is concatenated."""
+
+    def copy_from(self, other: TeamRow) -> None:
+        """Take over another row's observation."""
+        for name in ("obs", "state", "action_mask", "alive"):
+            getattr(self.observation, name)[...] = getattr(other.observation, name)
+
+
+def rows_of(layout: TeamLayout, arrays: TeamObs, agent_rewards: FloatArray) -> tuple[TeamRow, ...]:
+    """Views on the rows of arrays that have a leading axis of copies."""
+    sizes = layout.spec.obs_sizes
+    ends = np.cumsum(sizes) if layout.spec.state_kind == "concatenated" else ()
+    return tuple(
+        TeamRow(
+            observation=TeamObs(obs, state, action_mask, alive),
+            agent_rewards=rewards,
+            obs_slots=tuple(obs[i, :size] for i, size in enumerate(sizes)),
+            state_slots=tuple(
+                state[end - size : end] for end, size in zip(ends, sizes, strict=bool(len(ends)))
+            ),
+        )
+        for obs, state, action_mask, alive, rewards in zip(
+            arrays.obs, arrays.state, arrays.action_mask, arrays.alive, agent_rewards, strict=True
+        )
+    )
+
+
+def new_arrays(layout: TeamLayout, num_envs: int) -> TeamObs:
+    """Zeroed observations of B copies, in which nobody lives and no padding is legal."""
+    spec, B = layout.spec, num_envs
+    return TeamObs(
+        obs=np.zeros((B, spec.num_agents, spec.obs_size), np.float32),
+        state=np.zeros((B, spec.state_size), np.float32),
+        action_mask=np.repeat(spec.action_valid[None], B, axis=0),
+        alive=np.zeros((B, spec.num_agents), np.bool_),
+    )
+
+
+def layout_of(env: ParallelEnv, name: str, version: str = "0") -> TeamLayout:
+    """Work out an environment's layout; resets it once to see its state and its masks.
+
+    Raises:
+        EnvContractError: agents or spaces from which no team can be made.
+    """
+    agents = tuple(getattr(env, "possible_agents", ()) or ())
+    if not agents:
+        raise EnvContractError(f"{name}: possible_agents is missing or empty; list every agent")
+    observations = tuple(_obs_layout(name, agent, env.observation_space(agent)) for agent in agents)
+    actions = tuple(_action_layout(name, agent, env.action_space(agent)) for agent in agents)
+    if len({action.is_discrete for action in actions}) > 1:
+        kinds = {str(agent): str(env.action_space(agent)) for agent in agents}
+        raise EnvContractError(
+            f"{name}: a team's actions must be all Discrete or all Box, got {kinds}; "
+            "wrap the environment so that they agree"
+        )
+    infos = env.reset()[1]
+    state = _probe_state(env, name)
+    obs_sizes = tuple(layout.size for layout in observations)
+    is_discrete = actions[0].is_discrete
+    sends_masks = any(layout.holds_mask for layout in observations) or _info_holds_mask(infos)
+    low, high = (None, None) if is_discrete else _bounds(actions)
+    spec = TeamSpec(
+        name=name,
+        agents=tuple(str(agent) for agent in agents),
+        obs_sizes=obs_sizes,
+        state_size=sum(obs_sizes) if state is None else state.size,
+        state_kind="concatenated" if state is None else "env",
+        action_kind="discrete" if is_discrete else "continuous",
+        action_sizes=tuple(action.size for action in actions),
+        action_low=low,
+        action_high=high,
+        obs_shapes=tuple(layout.shape for layout in observations),
+        has_action_mask=is_discrete and sends_masks,
+        version=version,
+    )
+    return TeamLayout(spec, observations, actions)
+
+
+def _obs_layout(name: str, agent: str, space: gymnasium.Space) -> ObsLayout:
+    holds_mask = isinstance(space, spaces.Dict) and "action_mask" in space.spaces
+    if holds_mask:
+        if set(space.spaces) != {"observation", "action_mask"}:
+            raise EnvContractError(
+                f"{name}: agent {agent!r}: an observation with an action mask must hold "
+                f"'observation' and 'action_mask' alone, got {sorted(space.spaces)}"
+            )
+        space = space["observation"]
+    if not space.is_np_flattenable:
+        raise EnvContractError(
+            f"{name}: agent {agent!r}: observations in {space} have no fixed size; "
+            "use Box, Discrete, or a Dict or Tuple of them"
+        )
+    size = spaces.flatdim(space)
+    is_box = isinstance(space, spaces.Box)
+    shape = tuple(space.shape) if is_box else (size,)
+    return ObsLayout(space, size, shape, is_box, holds_mask)
+
+
+def _action_layout(name: str, agent: str, space: gymnasium.Space) -> ActionLayout:
+    if isinstance(space, spaces.Discrete):
+        return ActionLayout(is_discrete=True, size=int(space.n), start=int(space.start))
+    if isinstance(space, spaces.Box) and space.dtype.kind == "f":
+        return ActionLayout(is_discrete=False, size=int(np.prod(space.shape)), space=space)
+    raise EnvContractError(
+        f"{name}: agent {agent!r}: actions in {space} are not supported; "
+        "use Discrete, or Box of a float type"
+    )
+
+
+def _bounds(actions: tuple[ActionLayout, ...]) -> tuple[FloatArray, FloatArray]:
+    """[N, A] lower and upper bounds, 0 in padding."""
+    shape = (len(actions), max(action.size for action in actions))
+    low, high = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for index, action in enumerate(actions):
+        if action.space is not None:
+            low[index, : action.size] = action.space.low.ravel()
+            high[index, : action.size] = action.space.high.ravel()
+    return low, high
+
+
+def _probe_state(env: ParallelEnv, name: str) -> np.ndarray | None:
+    """The environment's state as one row, or None if it has none that works."""
+    try:
+        state = env.state()
+    except (NotImplementedError, AttributeError):
+        return None
+    except Exception as error:
+        # Conversions and wrappers forward state() to parts that have none, each in its way.
+        logger.warning("%s: state() failed (%r); all observations in a row serve", name, error)
+        return None
+    if not isinstance(state, np.ndarray) or state.dtype.kind not in NUMERIC_KINDS:
+        return None
+    return state.ravel() if state.size else None
+
+
+def _info_holds_mask(infos: Mapping[str, Any]) -> bool:
+    return any(isinstance(info, Mapping) and "action_mask" in info for info in infos.values())

@@ -1,0 +1,158 @@
+"""The contract between environments and rollouts: a team, B copies at a time, as arrays.
+
+Axes: B copies, N agents, O observation features (padded to the largest agent), S state
+features, A actions or action dimensions (padded likewise). Native environments implement
+:class:`VectorTeamEnv` directly; any PettingZoo ``ParallelEnv`` gets there through
+:class:`rllib_agentmixer.envs.loop_vector_env.LoopVectorEnv`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class TeamSpec:
+    """Names, sizes and kinds of a team: all that networks and exports need to know.
+
+    Agents are ordered; row i of every array belongs to ``agents[i]``.
+    """
+
+    name: str
+    """Environment name as the user gave it, for stamps in results and exports."""
+
+    agents: tuple[str, ...]
+    obs_sizes: tuple[int, ...]
+    """Features of each agent's flattened observation, before padding."""
+
+    state_size: int
+    state_kind: Literal["env", "concatenated"]
+    """``env``: the environment's own ``state()``; ``concatenated``: all observations in a row."""
+
+    action_kind: Literal["discrete", "continuous"]
+    action_sizes: tuple[int, ...]
+    """Number of actions (discrete) or action dimensions (continuous) of each agent."""
+
+    action_low: FloatArray | None = None
+    """[N, A] lower bounds of continuous actions (0 in padding); None for discrete teams."""
+
+    action_high: FloatArray | None = None
+    """[N, A] upper bounds of continuous actions (0 in padding); None for discrete teams."""
+
+    obs_shapes: tuple[tuple[int, ...], ...] = ()
+    """Unflattened observation shapes; empty means one-dimensional, as ``obs_sizes``."""
+
+    has_action_mask: bool = False
+    """Whether the environment itself forbids actions (padding is always masked)."""
+
+    version: str = "0"
+
+    @property
+    def num_agents(self) -> int:
+        return len(self.agents)
+
+    @property
+    def obs_size(self) -> int:
+        return max(self.obs_sizes)
+
+    @property
+    def num_actions(self) -> int:
+        return max(self.action_sizes)
+
+    @property
+    def action_valid(self) -> BoolArray:
+        """[N, A], False where an agent's actions are padding."""
+        sizes = np.asarray(self.action_sizes)[:, None]
+        return np.arange(self.num_actions)[None, :] < sizes
+
+
+@dataclass(frozen=True, eq=False)
+class TeamObs:
+    """What the team and the trainer see in B copies. Arrays may be reused by the next step."""
+
+    obs: FloatArray
+    """[B, N, O] each agent's own observation, zero-padded."""
+
+    state: FloatArray
+    """[B, S] global state; available in training only."""
+
+    action_mask: BoolArray
+    """[B, N, A] True where legal. Rows of dead agents hold the spec's ``action_valid``."""
+
+    alive: BoolArray
+    """[B, N] False for agents that have left the episode."""
+
+
+@dataclass(frozen=True, eq=False)
+class TeamStep:
+    """Result of one step of B copies. Copies that ended are already reset."""
+
+    observation: TeamObs
+    """What to act on next: first observation of the new episode in copies that ended."""
+
+    reward: FloatArray
+    """[B] team reward."""
+
+    agent_rewards: FloatArray
+    """[B, N] rewards as the environment gave them."""
+
+    terminated: BoolArray
+    """[B] the episode reached a terminal state: nothing follows it."""
+
+    truncated: BoolArray
+    """[B] the episode was cut (time limit): value would have followed. Never both."""
+
+    final_observation: TeamObs
+    """Last observation of the copies that ended; other rows equal ``observation``'s."""
+
+    faulty: BoolArray
+    """[B] the copy crashed and was restarted; its episode does not count."""
+
+    info: dict[str, np.ndarray] = field(default_factory=dict)
+    """[B] diagnostics per copy, such as ``won``."""
+
+
+class VectorTeamEnv(ABC):
+    """B copies of one environment, stepped together, reset automatically when they end."""
+
+    spec: TeamSpec
+    num_envs: int
+
+    @abstractmethod
+    def reset(self, seed: int | None = None) -> TeamObs:
+        """Start fresh episodes in all copies; the seed fixes everything random after it."""
+
+    @abstractmethod
+    def step(self, actions: np.ndarray) -> TeamStep:
+        """Advance every copy by one joint action.
+
+        Args:
+            actions: [B, N] integers, or [B, N, A] floats within the action bounds.
+        """
+
+    @abstractmethod
+    def get_state(self) -> Any:
+        """A picklable snapshot from which :meth:`set_state` continues bit for bit.
+
+        Returns None where the environment cannot be copied; resumed training then starts
+        with fresh episodes.
+        """
+
+    @abstractmethod
+    def set_state(self, snapshot: Any) -> None:
+        """Continue from a snapshot of :meth:`get_state`."""
+
+    def render(self, copy: int = 0) -> np.ndarray | None:
+        """RGB picture [height, width, 3] of one copy, or None if it cannot be drawn."""
+        return None
+
+    def close(self) -> None:  # noqa: B027  most environments hold nothing to release
+        """Release what the copies hold."""

@@ -1,0 +1,387 @@
+"""The array loop: B copies of a team stepped together, one forward pass for all of them.
+
+Free of Ray: both the RLlib worker and plain scripts call :func:`collect` and :func:`play`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_agentmixer.core.actions import ActionScaling
+from rllib_agentmixer.core.batch import RecurrentState, map_tensors
+from rllib_agentmixer.core.layout import TeamLayout
+from rllib_agentmixer.core.returns import generalized_advantages
+from rllib_agentmixer.core.team_network import TeamNetwork
+from rllib_agentmixer.envs.vector_env import TeamObs, TeamStep, VectorTeamEnv
+
+PolicyKind = Literal["joint", "individual"]
+RowFilter = Callable[[np.ndarray], np.ndarray]
+"""Normalises rows [B, F] in place or returns new ones; masks must come through unchanged."""
+
+
+class EpisodeRecord(NamedTuple):
+    """One finished episode: team return, steps, and each agent's own return."""
+
+    episode_return: float
+    length: int
+    agent_returns: np.ndarray
+    is_faulty: bool = False
+
+
+@dataclass
+class EpisodeTracker:
+    """Returns and lengths of the episodes that are under way in B copies."""
+
+    num_envs: int
+    num_agents: int
+    returns: np.ndarray = field(init=False)
+    agent_returns: np.ndarray = field(init=False)
+    lengths: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.returns = np.zeros(self.num_envs, np.float64)
+        self.agent_returns = np.zeros((self.num_envs, self.num_agents), np.float64)
+        self.lengths = np.zeros(self.num_envs, np.int64)
+
+    def add(self, step: TeamStep, ended: np.ndarray) -> dict[int, EpisodeRecord]:
+        """Take in one step; records of the copies whose episode ended, by copy."""
+        self.returns += step.reward
+        self.agent_returns += step.agent_rewards
+        self.lengths += 1
+        records = {}
+        for copy in np.flatnonzero(ended):
+            records[int(copy)] = EpisodeRecord(
+                float(self.returns[copy]),
+                int(self.lengths[copy]),
+                self.agent_returns[copy].copy(),
+                bool(step.faulty[copy]),
+            )
+            self.returns[copy] = self.agent_returns[copy] = self.lengths[copy] = 0
+        return records
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Actions of B teams as the policy means them, and how they came about.
+
+    Attributes:
+        actions: [B, N] or [B, N, A] as the network samples them.
+        parameters: [B, P] flat parameters of the policy that acted.
+        hidden: recurrent state after the step.
+    """
+
+    actions: np.ndarray
+    parameters: np.ndarray
+    hidden: RecurrentState | None
+
+
+@dataclass
+class TeamActor:
+    """Chooses actions for B teams with a network; owns the randomness of the choice.
+
+    Attributes:
+        network: the team's networks, on the processor.
+        layout: how rows hold joint observations.
+        generator: source of action noise, part of the exact-resume state.
+        scaling: from policy to environment actions; None for discrete teams.
+    """
+
+    network: TeamNetwork
+    layout: TeamLayout
+    generator: torch.Generator
+    scaling: ActionScaling | None = None
+
+    @torch.inference_mode()
+    def act(
+        self,
+        rows: np.ndarray,
+        hidden: RecurrentState | None,
+        *,
+        explore: bool,
+        policy: PolicyKind = "joint",
+    ) -> Choice:
+        """Choose for rows [B, F]; the individual policies read no state even if it is there."""
+        inputs = self.layout.inputs(torch.from_numpy(rows).unsqueeze(0))
+        if policy == "joint":
+            output = self.network(inputs, hidden)
+            distribution, after = output.joint, output.hidden
+        else:
+            decision = self.network.decide_individually(
+                inputs, hidden.individual if hidden else None
+            )
+            distribution, after = decision.policy, None
+            if hidden is not None and decision.hidden is not None:
+                after = replace(hidden, individual=decision.hidden)
+        actions = distribution.sample(self.generator) if explore else distribution.mode()
+        return Choice(actions[0].numpy(), distribution.flat()[0].numpy(), after)
+
+    def to_env(self, actions: np.ndarray) -> np.ndarray:
+        """Policy actions -> environment actions."""
+        return actions if self.scaling is None else self.scaling(actions)
+
+
+@dataclass
+class RolloutState:
+    """Where B copies stand between two fragments."""
+
+    observation: TeamObs
+    hidden: RecurrentState | None
+    tracker: EpisodeTracker
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """A fragment of experience, time first.
+
+    Attributes:
+        rows: [T, B, F] joint observations, as the network saw them.
+        raw_rows: the same before any filter (the same array without one).
+        actions: [T, B, N] or [T, B, N, A], policy units.
+        log_prob: [T, B] joint log-probability.
+        parameters: [T, B, P] of the acting policy.
+        rewards: [T, B].
+        values: [T, B] V(s), reward units.
+        advantages: [T, B].
+        value_targets: [T, B].
+        terminated: [T, B].
+        truncated: [T, B].
+        keep: [T, B] False on steps that belong to no wanted episode.
+        hidden: per step, recurrent state before it; None without recurrence.
+        episodes: finished episodes, in the order of their end.
+    """
+
+    rows: np.ndarray
+    raw_rows: np.ndarray
+    actions: np.ndarray
+    log_prob: np.ndarray
+    parameters: np.ndarray
+    rewards: np.ndarray
+    values: np.ndarray
+    advantages: np.ndarray
+    value_targets: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    keep: np.ndarray
+    hidden: list[RecurrentState] | None
+    episodes: list[EpisodeRecord]
+
+
+def start(actor: TeamActor, env: VectorTeamEnv, seed: int | None = None) -> RolloutState:
+    """Fresh episodes in all copies."""
+    observation = env.reset(seed)
+    return RolloutState(
+        observation,
+        actor.network.initial_state(env.num_envs),
+        EpisodeTracker(env.num_envs, env.spec.num_agents),
+    )
+
+
+def pack_rows(layout: TeamLayout, observation: TeamObs) -> np.ndarray:
+    """[B, F] one row per copy."""
+    rows = np.empty((len(observation.obs), layout.row_size), np.float32)
+    layout.pack(vars(observation), rows)
+    return rows
+
+
+def forget(hidden: RecurrentState | None, ended: np.ndarray) -> RecurrentState | None:
+    """Recurrent state with the copies that ended set back to zero."""
+    if hidden is None or not ended.any():
+        return hidden
+    kept = torch.from_numpy(~ended).unsqueeze(-1)
+    return map_tensors(hidden, lambda x: x * kept)
+
+
+def play(
+    actor: TeamActor,
+    env: VectorTeamEnv,
+    num_episodes: int,
+    *,
+    policy: PolicyKind,
+    explore: bool,
+    seed: int | None,
+    row_filter: RowFilter | None = None,
+) -> list[EpisodeRecord]:
+    """Play exactly ``num_episodes`` episodes; none is dropped for being long.
+
+    Every copy plays a quota fixed beforehand: taking whichever episodes end first would
+    favour short ones.
+    """
+    rollout = start(actor, env, seed)
+    copies = np.arange(env.num_envs)
+    quota = num_episodes // env.num_envs + (copies < num_episodes % env.num_envs)
+    records: list[EpisodeRecord] = []
+    while quota.any():
+        rows = pack_rows(actor.layout, rollout.observation)
+        rows = row_filter(rows) if row_filter else rows
+        choice = actor.act(rows, rollout.hidden, explore=explore, policy=policy)
+        step = env.step(actor.to_env(choice.actions))
+        ended = step.terminated | step.truncated
+        for copy, record in rollout.tracker.add(step, ended).items():
+            if quota[copy] and not record.is_faulty:
+                quota[copy] -= 1
+                records.append(record)
+        rollout.observation, rollout.hidden = step.observation, forget(choice.hidden, ended)
+    return records
+
+
+@dataclass
+class _Columns:
+    """Per-step arrays of a fragment under way."""
+
+    rows: list[np.ndarray] = field(default_factory=list)
+    raw_rows: list[np.ndarray] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+    parameters: list[np.ndarray] = field(default_factory=list)
+    rewards: list[np.ndarray] = field(default_factory=list)
+    terminated: list[np.ndarray] = field(default_factory=list)
+    truncated: list[np.ndarray] = field(default_factory=list)
+    keep: list[np.ndarray] = field(default_factory=list)
+    hidden: list[RecurrentState] = field(default_factory=list)
+    cut_rows: dict[int, np.ndarray] = field(default_factory=dict)
+    """Time -> rows [B, F] of final observations, for steps at which some copy was cut."""
+
+
+StepHook = Callable[[TeamStep, dict[int, EpisodeRecord]], None]
+"""Called after every step with the records of the episodes that ended in it."""
+
+
+def collect(
+    actor: TeamActor,
+    env: VectorTeamEnv,
+    rollout: RolloutState,
+    num_steps: int,
+    *,
+    gamma: float,
+    lambda_: float,
+    explore: bool = True,
+    complete_episodes: bool = False,
+    row_filter: RowFilter | None = None,
+    on_step: StepHook | None = None,
+) -> Rollout:
+    """Step all copies and return a fragment with advantages; ``rollout`` moves on.
+
+    Args:
+        actor: chooses actions.
+        env: B copies.
+        rollout: where they stand; changed in place.
+        num_steps: T, steps of every copy; with ``complete_episodes`` the least number of
+            steps per copy on average, after which running episodes are played to their end.
+        gamma: discount.
+        lambda_: of generalised advantage estimation.
+        explore: False takes modes.
+        complete_episodes: start all copies afresh and keep whole episodes only.
+        row_filter: observation filter.
+        on_step: hook for callbacks.
+    """
+    if complete_episodes:
+        rollout.__dict__.update(vars(start(actor, env)))
+    columns, episodes = _Columns(), []
+    active = np.ones(env.num_envs, bool)
+    steps_wanted, steps_kept = num_steps * env.num_envs, 0
+    while active.any() if complete_episodes else len(columns.rows) < num_steps:
+        step, ended = _advance(actor, env, rollout, columns, explore, row_filter)
+        records = rollout.tracker.add(step, ended)
+        episodes += [record for copy, record in records.items() if active[copy]]
+        if on_step is not None:
+            on_step(step, records)
+        columns.keep.append(active.copy())
+        steps_kept += int(active.sum())
+        if complete_episodes and steps_kept >= steps_wanted:
+            active &= ~ended
+    last_rows = pack_rows(actor.layout, rollout.observation)
+    last_rows = row_filter(last_rows) if row_filter else last_rows
+    return _finish(actor, columns, last_rows, episodes, gamma=gamma, lambda_=lambda_)
+
+
+def _advance(
+    actor: TeamActor,
+    env: VectorTeamEnv,
+    rollout: RolloutState,
+    columns: _Columns,
+    explore: bool,
+    row_filter: RowFilter | None,
+) -> tuple[TeamStep, np.ndarray]:
+    raw = pack_rows(actor.layout, rollout.observation)
+    rows = row_filter(raw.copy()) if row_filter else raw
+    choice = actor.act(rows, rollout.hidden, explore=explore)
+    if rollout.hidden is not None:
+        columns.hidden.append(rollout.hidden)
+    step = env.step(actor.to_env(choice.actions))
+    ended = step.terminated | step.truncated
+    if step.truncated.any():
+        final = pack_rows(actor.layout, step.final_observation)
+        columns.cut_rows[len(columns.rows)] = row_filter(final) if row_filter else final
+    columns.rows.append(rows)
+    columns.raw_rows.append(raw)
+    columns.actions.append(choice.actions)
+    columns.parameters.append(choice.parameters)
+    columns.rewards.append(step.reward.copy())
+    columns.terminated.append(step.terminated.copy())
+    columns.truncated.append(step.truncated.copy())
+    rollout.observation, rollout.hidden = step.observation, forget(choice.hidden, ended)
+    return step, ended
+
+
+@torch.inference_mode()
+def _finish(
+    actor: TeamActor,
+    columns: _Columns,
+    last_rows: np.ndarray,
+    episodes: list[EpisodeRecord],
+    *,
+    gamma: float,
+    lambda_: float,
+) -> Rollout:
+    """Values, advantages and log-probabilities of the whole fragment in one go."""
+    state = actor.layout.slices["state"]
+    rows = np.stack([*columns.rows, last_rows])
+    values = actor.network.critic.value(torch.from_numpy(rows)[..., state])
+    next_values = values[1:].clone()
+    truncated = np.stack(columns.truncated)
+    for t, cut_rows in columns.cut_rows.items():
+        cut = torch.from_numpy(truncated[t])
+        next_values[t, cut] = actor.network.critic.value(torch.from_numpy(cut_rows)[cut][:, state])
+    terminated = np.stack(columns.terminated)
+    rewards = np.stack(columns.rewards)
+    estimate = generalized_advantages(
+        torch.from_numpy(rewards),
+        values[:-1],
+        next_values,
+        torch.from_numpy(terminated),
+        torch.from_numpy(terminated | truncated),
+        gamma=gamma,
+        lambda_=lambda_,
+    )
+    actions, parameters = np.stack(columns.actions), np.stack(columns.parameters)
+    has_filter = columns.raw_rows[0] is not columns.rows[0]
+    return Rollout(
+        rows=rows[:-1],
+        raw_rows=np.stack(columns.raw_rows) if has_filter else rows[:-1],
+        actions=actions,
+        log_prob=_log_prob(actor, rows[:-1], actions, parameters),
+        parameters=parameters,
+        rewards=rewards,
+        values=values[:-1].numpy(),
+        advantages=estimate.advantages.numpy(),
+        value_targets=estimate.value_targets.numpy(),
+        terminated=terminated,
+        truncated=truncated,
+        keep=np.stack(columns.keep),
+        hidden=columns.hidden or None,
+        episodes=episodes,
+    )
+
+
+def _log_prob(
+    actor: TeamActor, rows: np.ndarray, actions: np.ndarray, parameters: np.ndarray
+) -> np.ndarray:
+    inputs = actor.layout.inputs(torch.from_numpy(rows))
+    policy = actor.network.policy_from_flat(torch.from_numpy(parameters), inputs)
+    log_prob: Tensor = policy.log_prob(torch.from_numpy(actions))
+    return log_prob.numpy()
