@@ -1,79 +1,27 @@
-"""Checkpoints that are whole or absent: written aside, checksummed, moved into place.
+"""What makes a folder a checkpoint: a manifest of checksums and a stamp.
 
 RLlib writes file by file into the target; a process killed in between leaves a folder that
-looks like a checkpoint. Here the folder appears by one rename, and a manifest of checksums
-tells damage before any pickle is opened.
+looks like a checkpoint. Here the folder appears by one rename (:mod:`rllib_agentmixer.files`),
+and the manifest tells damage before any pickle is opened.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rllib_agentmixer.errors import CheckpointError
+from rllib_agentmixer.files import checksum
 
 MANIFEST = "agentmixer_manifest.json"
 FORMAT_VERSION = 1
 
 
-@contextmanager
-def replaced_atomically(target: Path) -> Iterator[Path]:
-    """A temporary sibling folder that takes the target's place if the block succeeds.
-
-    On any error the temporary folder is removed and an earlier target stays untouched.
-
-    Raises:
-        OSError: the disk is full, or the place cannot be written.
-    """
-    target = Path(target).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    temporary.chmod(0o755)
-    try:
-        yield temporary
-        _sync_to_disk(temporary)
-        _swap(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _swap(temporary: Path, target: Path) -> None:
-    """Rename into place; an old target steps aside first and is removed last."""
-    if not target.exists():
-        temporary.rename(target)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    os.replace(target, aside / target.name)
-    try:
-        temporary.rename(target)
-    except OSError:
-        os.replace(aside / target.name, target)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync_to_disk(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def write_manifest(folder: Path, stamp: dict[str, Any]) -> None:
     """List every file with its sha256, next to a stamp of what the checkpoint belongs to."""
     files = {
-        path.relative_to(folder).as_posix(): _checksum(path)
+        path.relative_to(folder).as_posix(): checksum(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
@@ -113,7 +61,7 @@ def verify(folder: Path) -> dict[str, Any]:
 def _verify_file(path: Path, expected: str) -> None:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing from its checkpoint; use an earlier checkpoint")
-    found = _checksum(path)
+    found = checksum(path)
     if found != expected:
         raise CheckpointError(
             f"{path} is damaged: sha256 {found}, expected {expected}; use an earlier checkpoint"
@@ -133,11 +81,3 @@ def check_stamp(folder: Path, found: dict[str, Any], expected: dict[str, Any]) -
                 f"is {value!r}; build the algorithm as the checkpoint was, or use "
                 "Algorithm.from_checkpoint"
             )
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -62,6 +62,7 @@ class TeamMeanStdFilter(Filter):
 
     def __init__(self, layout: TeamLayout) -> None:
         slices = layout.slices
+        self.clip = CLIP
         self.columns = slice(slices["obs"].start, slices["state"].stop)
         self.obs_columns = slices["obs"]
         size = self.columns.stop - self.columns.start
@@ -75,7 +76,7 @@ class TeamMeanStdFilter(Filter):
         chosen = rows[:, self.columns]
         chosen -= self.running_stats.mean.astype(np.float32)
         chosen /= self.running_stats.std.astype(np.float32)
-        np.clip(chosen, -CLIP, CLIP, out=chosen)
+        np.clip(chosen, -self.clip, self.clip, out=chosen)
         return rows
 
     def observe(self, rows: np.ndarray) -> None:

@@ -31,6 +31,7 @@ from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import AgentMixerError, CheckpointError, ConfigError
+from rllib_agentmixer.files import replaced_atomically
 from rllib_agentmixer.rollouts import EpisodeRecord
 
 
@@ -196,7 +197,7 @@ class TeamAlgorithm(PPO):
         """
         target = Path(checkpoint_dir)
         try:
-            with checkpoints.replaced_atomically(target) as folder:
+            with replaced_atomically(target) as folder:
                 super().save_checkpoint(str(folder))
                 self._make_relocatable(folder)
                 checkpoints.write_manifest(folder, self.stamp())

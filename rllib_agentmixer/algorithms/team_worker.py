@@ -78,7 +78,7 @@ class TeamRolloutWorker(RolloutWorker):
         generator = torch.Generator()
         if self.seed is not None:
             generator.manual_seed(self.seed)
-        self.actor = self._make_actor(generator) if self.env is not None else None
+        self.actor = self.make_actor(generator) if self.env is not None else None
         self._episode_callbacks: EpisodeCallbacks | None = None
 
     @staticmethod
@@ -101,7 +101,8 @@ class TeamRolloutWorker(RolloutWorker):
         """The copies that training steps."""
         return self.env.vector_env
 
-    def _make_actor(self, generator: torch.Generator) -> rollouts.TeamActor:
+    def make_actor(self, generator: torch.Generator) -> rollouts.TeamActor:
+        """What chooses actions with this worker's networks, under a noise of its own."""
         policy = self.policy_map[DEFAULT_POLICY_ID]
         model = policy.model
         return rollouts.TeamActor(
@@ -214,7 +215,7 @@ class TeamRolloutWorker(RolloutWorker):
         if seed is not None:
             generator.manual_seed(seed)
         return rollouts.play(
-            self._make_actor(generator),
+            self.make_actor(generator),
             env,
             num_episodes,
             policy=policy,

@@ -32,6 +32,11 @@ class TeamCategorical:
     def log_probs(self) -> Float[Tensor, "*batch N A"]:
         return self.logits.log_softmax(-1)
 
+    @property
+    def head(self) -> Tensor:
+        """[*batch, N, A] what carries the mode: the logits."""
+        return self.logits
+
     def mode(self) -> Tensor:
         """[*batch, N] most probable action of each agent (the first among equals)."""
         return self.logits.argmax(-1)
@@ -82,6 +87,11 @@ class TeamGaussian:
     std: Tensor
     valid: Tensor
     alive: Tensor
+
+    @property
+    def head(self) -> Tensor:
+        """[*batch, N, A] what carries the mode: the mean."""
+        return self.mean
 
     def mode(self) -> Tensor:
         """[*batch, N, A] the mean."""

@@ -109,6 +109,7 @@ class IndividualPolicies(nn.Module):
     def __init__(self, sizes: TeamSizes, settings: AgentMixerHyperparameters) -> None:
         super().__init__()
         self.sizes = sizes
+        self.settings = settings
         groups = agent_groups(settings.parameter_sharing, sizes.num_agents)
         width = settings.hidden_size
         self.encoder = TeamEncoder(

@@ -1,0 +1,304 @@
+"""Load exported individual policies and act with them: PyTorch alone, no Ray, no pickle.
+
+    >>> policies = load_policies("exported/")
+    >>> policy = policies["predator_0"]
+    >>> state = policy.initial_state()
+    >>> action, state = policy.act(obs, state)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
+from rllib_agentmixer.core.individual_policies import IndividualPolicies, TeamSizes
+from rllib_agentmixer.errors import EnvContractError, ExportError
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+PARITY_TOLERANCE = 1e-5
+"""Largest allowed difference of a logit or mean from what the checkpoint computes."""
+
+_DTYPES = {"F32": torch.float32, "I64": torch.int64}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an observation before the network and to an action after it.
+
+    Attributes:
+        obs_mean: [O] subtracted, or None.
+        obs_std: [O] divided by.
+        obs_clip: largest magnitude afterwards.
+        action: ``low``, ``high``, ``scale``, ``shift`` [A] of continuous actions, or None:
+            ``clip(a, low, high) * scale + shift``.
+        action_start: number of the first action of a discrete space.
+    """
+
+    obs_mean: Tensor | None = None
+    obs_std: Tensor | None = None
+    obs_clip: float = math.inf
+    action: dict[str, Tensor] | None = None
+    action_start: int = 0
+
+
+class IndividualPolicy:
+    """One agent's policy: own observation in, own action out.
+
+    Args:
+        agent: its name.
+        network: individual policies of a team of one.
+        preprocessing: constants of the training run.
+        action_shape: shape of one continuous action.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        network: IndividualPolicies,
+        preprocessing: Preprocessing,
+        action_shape: tuple[int, ...] = (),
+    ) -> None:
+        self.agent = agent
+        self.network = network.eval()
+        self.preprocessing = preprocessing
+        self.action_shape = action_shape
+        self.generator = torch.Generator()
+
+    @property
+    def is_recurrent(self) -> bool:
+        return self.network.encoder.gru is not None
+
+    def seed(self, seed: int) -> None:
+        """Fix the noise of sampled actions."""
+        self.generator.manual_seed(seed)
+
+    def initial_state(self) -> Tensor | None:
+        """Recurrent state at the start of an episode; None for a policy without memory."""
+        gru = self.network.encoder.gru
+        if gru is None:
+            return None
+        return torch.zeros(1, 1, gru.from_hidden.weight.shape[1])
+
+    @torch.inference_mode()
+    def head(
+        self, obs: Any, state: Tensor | None = None, action_mask: Any = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """[A] masked logits (discrete) or means in policy units, and the next state."""
+        rows = self._prepare(obs).view(1, 1, -1)
+        mask = self._mask(action_mask).view(1, 1, -1)
+        output = self.network(rows, mask, state)
+        return output.head[0, 0], output.hidden
+
+    @torch.inference_mode()
+    def act(
+        self,
+        obs: Any,
+        state: Tensor | None = None,
+        action_mask: Any = None,
+        explore: bool = False,
+    ) -> tuple[Any, Tensor | None]:
+        """Choose an action.
+
+        Args:
+            obs: the agent's observation, or PettingZoo's ``{"observation", "action_mask"}``.
+            state: what the previous call returned; :meth:`initial_state` at the start.
+            action_mask: legal actions; None reads the observation's, else all are legal.
+            explore: sample instead of taking the mode.
+
+        Returns:
+            The action as the environment takes it (an ``int``, or floats: an array where the
+            observation was a NumPy array, else a tensor), and the next state.
+
+        Raises:
+            EnvContractError: wrong size, a number that is not finite, or nothing legal.
+        """
+        if isinstance(obs, dict):
+            action_mask = obs.get("action_mask") if action_mask is None else action_mask
+            obs = obs["observation"]
+        head, state = self.head(obs, state, action_mask)
+        if self.network.sizes.action_kind == "discrete":
+            return self._choose(head, explore) + self.preprocessing.action_start, state
+        if explore:
+            noise = torch.empty_like(head).normal_(generator=self.generator)
+            head = head + noise * self.network.log_std[0].exp()
+        action = self._to_env(head).reshape(self.action_shape or head.shape)
+        is_numpy = type(obs).__module__ == "numpy"
+        return (action.numpy() if is_numpy else action), state
+
+    def _choose(self, logits: Tensor, explore: bool) -> int:
+        if not explore:
+            return int(logits.argmax())
+        return int(torch.multinomial(logits.softmax(-1), 1, generator=self.generator))
+
+    def _to_env(self, action: Tensor) -> Tensor:
+        constants = self.preprocessing.action
+        if constants is None:
+            return action
+        clipped = action.clamp(constants["low"], constants["high"])
+        return clipped * constants["scale"] + constants["shift"]
+
+    def _prepare(self, obs: Any) -> Tensor:
+        flat = torch.as_tensor(obs, dtype=torch.float32).reshape(-1)
+        expected = self.network.sizes.obs_size
+        if flat.numel() != expected:
+            raise EnvContractError(
+                f"{self.agent}: observation has {flat.numel()} numbers, the policy was trained on "
+                f"{expected}; give the observation of this agent in the training environment"
+            )
+        if not bool(flat.isfinite().all()):
+            raise EnvContractError(f"{self.agent}: observation is not finite: {flat.tolist()}")
+        constants = self.preprocessing
+        if constants.obs_mean is None or constants.obs_std is None:
+            return flat
+        scaled = (flat - constants.obs_mean) / constants.obs_std
+        return scaled.clamp(-constants.obs_clip, constants.obs_clip)
+
+    def _mask(self, action_mask: Any) -> Tensor:
+        size = self.network.sizes.num_actions
+        if action_mask is None or self.network.sizes.action_kind == "continuous":
+            return torch.ones(size, dtype=torch.bool)
+        mask = torch.as_tensor(action_mask).reshape(-1) > 0
+        if mask.numel() != size or not bool(mask.any()):
+            raise EnvContractError(
+                f"{self.agent}: action mask must allow one of {size} actions, got {mask.tolist()}"
+            )
+        return mask
+
+
+def load_policies(path: str | Path, *, verify: bool = True) -> dict[str, IndividualPolicy]:
+    """Individual policies of an export folder, by agent name in the team's order.
+
+    Args:
+        path: folder written by ``rllib-agentmixer export``.
+        verify: recompute the stored examples and compare.
+
+    Raises:
+        ExportError: missing, damaged, of another format, or not computing what it should.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    try:
+        policies = {
+            entry["name"]: _load_policy(folder, entry, manifest["network"])
+            for entry in manifest["agents"]
+        }
+        if verify:
+            for entry in manifest["agents"]:
+                check_parity(policies[entry["name"]], entry["fixture"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, EnvContractError):
+            raise
+        raise ExportError(f"{folder / MANIFEST} is damaged: {error!r}; export again") from error
+    return policies
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The checked manifest of an export folder.
+
+    Raises:
+        ExportError: not there, not readable, or of another format.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ExportError(
+            f"{folder} is no export ({MANIFEST} is missing); write one with "
+            "`rllib-agentmixer export CHECKPOINT --out DIR`"
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path} is damaged ({error!r}); export again") from error
+    if version != FORMAT_VERSION:
+        raise ExportError(f"{path} has format {version}, this version reads {FORMAT_VERSION}")
+    return manifest
+
+
+def check_parity(policy: IndividualPolicy, fixture: dict[str, Any]) -> float:
+    """Largest difference between stored outputs and those computed now.
+
+    Raises:
+        ExportError: beyond ``PARITY_TOLERANCE``, or another mode.
+    """
+    state, largest = policy.initial_state(), 0.0
+    for step, obs in enumerate(fixture["obs"]):
+        head, state = policy.head(obs, state, fixture["action_mask"][step])
+        expected = torch.tensor(fixture["head"][step])
+        difference = float((head - expected).abs().max())
+        largest = max(largest, difference)
+        is_discrete = policy.network.sizes.action_kind == "discrete"
+        if difference > PARITY_TOLERANCE or (is_discrete and head.argmax() != expected.argmax()):
+            raise ExportError(
+                f"{policy.agent}: example {step} gives {head.tolist()}, the checkpoint gave "
+                f"{expected.tolist()}; the export is damaged or this platform computes otherwise"
+            )
+    return largest
+
+
+def _load_policy(folder: Path, entry: dict[str, Any], network: dict[str, Any]) -> IndividualPolicy:
+    settings = AgentMixerHyperparameters.from_mapping(network | {"parameter_sharing": "separate"})
+    sizes = TeamSizes((entry["obs_size"],), 1, entry["action_kind"], (entry["action_size"],))
+    policies = IndividualPolicies(sizes, settings)
+    tensors = read_safetensors(folder, entry["weights"], entry["sha256"])
+    policies.load_state_dict(tensors)
+    constants = entry["preprocessing"]
+
+    def tensor(value: Any) -> Tensor | None:
+        return None if value is None else torch.tensor(value, dtype=torch.float32)
+
+    action = constants["action"]
+    return IndividualPolicy(
+        entry["name"],
+        policies,
+        Preprocessing(
+            tensor(constants["obs_mean"]),
+            tensor(constants["obs_std"]),
+            constants["obs_clip"] or math.inf,
+            action and {name: _unbounded(name, values) for name, values in action.items()},
+            constants["action_start"],
+        ),
+        tuple(entry["action_shape"]),
+    )
+
+
+def _unbounded(name: str, values: list[float | None]) -> Tensor:
+    """JSON knows no infinity: null stands for it in bounds."""
+    infinity = -math.inf if name == "low" else math.inf
+    return torch.tensor([infinity if v is None else v for v in values], dtype=torch.float32)
+
+
+def read_safetensors(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; a reader of a dozen lines spares deployments a package.
+
+    Raises:
+        ExportError: outside the folder, missing, or damaged.
+    """
+    if Path(name).name != name:
+        raise ExportError(f"weights file {name!r} must be a plain name inside {folder}")
+    path = folder / name
+    if not path.is_file():
+        raise ExportError(f"{path} is missing; export again")
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ExportError(f"{path} is damaged: sha256 {found}, expected {sha256}; export again")
+    (header_size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + header_size])
+    body = bytearray(data[8 + header_size :])
+    tensors = {}
+    for key, info in header.items():
+        if key != "__metadata__":
+            start, stop = info["data_offsets"]
+            flat = torch.frombuffer(body[start:stop], dtype=_DTYPES[info["dtype"]])
+            tensors[key] = flat.reshape(info["shape"]).clone()
+    return tensors

@@ -1,0 +1,307 @@
+"""Environments by name: construction, messages, lazy imports, determinism of all of them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from rllib_agentmixer.envs import ENVS, EnvEntry, make_env, make_vector_env, register_env
+from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
+from rllib_agentmixer.envs.matrix_game import MatrixGame, VectorMatrixGame
+from rllib_agentmixer.envs.predator_prey import PredatorPrey
+from rllib_agentmixer.envs.predator_prey_vector import VectorPredatorPrey
+from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
+
+RANDOM = ("predator_prey", "continuous_game", "simple_spread")
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """ENVS, restored afterwards."""
+    before = dict(ENVS)
+    yield ENVS
+    ENVS.clear()
+    ENVS.update(before)
+
+
+@pytest.fixture(params=sorted(ENVS))
+def name(request):
+    if ENVS[request.param].extra == "mpe":
+        pytest.importorskip("mpe2")
+    return request.param
+
+
+# Every registered environment.
+
+
+def trajectory(env, seed, num_steps=40):
+    """Observations, rewards and flags of several episodes, as bytes."""
+    rng = np.random.default_rng(0)
+    obs, _ = env.reset(seed=seed)
+    seen = [obs]
+    for _ in range(num_steps):
+        actions = {agent: random_action(env.action_space(agent), rng) for agent in env.agents}
+        obs, rewards, terminated, truncated, _ = env.step(actions)
+        seen += [obs, rewards, terminated, truncated]
+        if not env.agents:
+            obs, _ = env.reset()
+            seen.append(obs)
+    return [
+        {agent: np.asarray(value).tobytes() for agent, value in group.items()} for group in seen
+    ]
+
+
+def random_action(space, rng):
+    if isinstance(space, spaces.Discrete):
+        return int(rng.integers(space.n))
+    return rng.uniform(space.low, space.high).astype(space.dtype)
+
+
+def test_one_copy_is_determined_by_its_seed(name):
+    config = {"max_steps": 15} if name == "predator_prey" else {}
+    first, second = make_env(name, **config), make_env(name, **config)
+    assert trajectory(first, seed=11) == trajectory(second, seed=11)
+    # Seeding again starts over, whatever happened before.
+    assert trajectory(first, seed=11) == trajectory(second, seed=11)
+    if name in RANDOM:
+        assert trajectory(first, seed=11) != trajectory(second, seed=12)
+
+
+def test_the_batched_form_is_determined_by_its_seed(name, helpers):
+    def run(seed):
+        vector = make_vector_env(name, 3)
+        vector.reset(seed=seed)
+        return [helpers.packed(vector.step(helpers.random_actions(vector, t))) for t in range(40)]
+
+    assert run(11) == run(11)
+    if name in RANDOM:
+        assert run(11) != run(12)
+
+
+def test_copies_of_a_random_environment_differ(name):
+    if name in RANDOM:
+        obs = make_vector_env(name, 3).reset(seed=0).obs
+        assert len({row.tobytes() for row in obs}) == 3
+
+
+def test_every_environment_fits_its_spec(name, helpers):
+    vector = make_vector_env(name, 2)
+    spec = vector.spec
+    assert spec.name == name
+    assert spec.version == ENVS[name].version
+    assert vector.num_envs == 2
+    for seen in (vector.reset(seed=0), vector.step(helpers.random_actions(vector, 0)).observation):
+        assert seen.obs.shape == (2, spec.num_agents, spec.obs_size)
+        assert seen.state.shape == (2, spec.state_size)
+        assert seen.action_mask.shape == (2, spec.num_agents, spec.num_actions)
+        assert seen.alive.shape == (2, spec.num_agents)
+        assert (seen.obs.dtype, seen.state.dtype) == (np.float32, np.float32)
+        assert (seen.action_mask.dtype, seen.alive.dtype) == (np.bool_, np.bool_)
+    vector.close()
+
+
+def test_every_entry_has_a_summary_and_can_draw(name):
+    assert ENVS[name].summary
+    env = make_env(name, render_mode="rgb_array")
+    env.reset(seed=0)
+    assert env.render().shape[2] == 3
+    env.close()
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    ("name", "k"), [("penalty", 100), ("penalty_0", 0), ("penalty_7", 7), ("penalty_2.5", 2.5)]
+)
+def test_penalty_names_carry_their_k(name, k):
+    assert make_env(name).payoffs[0, 0] == -k
+    vector = make_vector_env(name, 1)
+    vector.reset()
+    assert vector.step(np.array([[0, 0]])).reward[0] == -k
+    assert vector.spec.name == name
+
+
+def test_penalty_takes_any_k_but_a_name_with_a_number_keeps_it():
+    assert make_env("penalty", k=3).payoffs[0, 0] == -3
+    with pytest.raises(ConfigError, match="k=25.*k=3"):
+        make_env("penalty_25", k=3)
+    with pytest.raises(ConfigError, match="k=25"):
+        make_vector_env("penalty_25", 1, config={"k": 3})
+
+
+def test_names_pass_on_their_arguments():
+    assert len(make_env("permutation").possible_agents) == 4
+    assert len(make_env("permutation", num_agents=6).possible_agents) == 6
+    assert make_env("matrix_game", game="nonmonotonic", repeat=3).optimum == 24
+    assert len(make_env("predator_prey", preset="10x10").possible_agents) == 8
+    assert make_vector_env("predator_prey", 2, config={"preset": "7x7"}).spec.num_agents == 4
+
+
+def test_simple_spread_shares_one_reward_by_default():
+    pytest.importorskip("mpe2")
+    vector = make_vector_env("simple_spread", 2)
+    assert (vector.spec.obs_sizes, vector.spec.state_size) == ((18, 18, 18), 54)
+    vector.reset(seed=0)
+    steps = [vector.step(np.ones((2, 3), int)) for _ in range(25)]
+    assert steps[-1].truncated.all()
+    assert not any(step.truncated.any() for step in steps[:-1])
+    continuous = make_vector_env("simple_spread", 1, config={"continuous_actions": True, "N": 2})
+    assert continuous.spec.action_kind == "continuous"
+    assert continuous.spec.num_agents == 2
+
+
+def test_an_argument_that_a_pass_through_constructor_does_not_know_is_named():
+    pytest.importorskip("mpe2")
+    with pytest.raises(ConfigError, match="simple_spread.*'max_cycle'"):
+        make_env("simple_spread", max_cycle=3)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_the_list():
+    with pytest.raises(ConfigError, match="'predator_pray', did you mean 'predator_prey'") as info:
+        make_env("predator_pray")
+    assert "climbing" in str(info.value)
+
+
+@pytest.mark.parametrize("build", [make_env, lambda e, **c: make_vector_env(e, 1, config=c)])
+def test_an_unknown_argument_is_answered_with_the_nearest(build):
+    with pytest.raises(ConfigError, match="no argument 'penalti', did you mean 'penalty'"):
+        build("predator_prey", penalti=-1)
+
+
+@pytest.mark.parametrize("env", [3, None, PredatorPrey()])
+def test_what_is_no_environment_is_refused(env):
+    with pytest.raises(ConfigError, match="must be a name"):
+        make_env(env)
+
+
+@pytest.mark.parametrize("num_envs", [0, -1, 2.0])
+def test_the_number_of_copies_is_checked(num_envs):
+    with pytest.raises(ConfigError, match=f"num_envs.*{num_envs}"):
+        make_vector_env("climbing", num_envs)
+
+
+# Other ways to name an environment.
+
+
+def test_a_class_a_function_and_an_import_path_are_constructors():
+    assert isinstance(make_env(MatrixGame, game="climbing"), MatrixGame)
+    assert isinstance(make_env(lambda repeat=1: MatrixGame(repeat=repeat), repeat=2), MatrixGame)
+    path = "rllib_agentmixer.envs.matrix_game:MatrixGame"
+    assert make_env(path, game="penalty").game == "penalty"
+    vector = make_vector_env(path, 2)
+    assert isinstance(vector, LoopVectorEnv)
+    assert vector.spec.name == path
+
+
+@pytest.mark.parametrize(
+    "constructor",
+    [
+        lambda config: MatrixGame(**config),
+        lambda env_config: MatrixGame(**env_config),
+        lambda _: MatrixGame(game="penalty"),
+        lambda ctx, verbose=False: MatrixGame(**ctx),
+    ],
+)
+def test_a_constructor_in_rllibs_style_gets_the_whole_dictionary(constructor):
+    assert make_env(constructor, game="penalty").game == "penalty"
+    assert make_vector_env(constructor, 1, config={"game": "penalty"}).spec.num_agents == 2
+
+
+def test_a_required_argument_that_is_missing_is_named():
+    with pytest.raises(ConfigError, match="needs the argument 'size'"):
+        make_env(lambda size: MatrixGame())
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("no_such_module_at_all:make", "no module 'no_such_module_at_all'"),
+        ("rllib_agentmixer.envs.matrix_game:MatrixGam", "did you mean 'MatrixGame'"),
+    ],
+)
+def test_an_import_path_that_leads_nowhere_is_named(path, message):
+    with pytest.raises(ConfigError, match=message):
+        make_env(path)
+
+
+def test_a_constructor_that_returns_something_else_is_refused():
+    with pytest.raises(EnvContractError, match="ParallelEnv, got dict"):
+        make_env(lambda: {})
+
+
+def test_an_error_inside_a_constructor_comes_through():
+    def broken():
+        raise TypeError("inside")
+
+    with pytest.raises(TypeError, match="inside"):
+        make_env(broken)
+
+
+# Registration.
+
+
+def test_a_registered_environment_is_built_by_name(registry):
+    register_env("mine", lambda config: PredatorPrey(**config), summary="mine")
+    assert make_env("mine", max_steps=5).settings.max_steps == 5
+    assert isinstance(make_vector_env("mine", 2), LoopVectorEnv)
+
+
+def test_a_batched_form_is_used_where_there_is_one_and_rewards_are_shared(registry):
+    register_env("mine", PredatorPrey, vector=VectorPredatorPrey)
+    vector = make_vector_env("mine", 4, config={"max_steps": 9})
+    assert isinstance(vector, VectorPredatorPrey)
+    assert vector.settings.max_steps == 9
+    assert vector.spec.name == "mine"
+    summed = make_vector_env("mine", 1, team_reward="sum")
+    assert isinstance(summed, LoopVectorEnv)
+    summed.reset(seed=0)
+    assert summed.step(np.full((1, 2), 4)).reward[0] == pytest.approx(-0.02)
+    assert isinstance(make_vector_env("climbing", 2), VectorMatrixGame)
+
+
+def test_a_name_belongs_to_one_constructor(registry):
+    register_env("mine", PredatorPrey)
+    register_env("mine", PredatorPrey, summary="again")
+    assert registry["mine"].summary == "again"
+    for taken in ("mine", "climbing", "penalty_33"):
+        with pytest.raises(ConfigError, match=f"{taken}.*already registered"):
+            register_env(taken, MatrixGame)
+
+
+@pytest.mark.parametrize("arguments", [("", PredatorPrey), ("a:b", PredatorPrey), ("x", 3)])
+def test_a_registration_that_cannot_work_is_refused(registry, arguments):
+    with pytest.raises(ConfigError):
+        register_env(*arguments)
+
+
+def test_a_missing_package_is_answered_with_the_extra_that_brings_it(registry):
+    def needs_it():
+        import package_that_is_not_there  # noqa: F401
+
+    register_env("exotic", needs_it, extra="mpe")
+    with pytest.raises(MissingExtraError, match=r"exotic.*pip install rllib_agentmixer\[mpe\]"):
+        make_env("exotic")
+    registry["path"] = EnvEntry("path", "package_that_is_not_there.envs:make", extra="mpe")
+    with pytest.raises(MissingExtraError, match=r"rllib_agentmixer\[mpe\]"):
+        make_env("path")
+
+
+def test_a_missing_package_without_an_extra_comes_through():
+    def needs_it():
+        import package_that_is_not_there  # noqa: F401
+
+    with pytest.raises(ImportError, match="package_that_is_not_there"):
+        make_env(needs_it)
+
+
+def test_importing_the_registry_imports_nothing_heavy():
+    script = (
+        "import sys, rllib_agentmixer.envs\n"
+        "heavy = {'pettingzoo', 'torch', 'ray', 'supersuit', 'mpe2', 'gymnasium'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert answer.stdout.strip() == "[]", answer.stderr
