@@ -31,7 +31,7 @@ from rllib_agentmixer.envs import make_env
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import ExportError
 from rllib_agentmixer.files import checksum, replaced_atomically
-from rllib_agentmixer.rollouts import forget, pack_rows, start
+from rllib_agentmixer.acting import pack_rows, start
 
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm

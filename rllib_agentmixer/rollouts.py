@@ -1,138 +1,29 @@
 """The array loop: B copies of a team stepped together, one forward pass for all of them.
 
-Free of Ray: both the RLlib worker and plain scripts call :func:`collect` and :func:`play`.
+Free of Ray: both the RLlib worker and plain scripts call :func:`collect`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_agentmixer.core.actions import ActionScaling
-from rllib_agentmixer.core.batch import RecurrentState, map_tensors
-from rllib_agentmixer.core.layout import TeamLayout
+from rllib_agentmixer.acting import (
+    EpisodeRecord,
+    RolloutState,
+    RowFilter,
+    TeamActor,
+    forget,
+    pack_rows,
+    start,
+)
+from rllib_agentmixer.core.batch import RecurrentState
 from rllib_agentmixer.core.returns import generalized_advantages
-from rllib_agentmixer.core.team_network import TeamNetwork
-from rllib_agentmixer.envs.vector_env import TeamObs, TeamStep, VectorTeamEnv
-
-PolicyKind = Literal["joint", "individual"]
-RowFilter = Callable[[np.ndarray], np.ndarray]
-"""Normalises rows [B, F] in place or returns new ones; masks must come through unchanged."""
-
-
-class EpisodeRecord(NamedTuple):
-    """One finished episode: team return, steps, and each agent's own return."""
-
-    episode_return: float
-    length: int
-    agent_returns: np.ndarray
-    is_faulty: bool = False
-
-
-@dataclass
-class EpisodeTracker:
-    """Returns and lengths of the episodes that are under way in B copies."""
-
-    num_envs: int
-    num_agents: int
-    returns: np.ndarray = field(init=False)
-    agent_returns: np.ndarray = field(init=False)
-    lengths: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.returns = np.zeros(self.num_envs, np.float64)
-        self.agent_returns = np.zeros((self.num_envs, self.num_agents), np.float64)
-        self.lengths = np.zeros(self.num_envs, np.int64)
-
-    def add(self, step: TeamStep, ended: np.ndarray) -> dict[int, EpisodeRecord]:
-        """Take in one step; records of the copies whose episode ended, by copy."""
-        self.returns += step.reward
-        self.agent_returns += step.agent_rewards
-        self.lengths += 1
-        records = {}
-        for copy in np.flatnonzero(ended):
-            records[int(copy)] = EpisodeRecord(
-                float(self.returns[copy]),
-                int(self.lengths[copy]),
-                self.agent_returns[copy].copy(),
-                bool(step.faulty[copy]),
-            )
-            self.returns[copy] = self.agent_returns[copy] = self.lengths[copy] = 0
-        return records
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Actions of B teams as the policy means them, and how they came about.
-
-    Attributes:
-        actions: [B, N] or [B, N, A] as the network samples them.
-        parameters: [B, P] flat parameters of the policy that acted.
-        hidden: recurrent state after the step.
-    """
-
-    actions: np.ndarray
-    parameters: np.ndarray
-    hidden: RecurrentState | None
-
-
-@dataclass
-class TeamActor:
-    """Chooses actions for B teams with a network; owns the randomness of the choice.
-
-    Attributes:
-        network: the team's networks, on the processor.
-        layout: how rows hold joint observations.
-        generator: source of action noise, part of the exact-resume state.
-        scaling: from policy to environment actions; None for discrete teams.
-    """
-
-    network: TeamNetwork
-    layout: TeamLayout
-    generator: torch.Generator
-    scaling: ActionScaling | None = None
-
-    @torch.inference_mode()
-    def act(
-        self,
-        rows: np.ndarray,
-        hidden: RecurrentState | None,
-        *,
-        explore: bool,
-        policy: PolicyKind = "joint",
-    ) -> Choice:
-        """Choose for rows [B, F]; the individual policies read no state even if it is there."""
-        inputs = self.layout.inputs(torch.from_numpy(rows).unsqueeze(0))
-        if policy == "joint":
-            output = self.network(inputs, hidden)
-            distribution, after = output.joint, output.hidden
-        else:
-            decision = self.network.decide_individually(
-                inputs, hidden.individual if hidden else None
-            )
-            distribution, after = decision.policy, None
-            if hidden is not None and decision.hidden is not None:
-                after = replace(hidden, individual=decision.hidden)
-        actions = distribution.sample(self.generator) if explore else distribution.mode()
-        return Choice(actions[0].numpy(), distribution.flat()[0].numpy(), after)
-
-    def to_env(self, actions: np.ndarray) -> np.ndarray:
-        """Policy actions -> environment actions."""
-        return actions if self.scaling is None else self.scaling(actions)
-
-
-@dataclass
-class RolloutState:
-    """Where B copies stand between two fragments."""
-
-    observation: TeamObs
-    hidden: RecurrentState | None
-    tracker: EpisodeTracker
+from rllib_agentmixer.envs.vector_env import TeamStep, VectorTeamEnv
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,64 +61,6 @@ class Rollout:
     keep: np.ndarray
     hidden: list[RecurrentState] | None
     episodes: list[EpisodeRecord]
-
-
-def start(actor: TeamActor, env: VectorTeamEnv, seed: int | None = None) -> RolloutState:
-    """Fresh episodes in all copies."""
-    observation = env.reset(seed)
-    return RolloutState(
-        observation,
-        actor.network.initial_state(env.num_envs),
-        EpisodeTracker(env.num_envs, env.spec.num_agents),
-    )
-
-
-def pack_rows(layout: TeamLayout, observation: TeamObs) -> np.ndarray:
-    """[B, F] one row per copy."""
-    rows = np.empty((len(observation.obs), layout.row_size), np.float32)
-    layout.pack(vars(observation), rows)
-    return rows
-
-
-def forget(hidden: RecurrentState | None, ended: np.ndarray) -> RecurrentState | None:
-    """Recurrent state with the copies that ended set back to zero."""
-    if hidden is None or not ended.any():
-        return hidden
-    kept = torch.from_numpy(~ended).unsqueeze(-1)
-    return map_tensors(hidden, lambda x: x * kept)
-
-
-def play(
-    actor: TeamActor,
-    env: VectorTeamEnv,
-    num_episodes: int,
-    *,
-    policy: PolicyKind,
-    explore: bool,
-    seed: int | None,
-    row_filter: RowFilter | None = None,
-) -> list[EpisodeRecord]:
-    """Play exactly ``num_episodes`` episodes; none is dropped for being long.
-
-    Every copy plays a quota fixed beforehand: taking whichever episodes end first would
-    favour short ones.
-    """
-    rollout = start(actor, env, seed)
-    copies = np.arange(env.num_envs)
-    quota = num_episodes // env.num_envs + (copies < num_episodes % env.num_envs)
-    records: list[EpisodeRecord] = []
-    while quota.any():
-        rows = pack_rows(actor.layout, rollout.observation)
-        rows = row_filter(rows) if row_filter else rows
-        choice = actor.act(rows, rollout.hidden, explore=explore, policy=policy)
-        step = env.step(actor.to_env(choice.actions))
-        ended = step.terminated | step.truncated
-        for copy, record in rollout.tracker.add(step, ended).items():
-            if quota[copy] and not record.is_faulty:
-                quota[copy] -= 1
-                records.append(record)
-        rollout.observation, rollout.hidden = step.observation, forget(choice.hidden, ended)
-    return records
 
 
 @dataclass

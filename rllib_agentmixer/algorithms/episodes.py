@@ -9,7 +9,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.evaluation.metrics import RolloutMetrics
 
 from rllib_agentmixer.envs.vector_env import TeamStep
-from rllib_agentmixer.rollouts import EpisodeRecord
+from rllib_agentmixer.acting import EpisodeRecord
 
 EPISODE_HOOKS = ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end")
 

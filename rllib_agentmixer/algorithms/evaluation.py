@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ray.rllib.evaluation.metrics import RolloutMetrics, summarize_episodes
 
-from rllib_agentmixer.rollouts import EpisodeRecord, PolicyKind
+from rllib_agentmixer.acting import EpisodeRecord, PolicyKind
+from rllib_agentmixer.envs.vector_env import TeamSpec
+from rllib_agentmixer.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,112 @@ def share(total: int, workers: list[int]) -> dict[int, int]:
         worker: total // len(workers) + (place < total % len(workers))
         for place, worker in enumerate(workers)
     }
+
+
+class SideBySideEvaluation:
+    """Mixin for RLlib algorithms: evaluate() calls these hooks and does all around them.
+
+    Weight and filter sync, callbacks, health checks and intervals stay RLlib's.
+    """
+
+    config: Any
+    evaluation_config: Any
+    eval_env_runner_group: Any
+    team_spec: TeamSpec
+
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """Play joint and individual policies; see this module for the results' keys."""
+        results = super().evaluate(parallel_train_future)
+        return results | results["env_runners"].pop("team", {})
+
+    def _evaluate_on_local_env_runner(self, env_runner: Any) -> tuple:
+        def play(contestant: Contestant) -> list[EpisodeRecord]:
+            duration = self._evaluation_episodes()
+            return _play_share(contestant, duration, self._evaluation_seed(0))(env_runner)
+
+        return self._compare(play)
+
+    def _evaluate_with_fixed_duration(self) -> tuple:
+        return self._compare(lambda c: self._play_remotely(c, self._evaluation_episodes(), 0))
+
+    def _evaluate_with_auto_duration(self, parallel_train_future: Any) -> tuple:
+        """Rounds of one episode per copy until training's iteration is over."""
+        group = self.eval_env_runner_group
+        per_round = self.evaluation_config.num_envs_per_env_runner * max(
+            1, group.num_healthy_remote_workers()
+        )
+        records: dict[Contestant, list[EpisodeRecord]] = {}
+        first, round_index = True, 0
+        while first or not parallel_train_future.done():
+            round_index += 1
+
+            def play(contestant: Contestant, index: int = round_index) -> list[EpisodeRecord]:
+                played = records.setdefault(contestant, [])
+                played += self._play_remotely(contestant, per_round, index)
+                return played
+
+            outcome = self._compare(play)
+            first = False
+        return outcome
+
+    def _compare(self, play: Any) -> tuple:
+        """(results, environment steps, agent steps, batches), as RLlib's evaluate() expects."""
+        kept: list[RolloutMetrics] = []
+
+        def play_and_keep(contestant: Contestant) -> list[EpisodeRecord]:
+            records = play(contestant)
+            if contestant == Contestant("individual", explore=False):
+                kept.extend(
+                    RolloutMetrics(episode_length=r.length, episode_reward=r.episode_return)
+                    for r in records
+                )
+            return records
+
+        team, num_steps = compare(play_and_keep, self.team_spec.agents)
+        # RLlib's own keys describe what would be deployed.
+        results = summarize_episodes(kept, kept) | {"team": team}
+        return results, num_steps, num_steps, []
+
+    def _play_remotely(
+        self, contestant: Contestant, num_episodes: int, round_index: int
+    ) -> list[EpisodeRecord]:
+        group = self.eval_env_runner_group
+        quotas = share(num_episodes, sorted(group.healthy_env_runner_ids()))
+        played = group.foreach_env_runner(
+            [
+                _play_share(contestant, quota, self._evaluation_seed(1000 * round_index + worker))
+                for worker, quota in quotas.items()
+            ],
+            remote_worker_ids=list(quotas),
+            local_env_runner=False,
+            timeout_seconds=self.config.evaluation_sample_timeout_s,
+        )
+        return [record for records in played for record in records]
+
+    def _evaluation_episodes(self) -> int:
+        if self.config.evaluation_duration_unit != "episodes":
+            raise ConfigError(
+                "evaluation_duration_unit must be 'episodes', got "
+                f"{self.config.evaluation_duration_unit!r}"
+            )
+        return int(self.config.evaluation_duration)
+
+    def _evaluation_seed(self, offset: int) -> int | None:
+        seed = self.config.evaluation_seed
+        return None if seed is None else seed + offset
+
+
+def _play_share(contestant: Contestant, quota: int, seed: int | None) -> Any:
+    """A function of a worker that plays its share."""
+
+    def play(worker: Any) -> list[EpisodeRecord]:
+        num_envs = min(quota, worker.config.num_envs_per_env_runner)
+        return worker.play_episodes(
+            quota,
+            policy=contestant.policy,
+            explore=contestant.explore,
+            seed=seed,
+            num_envs=num_envs,
+        )
+
+    return play

@@ -10,9 +10,9 @@ import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo.ppo import PPO
-from ray.rllib.evaluation.metrics import RolloutMetrics, summarize_episodes
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
+from ray.rllib.utils.checkpoints import get_checkpoint_info
 from ray.rllib.utils.metrics import (
     LEARN_ON_BATCH_TIMER,
     NUM_AGENT_STEPS_SAMPLED,
@@ -24,18 +24,17 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_agentmixer.algorithms import checkpoints
-from rllib_agentmixer.algorithms.evaluation import Contestant, compare, share
+from rllib_agentmixer.algorithms.evaluation import SideBySideEvaluation
 from rllib_agentmixer.algorithms.team_config import TeamConfig
 from rllib_agentmixer.algorithms.team_policy import TeamPolicy
 from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import AgentMixerError, CheckpointError, ConfigError
+from rllib_agentmixer.errors import CheckpointError
 from rllib_agentmixer.files import replaced_atomically
-from rllib_agentmixer.rollouts import EpisodeRecord
 
 
-class TeamAlgorithm(PPO):
+class TeamAlgorithm(SideBySideEvaluation, PPO):
     """Trains a team environment with a :class:`TeamPolicy` on vectorised workers.
 
     Differs from PPO: minibatches are shuffled and learned from by the core's own loop;
@@ -97,96 +96,6 @@ class TeamAlgorithm(PPO):
                 )
         self.env_runner.set_global_vars(global_vars)
         return results
-
-    # --- evaluation: RLlib's evaluate() calls these three and does all around them ---
-
-    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
-        """Play joint and individual policies; see :mod:`.evaluation` for the results' keys."""
-        results = super().evaluate(parallel_train_future)
-        return results | results["env_runners"].pop("team", {})
-
-    def _evaluate_on_local_env_runner(self, env_runner: TeamRolloutWorker) -> tuple:
-        def play(contestant: Contestant) -> list[EpisodeRecord]:
-            duration = self._evaluation_episodes()
-            return self._play_on(env_runner, contestant, duration, self._evaluation_seed(0))
-
-        return self._compare(play)
-
-    def _evaluate_with_fixed_duration(self) -> tuple:
-        return self._compare(lambda c: self._play_remotely(c, self._evaluation_episodes(), 0))
-
-    def _evaluate_with_auto_duration(self, parallel_train_future: Any) -> tuple:
-        """Rounds of one episode per copy until training's iteration is over."""
-        group = self.eval_env_runner_group
-        per_round = self.evaluation_config.num_envs_per_env_runner * max(
-            1, group.num_healthy_remote_workers()
-        )
-        records: dict[Contestant, list[EpisodeRecord]] = {}
-        first, round_index = True, 0
-        while first or not parallel_train_future.done():
-            round_index += 1
-
-            def play(contestant: Contestant, index: int = round_index) -> list[EpisodeRecord]:
-                played = records.setdefault(contestant, [])
-                played += self._play_remotely(contestant, per_round, index)
-                return played
-
-            outcome = self._compare(play)
-            first = False
-        return outcome
-
-    def _compare(self, play: Any) -> tuple:
-        """(results, environment steps, agent steps, batches), as RLlib's evaluate() expects."""
-        kept: list[RolloutMetrics] = []
-
-        def play_and_keep(contestant: Contestant) -> list[EpisodeRecord]:
-            records = play(contestant)
-            if contestant == Contestant("individual", explore=False):
-                kept.extend(
-                    RolloutMetrics(episode_length=r.length, episode_reward=r.episode_return)
-                    for r in records
-                )
-            return records
-
-        team, num_steps = compare(play_and_keep, self.team_spec.agents)
-        # RLlib's own keys describe what would be deployed.
-        results = summarize_episodes(kept, kept) | {"team": team}
-        return results, num_steps, num_steps, []
-
-    def _play_remotely(
-        self, contestant: Contestant, num_episodes: int, round_index: int
-    ) -> list[EpisodeRecord]:
-        group = self.eval_env_runner_group
-        quotas = share(num_episodes, sorted(group.healthy_env_runner_ids()))
-        played = group.foreach_env_runner(
-            [
-                _remote_play(contestant, quota, self._evaluation_seed(1000 * round_index + worker))
-                for worker, quota in quotas.items()
-            ],
-            remote_worker_ids=list(quotas),
-            local_env_runner=False,
-            timeout_seconds=self.config.evaluation_sample_timeout_s,
-        )
-        return [record for records in played for record in records]
-
-    def _play_on(
-        self, worker: TeamRolloutWorker, contestant: Contestant, quota: int, seed: int | None
-    ) -> list[EpisodeRecord]:
-        return _remote_play(contestant, quota, seed)(worker)
-
-    def _evaluation_episodes(self) -> int:
-        if self.config.evaluation_duration_unit != "episodes":
-            raise ConfigError(
-                "evaluation_duration_unit must be 'episodes', got "
-                f"{self.config.evaluation_duration_unit!r}"
-            )
-        return int(self.config.evaluation_duration)
-
-    def _evaluation_seed(self, offset: int) -> int | None:
-        seed = self.config.evaluation_seed
-        return None if seed is None else seed + offset
-
-    # --- checkpoints ---
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint that is whole or absent, with a manifest of checksums.
@@ -299,28 +208,17 @@ class TeamAlgorithm(PPO):
         )
 
 
-def _remote_play(contestant: Contestant, quota: int, seed: int | None) -> Any:
-    """A function of a worker that plays its share."""
+def load_locally(folder: Path) -> TeamAlgorithm:
+    """An algorithm from a checkpoint with local workers only, to play or to export.
 
-    def play(worker: TeamRolloutWorker) -> list[EpisodeRecord]:
-        num_envs = min(quota, worker.config.num_envs_per_env_runner)
-        return worker.play_episodes(
-            quota,
-            policy=contestant.policy,
-            explore=contestant.explore,
-            seed=seed,
-            num_envs=num_envs,
-        )
-
-    return play
-
-
-def as_agentmixer_error(error: Exception) -> AgentMixerError | None:
-    """The package's own error inside one that Ray wrapped, if there is one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, AgentMixerError):
-            return cause
-        inner = getattr(cause, "cause", None)
-        cause = inner if isinstance(inner, BaseException) else cause.__cause__
-    return None
+    Raises:
+        CheckpointError: damaged or incomplete.
+    """
+    checkpoints.verify(folder)
+    info = get_checkpoint_info(str(Path(folder).absolute()))
+    state = Algorithm._checkpoint_info_to_algorithm_state(info)
+    config = state["config"].copy(copy_frozen=False)
+    config.env_runners(num_env_runners=0)
+    config.evaluation(evaluation_interval=None, evaluation_num_env_runners=0)
+    state["config"] = config
+    return Algorithm.from_state(state)  # type: ignore[return-value]

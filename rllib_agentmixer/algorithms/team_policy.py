@@ -16,7 +16,7 @@ from ray.rllib.utils.schedules import PiecewiseSchedule
 from torch import Tensor
 
 from rllib_agentmixer.algorithms.sample_batches import to_team_batch
-from rllib_agentmixer.core.losses import standardized
+from rllib_agentmixer.core.advantages import ADVANTAGE_SCALES
 from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, agentmixer_loss
 
 SCHEDULED = ("lr", "modifier_lr", "entropy_coeff", "temperature")
@@ -75,7 +75,8 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
     def update(self, batch: SampleBatch) -> dict[str, Any]:
         """All epochs over one train batch."""
         team_batch = to_team_batch(batch, self.model.layout, self.device)
-        scaled = standardized(team_batch.advantages, team_batch.valid)
+        scale = ADVANTAGE_SCALES[self.config["advantage_scale"]]
+        scaled = scale(team_batch.advantages, team_batch.valid)
         team_batch = replace(team_batch, advantages=scaled)
         plan = UpdatePlan(
             num_epochs=self.config["num_epochs"],

@@ -14,7 +14,7 @@ from ray.rllib.evaluation.metrics import RolloutMetrics
 from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 
-from rllib_agentmixer import rollouts
+from rllib_agentmixer import acting, rollouts
 from rllib_agentmixer.algorithms.episodes import EpisodeCallbacks, rollout_metrics
 from rllib_agentmixer.algorithms.obs_filter import TeamMeanStdFilter
 from rllib_agentmixer.algorithms.sample_batches import to_sample_batch
@@ -71,7 +71,7 @@ class TeamRolloutWorker(RolloutWorker):
         # What a restart of this worker is given: the creator as it came.
         self._original_kwargs["env_creator"] = env_creator
         self.team_env_creator: TeamEnvCreator = env_creator
-        self._rollout: rollouts.RolloutState | None = None
+        self._rollout: acting.RolloutState | None = None
         self._evaluation_env: VectorTeamEnv | None = None
         self._metrics: list[RolloutMetrics] = []
         self._num_episodes = 0
@@ -101,11 +101,11 @@ class TeamRolloutWorker(RolloutWorker):
         """The copies that training steps."""
         return self.env.vector_env
 
-    def make_actor(self, generator: torch.Generator) -> rollouts.TeamActor:
+    def make_actor(self, generator: torch.Generator) -> acting.TeamActor:
         """What chooses actions with this worker's networks, under a noise of its own."""
         policy = self.policy_map[DEFAULT_POLICY_ID]
         model = policy.model
-        return rollouts.TeamActor(
+        return acting.TeamActor(
             model.network, model.layout, generator, self.action_scaling_of(self.config)
         )
 
@@ -155,9 +155,9 @@ class TeamRolloutWorker(RolloutWorker):
             self.last_batch = batch
         return batch
 
-    def _collect(self, actor: rollouts.TeamActor) -> SampleBatch:
+    def _collect(self, actor: acting.TeamActor) -> SampleBatch:
         if self._rollout is None:
-            self._rollout = rollouts.start(actor, self.vector_env, self.seed)
+            self._rollout = acting.start(actor, self.vector_env, self.seed)
         if self._episode_callbacks is None:
             self._episode_callbacks = EpisodeCallbacks(
                 self, self.callbacks, self.team_spec.agents, self.vector_env.num_envs
@@ -182,7 +182,7 @@ class TeamRolloutWorker(RolloutWorker):
         self._num_episodes += self.vector_env.num_envs * (1 + len(rollout.rows))
         return batch
 
-    def _on_step(self, step: TeamStep, records: dict[int, rollouts.EpisodeRecord]) -> None:
+    def _on_step(self, step: TeamStep, records: dict[int, acting.EpisodeRecord]) -> None:
         callbacks = self._episode_callbacks
         if callbacks is None:
             return
@@ -200,11 +200,11 @@ class TeamRolloutWorker(RolloutWorker):
         self,
         num_episodes: int,
         *,
-        policy: rollouts.PolicyKind,
+        policy: acting.PolicyKind,
         explore: bool,
         seed: int | None,
         num_envs: int,
-    ) -> list[rollouts.EpisodeRecord]:
+    ) -> list[acting.EpisodeRecord]:
         """Evaluation episodes on copies of their own; training's state is left alone."""
         if num_episodes == 0 or self.actor is None:
             return []
@@ -214,7 +214,7 @@ class TeamRolloutWorker(RolloutWorker):
         generator = torch.Generator()
         if seed is not None:
             generator.manual_seed(seed)
-        return rollouts.play(
+        return acting.play(
             self.make_actor(generator),
             env,
             num_episodes,
@@ -222,6 +222,21 @@ class TeamRolloutWorker(RolloutWorker):
             explore=explore,
             seed=seed,
             row_filter=self.team_filter,
+        )
+
+    def render_episode(
+        self, *, policy: acting.PolicyKind, explore: bool, seed: int
+    ) -> list[np.ndarray]:
+        """Pictures of one episode, first to last.
+
+        Raises:
+            EnvContractError: the environment draws nothing.
+        """
+        context = {**self.env_context, "render_mode": "rgb_array"}
+        env = self.team_env_creator.vector(context, 1)
+        actor = self.make_actor(torch.Generator().manual_seed(seed))
+        return acting.render(
+            actor, env, policy=policy, explore=explore, seed=seed, row_filter=self.team_filter
         )
 
     def get_sampler_state(self) -> dict[str, Any]:
@@ -254,7 +269,7 @@ class TeamRolloutWorker(RolloutWorker):
             return
         self.actor.generator.set_state(state["noise"])
         if state["copies"] is None:
-            self._rollout = rollouts.start(self.actor, self.vector_env)
+            self._rollout = acting.start(self.actor, self.vector_env)
         else:
             self.vector_env.set_state(state["copies"])
             self._rollout = state["rollout"]

@@ -43,7 +43,7 @@ def _is_number(value: Any) -> bool:
     return is_number and math.isfinite(value)
 
 
-def number(low: float, high: float = math.inf, *, open_low: bool = False) -> Range:
+def number(low: int | float, high: int | float = math.inf, *, open_low: bool = False) -> Range:
     """A finite number in [low, high], or in (low, high] with ``open_low``."""
     words = f"a number {'above' if open_low else 'of at least'} {low:g}"
     if high < math.inf:
@@ -54,7 +54,7 @@ def number(low: float, high: float = math.inf, *, open_low: bool = False) -> Ran
     )
 
 
-def whole(low: int, high: float = math.inf) -> Range:
+def whole(low: int, high: int | float = math.inf) -> Range:
     """A whole number in [low, high]."""
     words = f"a whole number of at least {low}" if high == math.inf else f"one of {low}..{high:g}"
     return Range(words, lambda v: isinstance(v, int) and v is not True and low <= v <= high)
@@ -169,6 +169,10 @@ class AgentMixerHyperparameters:
     normalize_values: bool = _setting(True, boolean)
     """Whether the critic learns standardised targets (outputs preserved, PopArt) [ours 6]."""
 
+    advantage_scale: str = _setting("standard", one_of("standard", "hysteretic", "robust"))
+    """``standard``: zero mean, unit deviation [paper]. ``hysteretic``: negative ones weigh 0.3.
+    ``robust``: median and inter-quartile range, clipped [ours 8]."""
+
     kl_stop: float | None = _setting(None, optional(number(0, open_low=True)))
     """Stop this iteration's epochs once mean KL(old || new) in nats exceeds it; None: never."""
 
@@ -213,3 +217,12 @@ INHERITED_RANGES: dict[str, Range] = {
     "num_envs_per_env_runner": whole(1),
 }
 """Ranges of the settings that come from RLlib; their defaults are in AgentMixerConfig."""
+
+
+def setting_rows() -> list[tuple[str, Any, str]]:
+    """Name, default and allowed values of every setting, for listings."""
+    own = [
+        (entry.name, entry.default, entry.metadata["range"].words)
+        for entry in fields(AgentMixerHyperparameters)
+    ]
+    return own + [(name, "(RLlib)", allowed.words) for name, allowed in INHERITED_RANGES.items()]

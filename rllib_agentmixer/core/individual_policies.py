@@ -16,6 +16,7 @@ from rllib_agentmixer.core.encoders import (
 )
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
+from rllib_agentmixer.errors import ConfigError
 
 MASKED_LOGIT = -1e9
 """Logit of a forbidden action: its probability is exactly 0, its logarithm stays finite."""
@@ -86,6 +87,10 @@ def agent_groups(sharing: str | list[list[int]], num_agents: int) -> tuple[int, 
         return tuple(range(num_agents))
     if sharing == "shared":
         return (0,) * num_agents
+    if sorted(agent for members in sharing for agent in members) != list(range(num_agents)):
+        raise ConfigError(
+            f"parameter_sharing must name each of the {num_agents} agents once, got {sharing!r}"
+        )
     groups = [0] * num_agents
     for index, members in enumerate(sharing):
         for agent in members:

@@ -101,12 +101,3 @@ def explained_variance(
         return valid_mean((x - valid_mean(x, valid)).square(), valid)
 
     return 1 - variance(targets - values) / variance(targets).clamp_min(1e-8)
-
-
-def standardized(
-    advantages: Float[Tensor, "*batch"], valid: Bool[Tensor, "*batch"]
-) -> Float[Tensor, "*batch"]:
-    """Advantages with zero mean and unit standard deviation over valid rows."""
-    centred = advantages - valid_mean(advantages, valid)
-    std = valid_mean(centred.square(), valid).sqrt()
-    return centred / std.clamp_min(1e-4)

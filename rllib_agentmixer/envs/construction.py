@@ -42,15 +42,9 @@ def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
     """
     entry = resolve_env(env)
     try:
-        constructor = _load(entry.constructor)
-        copy = _call_constructor(entry, constructor, dict(config))
+        copy = _call_constructor(entry, _load(entry.constructor), dict(config))
     except ImportError as error:
-        if entry.extra is None:
-            raise
-        raise MissingExtraError(
-            f"environment {entry.name!r} needs a package that is not installed ({error}); "
-            f"run: pip install rllib_agentmixer[{entry.extra}]"
-        ) from error
+        raise _import_failure(entry, error) from error
     missing = [part for part in _INTERFACE if not hasattr(copy, part)]
     if missing or hasattr(copy, "agent_iter"):
         raise EnvContractError(
@@ -100,6 +94,23 @@ def make_vector_env(
         restart_failed=restart_failed,
         version=entry.version,
     )
+
+
+def _import_failure(entry: EnvEntry, error: ImportError) -> Exception:
+    """What to tell the user about an import that failed."""
+    if entry.extra is not None:
+        return MissingExtraError(
+            f"environment {entry.name!r} needs a package that is not installed ({error}); "
+            f"run: pip install rllib_agentmixer[{entry.extra}]"
+        )
+    if isinstance(entry.constructor, str) and error.name is not None:
+        module = entry.constructor.partition(":")[0]
+        if f"{module}.".startswith(f"{error.name}."):
+            return ConfigError(
+                f"environment {entry.constructor!r}: there is no module {error.name!r}; "
+                "install it or correct the path"
+            )
+    return error
 
 
 def _call_constructor(
@@ -164,12 +175,7 @@ def _load(target: str | Callable[..., Any]) -> Callable[..., Any]:
     if callable(target):
         return target
     module_name, _, path = target.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module_name + ".").startswith(error.name + "."):
-            raise ConfigError(f"{target!r}: there is no module {error.name!r}") from error
-        raise
+    found: Any = importlib.import_module(module_name)
     for part in path.split("."):
         if not hasattr(found, part):
             hint = nearest(part, dir(found))

@@ -18,11 +18,11 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from rllib_agentmixer.envs.team_layout import layout_of
 from rllib_agentmixer.envs.vector_env import (
     BoolArray,
     FloatArray,
     TeamObs,
-    TeamSpec,
     TeamStep,
     VectorTeamEnv,
 )
@@ -78,7 +78,7 @@ class NativeParallelEnv(ParallelEnv):
     ) -> tuple[dict[str, FloatArray], dict[str, dict[str, Any]]]:
         """Start an episode; a seed fixes everything random from here on."""
         if seed is not None or self.np_random is None:
-            self.np_random, _ = seeding.np_random(seed)
+            self.np_random = seeding.np_random(seed)[0]
         self.agents = list(self.possible_agents)
         self._restart(self.np_random)
         return self._observations(), {name: {} for name in self.possible_agents}
@@ -158,7 +158,7 @@ class NativeVectorEnv(VectorTeamEnv):
     def __init__(
         self, one_copy: NativeParallelEnv, num_envs: int, name: str, version: str = "1"
     ) -> None:
-        self.spec = _spec_of(one_copy, name, version)
+        self.spec = layout_of(one_copy, name, version).spec
         self.num_envs = num_envs
         N, A = self.spec.num_agents, self.spec.num_actions
         self._obs = np.zeros((num_envs, N, self.spec.obs_size), np.float32)
@@ -172,7 +172,7 @@ class NativeVectorEnv(VectorTeamEnv):
 
     def reset(self, seed: int | None = None) -> TeamObs:
         if seed is not None or self._rng is None:
-            self._rng, _ = seeding.np_random(seed)
+            self._rng = seeding.np_random(seed)[0]
         self._restart(ALL_ROWS, self.num_envs, self._rng)
         self._observe(ALL_ROWS)
         return self._current()
@@ -215,7 +215,7 @@ class NativeVectorEnv(VectorTeamEnv):
             setattr(self, name, copying.deepcopy(snapshot["arrays"][name]))
         self._rng = None
         if snapshot["generator"] is not None:
-            self._rng, _ = seeding.np_random(0)
+            self._rng = seeding.np_random(0)[0]
             self._rng.bit_generator.state = snapshot["generator"]
         self._observe(ALL_ROWS)
 
@@ -235,27 +235,3 @@ class NativeVectorEnv(VectorTeamEnv):
     @abstractmethod
     def _observe(self, rows: Rows) -> None:
         """Write ``_obs`` and ``_state`` of some copies."""
-
-
-def _spec_of(env: NativeParallelEnv, name: str, version: str) -> TeamSpec:
-    agents = tuple(env.possible_agents)
-    N = len(agents)
-    observation = env.observation_space(agents[0])
-    action = env.action_space(agents[0])
-    if isinstance(action, gymnasium.spaces.Discrete):
-        kind, size, bounds = "discrete", int(action.n), None
-    else:
-        kind, size, bounds = "continuous", action.shape[0], (action.low, action.high)
-    return TeamSpec(
-        name=name,
-        agents=agents,
-        obs_sizes=(observation.shape[0],) * N,
-        state_size=env.state_space.shape[0],
-        state_kind="env",
-        action_kind=kind,
-        action_sizes=(size,) * N,
-        action_low=None if bounds is None else np.tile(bounds[0], (N, 1)).astype(np.float32),
-        action_high=None if bounds is None else np.tile(bounds[1], (N, 1)).astype(np.float32),
-        obs_shapes=(observation.shape,) * N,
-        version=version,
-    )

@@ -241,14 +241,13 @@ class TeamEnv:
         target[:] = self._valid
         if is_final:
             return  # nobody acts on it, and many environments then allow nothing
-        expects_mask = self.spec.has_action_mask
         for index, name in enumerate(self._names):
             if alive[index]:
                 mask = self._mask(index, obs[name], infos.get(name))
                 if mask is not None:
                     self._check_mask(index, name, mask)
                     target[index, : mask.size] = mask
-                elif expects_mask:
+                elif self.layout.sends_mask[index]:
                     raise self._error("no action mask, though masks came before", name)
 
     def _mask(self, index: int, obs: Any, info: Any) -> np.ndarray | None:

@@ -7,7 +7,6 @@ team cannot be made of.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +76,8 @@ class TeamLayout:
     spec: TeamSpec
     observations: tuple[ObsLayout, ...]
     actions: tuple[ActionLayout, ...]
+    sends_mask: tuple[bool, ...]
+    """Whether each agent comes with an action mask, in its observation or its info."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def layout_of(env: ParallelEnv, name: str, version: str = "0") -> TeamLayout:
     Raises:
         EnvContractError: agents or spaces from which no team can be made.
     """
-    agents = tuple(getattr(env, "possible_agents", ()) or ())
+    agents: tuple[Any, ...] = tuple(getattr(env, "possible_agents", None) or ())
     if not agents:
         raise EnvContractError(f"{name}: possible_agents is missing or empty; list every agent")
     observations = tuple(_obs_layout(name, agent, env.observation_space(agent)) for agent in agents)
@@ -148,7 +149,10 @@ def layout_of(env: ParallelEnv, name: str, version: str = "0") -> TeamLayout:
     state = _probe_state(env, name)
     obs_sizes = tuple(layout.size for layout in observations)
     is_discrete = actions[0].is_discrete
-    sends_masks = any(layout.holds_mask for layout in observations) or _info_holds_mask(infos)
+    sends_mask = tuple(
+        layout.holds_mask or "action_mask" in (infos.get(agent) or {})
+        for agent, layout in zip(agents, observations, strict=True)
+    )
     low, high = (None, None) if is_discrete else _bounds(actions)
     spec = TeamSpec(
         name=name,
@@ -161,15 +165,16 @@ def layout_of(env: ParallelEnv, name: str, version: str = "0") -> TeamLayout:
         action_low=low,
         action_high=high,
         obs_shapes=tuple(layout.shape for layout in observations),
-        has_action_mask=is_discrete and sends_masks,
+        has_action_mask=is_discrete and any(sends_mask),
         version=version,
     )
-    return TeamLayout(spec, observations, actions)
+    return TeamLayout(spec, observations, actions, sends_mask)
 
 
 def _obs_layout(name: str, agent: str, space: gymnasium.Space) -> ObsLayout:
-    holds_mask = isinstance(space, spaces.Dict) and "action_mask" in space.spaces
-    if holds_mask:
+    holds_mask = False
+    if isinstance(space, spaces.Dict) and "action_mask" in space.spaces:
+        holds_mask = True
         if set(space.spaces) != {"observation", "action_mask"}:
             raise EnvContractError(
                 f"{name}: agent {agent!r}: an observation with an action mask must hold "
@@ -222,7 +227,3 @@ def _probe_state(env: ParallelEnv, name: str) -> np.ndarray | None:
     if not isinstance(state, np.ndarray) or state.dtype.kind not in NUMERIC_KINDS:
         return None
     return state.ravel() if state.size else None
-
-
-def _info_holds_mask(infos: Mapping[str, Any]) -> bool:
-    return any(isinstance(info, Mapping) and "action_mask" in info for info in infos.values())

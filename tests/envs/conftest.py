@@ -7,15 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
 
-def _load_fakes():
-    # Loaded by path under a name of its own, so that pickles find it and no other test's fakes do.
-    name = "envs_test_fakes"
+
+def _load_helper(file_name):
+    # The test modules import `envs_test_...`: names of their own, so that snapshots find
+    # them and they do not clash with the helpers of another folder.
+    name = f"envs_test_{file_name}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("fakes.py"))
+        path = Path(__file__).with_name(f"{file_name}.py")
+        spec = importlib.util.spec_from_file_location(name, path)
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
+
+
+fakes = _load_helper("fakes")
+_load_helper("scenarios")
 
 
 class RecordingGenerator:
@@ -160,6 +168,27 @@ def helpers():
     return Helpers
 
 
-@pytest.fixture(scope="session")
-def fakes():
-    return _load_fakes()
+@pytest.fixture
+def team():
+    """Builds a team of one fake copy from the fake's arguments."""
+
+    def build(team_reward="shared", **arguments):
+        return LoopVectorEnv(
+            lambda: fakes.FakeTeam(**arguments), 1, name="fake", team_reward=team_reward
+        )
+
+    return build
+
+
+@pytest.fixture
+def tampered(team):
+    """A team whose fake changes what it returns in one step (0 is the reset)."""
+
+    def build(step, change, **arguments):
+        def tamper(env, returned):
+            if env.step_count == step:
+                change(env, returned)
+
+        return team(tamper=tamper, **arguments)
+
+    return build

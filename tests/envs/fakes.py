@@ -4,8 +4,29 @@ from collections.abc import Callable
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import EzPickle
 from pettingzoo import ParallelEnv
-from pettingzoo.utils import EzPickle
+
+
+def box(*shape, dtype=np.float32):
+    """Numbers from 0 to 100."""
+    return spaces.Box(0, 100, shape, dtype)
+
+
+def noop(team, num_envs=1):
+    """The first action, or zero, for everybody in all copies."""
+    spec = team.spec
+    if spec.action_kind == "discrete":
+        return np.zeros((num_envs, spec.num_agents), np.int64)
+    return np.zeros((num_envs, spec.num_agents, spec.num_actions), np.float32)
+
+
+def play(team, num_steps=1):
+    """Result of the last of so many steps after a reset."""
+    team.reset(seed=0)
+    for _ in range(num_steps):
+        result = team.step(noop(team))
+    return result
 
 
 class Returned:
@@ -23,7 +44,7 @@ class Returned:
 class FakeTeam(ParallelEnv):
     """Observation entries are ``step + index / 10``; the episode is cut after ``length`` steps."""
 
-    metadata = {"name": "fake", "render_modes": ["rgb_array"], "is_parallelizable": True}
+    metadata = {"name": "fake", "render_modes": ["rgb_array"]}  # noqa: RUF012
 
     def __init__(
         self,
@@ -100,7 +121,7 @@ class FakeTeam(ParallelEnv):
 class Countdown(ParallelEnv):
     """Plain enough to pickle: a counter and a generator, both needed to continue."""
 
-    metadata = {"name": "countdown", "render_modes": []}
+    metadata = {"name": "countdown", "render_modes": []}  # noqa: RUF012
 
     def __init__(self):
         self.possible_agents = ["a", "b"]

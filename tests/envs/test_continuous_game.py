@@ -55,9 +55,7 @@ def test_an_agent_sees_its_own_target_and_the_state_all_of_them():
     obs, _ = game.reset(seed=4)
     assert obs["agent_0"].shape == (3,)
     assert not np.array_equal(obs["agent_0"], obs["agent_1"])
-    np.testing.assert_array_equal(
-        game.state(), np.concatenate([obs["agent_0"], obs["agent_1"]])
-    )
+    np.testing.assert_array_equal(game.state(), np.concatenate([obs["agent_0"], obs["agent_1"]]))
 
 
 def test_targets_stay_for_an_episode_and_change_after_it():

@@ -132,9 +132,9 @@ def test_illegal_and_missing_actions_are_refused():
     with pytest.raises(EnvContractError, match="reset"):
         game.step({"agent_0": 0, "agent_1": 0})
     game.reset()
-    with pytest.raises(EnvContractError, match="agent_1.*got 3"):
+    with pytest.raises(EnvContractError, match=r"agent_1.*got 3"):
         game.step({"agent_0": 0, "agent_1": 3})
-    with pytest.raises(EnvContractError, match="agent_1.*None"):
+    with pytest.raises(EnvContractError, match=r"agent_1.*None"):
         game.step({"agent_0": 0})
 
 

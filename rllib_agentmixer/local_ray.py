@@ -1,0 +1,44 @@
+"""A private Ray on this machine, or the cluster that the environment names."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+OBJECT_STORE_BYTES = 512 * 2**20
+"""Shared memory of a private Ray: batches of a few workers need far less."""
+
+
+def keep_ray_private() -> None:
+    """Set what Ray reads once, when it is first imported: call before anything imports it.
+
+    A private Ray asks for a token. Without one in the environment Ray writes it into the
+    home folder, where others can read it. A cluster's own settings are left alone.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if "RAY_ADDRESS" not in os.environ and "RAY_AUTH_MODE" not in os.environ:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+
+
+def start_ray(num_workers: int) -> None:
+    """Join the cluster that RAY_ADDRESS names, else start a private one.
+
+    The private one listens on the loopback address and has enough logical CPUs for the
+    workers whatever the machine has.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False)
+        return
+    ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, num_workers + 1),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=OBJECT_STORE_BYTES,
+        _node_ip_address="127.0.0.1",
+    )

@@ -1,0 +1,72 @@
+"""Pictures of runs: the learning curve as PNG, an episode as GIF."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rllib_agentmixer.errors import MissingExtraError
+
+
+def save_gif(frames: Sequence[np.ndarray], path: Path, fps: int = 6) -> None:
+    """Write RGB frames [height, width, 3] as an animated GIF; the last one stays for a second.
+
+    Raises:
+        MissingExtraError: imageio is not installed.
+        ValueError: there are no frames.
+    """
+    try:
+        import imageio.v3 as iio
+    except ImportError as error:
+        raise MissingExtraError(
+            "GIFs need imageio: pip install 'rllib_agentmixer[video]'"
+        ) from error
+    if not frames:
+        raise ValueError("no frames to write; does the environment render?")
+    shown = [*frames, *[frames[-1]] * fps]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    iio.imwrite(path, np.stack(shown), extension=".gif", duration=1000 // fps, loop=0)
+
+
+def save_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str) -> None:
+    """Draw joint and individual returns over environment steps.
+
+    Args:
+        rows: progress rows with ``env_steps``, ``env_runners/episode_return_mean`` and, at
+            evaluations, ``evaluation/<policy>/episode_return_mean``.
+        path: PNG to write.
+        title: above the plot.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(
+            "figures need matplotlib: pip install 'rllib_agentmixer[plot]'"
+        ) from error
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for key, label, style in (
+        ("env_runners/episode_return_mean", "joint policy, exploring", {"color": "#9aa5b1"}),
+        ("evaluation/joint/episode_return_mean", "joint policy, modes", {"color": "#d1603d"}),
+        (
+            "evaluation/individual/episode_return_mean",
+            "individual policies, modes (deployed)",
+            {"color": "#22577a", "linestyle": "--", "marker": "o", "markersize": 3},
+        ),
+    ):
+        points = [(r["env_steps"], r[key]) for r in rows if math.isfinite(r.get(key, math.nan))]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, **style)
+    axes.set(xlabel="joint environment steps", ylabel="team return per episode", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)

@@ -1,0 +1,84 @@
+"""Predator-prey positions set up by hand and played for one step, in either form."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rllib_agentmixer.envs.predator_prey import PREY_MOVES, PredatorPrey
+from rllib_agentmixer.envs.predator_prey_vector import FREE, PREDATOR, PREY, VectorPredatorPrey
+
+DOWN, LEFT, UP, RIGHT, STAY = range(5)
+
+
+def draws_of(*moves):
+    """Five draws of one prey that begin with these moves and go on with the last one."""
+    first_draw = [int(np.flatnonzero(move == PREY_MOVES)[0]) for move in range(5)]
+    moves = [*moves, *[moves[-1]] * (5 - len(moves))]
+    return [first_draw[move] for move in moves]
+
+
+@dataclass
+class Seen:
+    """What is left after a forced step."""
+
+    reward: float
+    terminated: bool
+    truncated: bool
+    predators: list
+    prey: list
+    obs: np.ndarray
+    state: np.ndarray
+
+
+def play_one_copy(scripted, predators, prey, actions, draws, time, **arguments):
+    env = PredatorPrey(num_predators=len(predators), num_prey=len(prey), **arguments)
+    env.reset(seed=0)
+    env._predators, env._prey, env._time = list(predators), list(prey), time
+    env.np_random = scripted
+    scripted.queue.append(np.array(draws, np.uint8))
+    obs, rewards, terminated, truncated, _ = env.step(
+        dict(zip(env.possible_agents, actions, strict=True))
+    )
+    rows = np.stack([obs[name] for name in env.possible_agents])
+    first = env.possible_agents[0]
+    return Seen(
+        rewards[first],
+        terminated[first],
+        truncated[first],
+        env._predators,
+        env._prey,
+        rows,
+        env.state(),
+    )
+
+
+def play_batched(scripted, predators, prey, actions, draws, time, **arguments):
+    env = VectorPredatorPrey(2, num_predators=len(predators), num_prey=len(prey), **arguments)
+    env.reset(seed=0)
+    border, width = max(1, env.settings.view_radius), env._width
+    # The scenario is played in the second copy; the first must not disturb it.
+    board = env._cells.reshape(2, -1)[1]
+    board[env._inside] = FREE
+    for code, things, flat in ((PREDATOR, predators, env._predators), (PREY, prey, env._prey)):
+        for index, (row, column) in enumerate(things):
+            cell = (row + border) * width + column + border
+            board[cell] = code
+            flat[index, 1] = env._board + cell
+    env._time[1] = time
+    # The reset of a finished copy draws after the step.
+    scripted.queue += [np.array([draws, draws], np.uint8), np.random.default_rng(0).random((1, 25))]
+    env._rng = scripted
+    result = env.step(np.array([[STAY] * len(predators), actions]))
+    ended = bool(result.terminated[1] or result.truncated[1])
+    places = None if ended else [divmod(int(c) - env._board, width) for c in env._predators[:, 1]]
+    left = [divmod(int(c) - env._board, width) for c in env._prey[:, 1]]
+    living = env._prey_code[:, 1] == PREY
+    return Seen(
+        float(result.reward[1]),
+        bool(result.terminated[1]),
+        bool(result.truncated[1]),
+        places and [(r - border, c - border) for r, c in places],
+        [(r - border, c - border) if on else None for (r, c), on in zip(left, living, strict=True)],
+        result.final_observation.obs[1],
+        result.final_observation.state[1],
+    )

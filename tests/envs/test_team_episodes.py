@@ -1,0 +1,172 @@
+"""Episodes of a team: ends, cuts, deaths, automatic resets, diagnostics."""
+
+import numpy as np
+import pytest
+from envs_test_fakes import FakeTeam, noop, play
+
+from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
+
+
+def test_an_episode_that_is_cut_is_truncated_and_restarts(team):
+    built = team(length=2)
+    result = play(built, 2)
+    assert (bool(result.terminated[0]), bool(result.truncated[0])) == (False, True)
+    np.testing.assert_allclose(result.final_observation.obs[0, 0], [2, 2])
+    np.testing.assert_allclose(result.final_observation.state[0], [2, 2, 2.1, 2.1])
+    np.testing.assert_allclose(result.observation.obs[0, 0], [0, 0])
+    assert result.final_observation.alive.all()
+    assert result.observation.alive.all()
+
+
+def test_only_the_first_reset_passes_a_seed(team):
+    built = team(length=1)
+    built.reset(seed=5)
+    for _ in range(3):
+        built.step(noop(built))
+    # The first None is the reset that looked at the layout.
+    seeds = built._copies[0].env.seeds
+    assert seeds[0] is None
+    assert isinstance(seeds[1], int)
+    assert seeds[2:] == [None, None, None]
+
+
+def test_copies_get_different_seeds():
+    built = LoopVectorEnv(FakeTeam, 8)
+    built.reset(seed=5)
+    assert len({copy.env.seeds[-1] for copy in built._copies}) == 8
+
+
+def test_finished_rows_restart_while_others_go_on():
+    lengths = iter([2, 5])
+    built = LoopVectorEnv(lambda: FakeTeam(length=next(lengths)), 2)
+    built.reset(seed=0)
+    built.step(noop(built, 2))
+    result = built.step(noop(built, 2))
+    np.testing.assert_array_equal(result.truncated, [True, False])
+    np.testing.assert_allclose(result.observation.obs[:, 0, 0], [0, 2])
+    np.testing.assert_allclose(result.final_observation.obs[:, 0, 0], [2, 2])
+
+
+@pytest.mark.parametrize(
+    ("terminated", "truncated", "expected"),
+    [
+        ("ab", "", (True, False)),
+        ("", "ab", (False, True)),
+        ("a", "b", (False, True)),
+        ("ab", "ab", (True, False)),
+    ],
+)
+@pytest.mark.parametrize("remaining", ["", "ab"])
+def test_an_ended_episode_is_terminated_or_truncated_and_never_both(
+    team, terminated, truncated, expected, remaining
+):
+    def tamper(env, returned):
+        if env.step_count == 1:
+            returned.terminated = {name: name in terminated for name in "ab"}
+            returned.truncated = {name: name in truncated for name in "ab"}
+            env.agents = list(remaining)  # some environments never empty their list
+
+    result = play(team(tamper=tamper, length=9))
+    assert (bool(result.terminated[0]), bool(result.truncated[0])) == expected
+
+
+def test_agents_that_vanish_without_a_flag_have_terminated(team):
+    result = play(team(tamper=lambda env, _: env.agents.clear() if env.step_count else None))
+    assert (bool(result.terminated[0]), bool(result.truncated[0])) == (True, False)
+
+
+def test_a_cut_episode_shows_only_agents_that_could_have_gone_on(team):
+    def tamper(env, returned):
+        if env.step_count == 1:
+            returned.terminated["a"] = returned.truncated["b"] = True
+            env.agents = []
+
+    final = play(team(tamper=tamper, length=9)).final_observation
+    np.testing.assert_array_equal(final.alive[0], [False, True])
+    np.testing.assert_allclose(final.obs[0], [[0, 0], [1.1, 1.1]])
+
+
+def masks_for_all(env, returned):
+    for name in env.possible_agents:
+        returned.infos[name]["action_mask"] = np.array([False, True, True])
+
+
+def second_dies_in_step_2(env, returned):
+    masks_for_all(env, returned)
+    if env.step_count >= 2:
+        env.agents = ["a"] if env.step_count < env.length else []
+        returned.terminated["b"] = env.step_count == 2
+
+
+def second_dies_and_falls_silent(env, returned):
+    second_dies_in_step_2(env, returned)
+    if env.step_count > 2:
+        for group in (returned.obs, returned.rewards, returned.terminated, returned.truncated):
+            group.pop("b", None)
+
+
+# An environment may go on sending observations and rewards of the dead: they do not count.
+@pytest.mark.parametrize("dying", [second_dies_in_step_2, second_dies_and_falls_silent])
+def test_an_agent_that_dies_leaves_an_empty_row_and_gets_no_more_actions(team, dying):
+    built = team(team_reward="sum", tamper=dying, length=5)
+    built.reset(seed=0)
+    for _ in range(2):  # the second episode must not remember who died in the first
+        assert built.step(np.ones((1, 2), int)).observation.alive.all()
+        for step in range(2, 5):
+            result = built.step(np.ones((1, 2), int))
+            seen = result.observation
+            assert not result.terminated[0]
+            assert not result.truncated[0]
+            np.testing.assert_array_equal(seen.alive[0], [True, False])
+            np.testing.assert_allclose(seen.obs[0], [[step, step], [0, 0]])
+            np.testing.assert_allclose(seen.state[0], [step, step, 0, 0])
+            np.testing.assert_array_equal(seen.action_mask[0], [[False, True, True], [True] * 3])
+            # The agent that died in this step was still paid for it.
+            np.testing.assert_array_equal(result.agent_rewards[0], [1, float(step == 2)])
+            assert result.reward[0] == 1 + (step == 2)
+        assert built._copies[0].env.received[-1].keys() == {"a"}
+        result = built.step(np.ones((1, 2), int))
+        assert result.truncated[0]
+        np.testing.assert_array_equal(result.final_observation.alive[0], [True, False])
+        np.testing.assert_allclose(result.final_observation.obs[0], [[5, 5], [0, 0]])
+        assert result.observation.alive.all()
+
+
+def test_an_agent_may_die_in_an_environment_that_keeps_it_listed(team):
+    def tamper(env, returned):
+        if env.step_count >= 1:
+            env.agents = list("ab")
+            returned.terminated["a"] = env.step_count == 1
+            returned.truncated = dict.fromkeys("ab", False)
+
+    built = team(tamper=tamper, length=99)
+    for num_steps in (1, 3):
+        np.testing.assert_array_equal(play(built, num_steps).observation.alive[0], [False, True])
+
+
+def test_an_agent_may_join_later(team):
+    def tamper(env, returned):
+        env.agents = ["a"] if env.step_count < 2 else ["a", "b"]
+        if env.step_count < 2:
+            returned.obs.pop("b")
+
+    built = team(tamper=tamper, length=9)
+    seen = [built.reset(seed=0), *(built.step(noop(built)).observation for _ in range(3))]
+    # Arrays are reused, so only the last two observations still hold.
+    assert seen[-1].alive.all()
+    np.testing.assert_allclose(seen[-1].obs[0], [[3, 3], [3.1, 3.1]])
+    received = [set(actions) for actions in built._copies[0].env.received]
+    assert received == [{"a"}, {"a"}, {"a", "b"}]
+
+
+def test_numbers_in_the_last_infos_become_diagnostics(team):
+    def tamper(env, returned):
+        if env.step_count == env.length:
+            returned.infos["a"].update(won=True, note="text")
+            returned.infos["b"].update(won=False, score=2)
+
+    built = team(tamper=tamper, length=2)
+    built.reset(seed=0)
+    assert built.step(noop(built)).info == {}
+    info = built.step(noop(built)).info
+    assert {key: value.tolist() for key, value in info.items()} == {"won": [1.0], "score": [2.0]}
