@@ -39,7 +39,7 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("settings", nargs=-1)
 def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
-    """Train on ENV (a name from `list`, or module:function) with key=value SETTINGS.
+    r"""Train on ENV (a name from `list`, or module:function) with key=value SETTINGS.
 
     \b
     Examples:
@@ -70,9 +70,7 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
     report = {
         "env_steps": last.get("env_steps", 0),
         "joint_return": last.get("env_runners/episode_return_mean"),
-        "individual_return": _last_value(
-            outcome.rows, "evaluation/individual/episode_return_mean"
-        ),
+        "individual_return": _last_value(outcome.rows, "evaluation/individual/episode_return_mean"),
         "checkpoint": str(outcome.checkpoint),
         "interrupted": outcome.was_interrupted,
     }
@@ -129,9 +127,10 @@ def _evaluate_checkpoint(
     from rllib_agentmixer.algorithms.evaluation import summarize
 
     algorithm = load_algorithm(checkpoint)
-    worker = algorithm.env_runner
+    worker = algorithm.team_worker
     results: dict[str, Any] = {}
-    for kind in (policy,) if policy else ("individual", "joint"):
+    kinds: tuple[Any, ...] = (policy,) if policy else ("individual", "joint")
+    for kind in kinds:
         records = worker.play_episodes(
             episodes, policy=kind, explore=sample, seed=seed, num_envs=min(episodes, 32)
         )
@@ -142,7 +141,7 @@ def _evaluate_checkpoint(
     if render is not None:
         from rllib_agentmixer.media import save_gif
 
-        frames = worker.render_episode(policy=policy or "individual", explore=sample, seed=seed)
+        frames = worker.render_episode(policy=kinds[0], explore=sample, seed=seed)
         save_gif(frames, render)
         results["gif"] = str(render)
     algorithm.stop()
@@ -244,7 +243,7 @@ def load_algorithm(checkpoint: Path) -> TeamAlgorithm:
         folder = checkpoint / training.CHECKPOINT
     if not folder.is_dir():
         raise CheckpointError(f"{folder} does not exist; give the folder that training wrote")
-    from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm, load_locally
+    from rllib_agentmixer.algorithms.team_algorithm import load_locally
 
     start_ray(0)
     algorithm: TeamAlgorithm = load_locally(folder)

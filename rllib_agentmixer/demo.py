@@ -19,6 +19,7 @@ from rllib_agentmixer.errors import ExportError
 from rllib_agentmixer.local_ray import start_ray
 from rllib_agentmixer.media import save_gif, save_learning_curve
 from rllib_agentmixer.progress import LiveProgress
+from rllib_agentmixer.tracking import MLflowTracker, flatten
 
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.agentmixer import AgentMixerConfig
@@ -69,7 +70,9 @@ class _Files:
         return self.out / "summary.json"
 
 
-def run_demo(out: Path, minutes: float, seed: int, console: Console | None = None) -> dict[str, Any]:
+def run_demo(
+    out: Path, minutes: float, seed: int, console: Console | None = None
+) -> dict[str, Any]:
     """Run all of it and return the numbers that the summary shows.
 
     Args:
@@ -93,11 +96,14 @@ def run_demo(out: Path, minutes: float, seed: int, console: Console | None = Non
     after = algorithm.evaluate()
     console.print("[bold]4/5[/] exporting the individual policies, playing them without Ray")
     manifest = _export(algorithm, files)
-    frames = algorithm.env_runner.render_episode(policy="individual", explore=False, seed=seed)
+    frames = algorithm.team_worker.render_episode(policy="individual", explore=False, seed=seed)
     algorithm.stop()
     played = play_in_fresh_process(files.exported, NUM_EPISODES)
     console.print("[bold]5/5[/] drawing")
-    save_learning_curve(outcome.rows, files.curve, "AgentMixer on predator-prey, penalty -1")
+    start = {"env_steps": 0.0} | flatten({"evaluation": before})
+    save_learning_curve(
+        [start, *outcome.rows], files.curve, "AgentMixer on predator-prey, penalty -1"
+    )
     save_gif(frames, files.episode)
     last = outcome.rows[-1]
     numbers = {
@@ -139,7 +145,11 @@ def play_in_fresh_process(folder: Path, num_episodes: int) -> dict[str, Any]:
         *("-m", "rllib_agentmixer.play", str(folder), "--episodes", str(num_episodes)),
     ]
     done = subprocess.run(  # noqa: S603 - our own module on our own folder
-        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     if done.returncode:
         raise ExportError(f"playing {folder} without Ray failed:\n{done.stderr.strip()}")
@@ -157,8 +167,6 @@ def _returns(evaluation: dict[str, Any]) -> dict[str, float]:
 
 
 def _log_files(plan: training.RunPlan, files: _Files) -> None:
-    from rllib_agentmixer.tracking import MLflowTracker
-
     tracker = MLflowTracker(plan.out, plan.experiment, plan.tracking_uri)
     for path in (files.curve, files.episode, files.summary, files.exported):
         tracker.log_artifact(path)

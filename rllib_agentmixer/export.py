@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rllib_agentmixer import runtime
+from rllib_agentmixer.acting import pack_rows, start
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
 from rllib_agentmixer.core.individual_policies import (
     IndividualPolicies,
@@ -31,7 +32,6 @@ from rllib_agentmixer.envs import make_env
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import ExportError
 from rllib_agentmixer.files import checksum, replaced_atomically
-from rllib_agentmixer.acting import pack_rows, start
 
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
@@ -101,7 +101,7 @@ def _write_json(folder: Path, manifest: dict[str, Any]) -> None:
 
 def _write(algorithm: TeamAlgorithm, folder: Path) -> dict[str, Any]:
     config, spec = algorithm.config, algorithm.team_spec
-    network = algorithm.get_policy().model.network
+    network = algorithm.team_policy.network
     fixtures = _play_examples(algorithm)
     env = make_env(config.env_creator().source, **dict(config.env_config))
     agents = []
@@ -132,7 +132,7 @@ def _write(algorithm: TeamAlgorithm, folder: Path) -> dict[str, Any]:
     manifest = {
         "format_version": runtime.FORMAT_VERSION,
         "algorithm": type(algorithm).__name__,
-        "env_steps": int(algorithm._counters["num_env_steps_sampled"]),
+        "env_steps": algorithm.num_env_steps,
         "environment": {
             "name": str(config.env),
             "config": _plain(dict(config.env_config)),
@@ -149,7 +149,7 @@ def _write(algorithm: TeamAlgorithm, folder: Path) -> dict[str, Any]:
 
 def _play_examples(algorithm: TeamAlgorithm) -> list[dict[str, list]]:
     """Some steps of sampled play: per agent its observations, masks and network outputs."""
-    worker = algorithm.env_runner
+    worker = algorithm.team_worker
     spec: TeamSpec = worker.team_spec
     env = worker.team_env_creator.vector(worker.env_context, 1)
     actor = worker.make_actor(torch.Generator().manual_seed(0))
@@ -185,7 +185,7 @@ def _heads(actor: Any, rows: np.ndarray, hidden: Any) -> Tensor:
 
 
 def _preprocessing(algorithm: TeamAlgorithm, agent: int, action_space: Any) -> dict[str, Any]:
-    worker = algorithm.env_runner
+    worker = algorithm.team_worker
     spec: TeamSpec = worker.team_spec
     mean = std = clip = action = None
     if worker.team_filter is not None:

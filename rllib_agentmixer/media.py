@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def save_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for key, label, style in (
+    curves: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("env_runners/episode_return_mean", "joint policy, exploring", {"color": "#9aa5b1"}),
         ("evaluation/joint/episode_return_mean", "joint policy, modes", {"color": "#d1603d"}),
         (
@@ -61,10 +62,12 @@ def save_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str
             "individual policies, modes (deployed)",
             {"color": "#22577a", "linestyle": "--", "marker": "o", "markersize": 3},
         ),
-    ):
+    )
+    for key, label, style in curves:
         points = [(r["env_steps"], r[key]) for r in rows if math.isfinite(r.get(key, math.nan))]
         if points:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
+            steps, returns = zip(*points, strict=True)
+            axes.plot(list(steps), list(returns), label=label, **style)
     axes.set(xlabel="joint environment steps", ylabel="team return per episode", title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

@@ -1,6 +1,6 @@
 """Play exported policies in their environment without Ray.
 
-    python -m rllib_agentmixer.play exported/ --episodes 100 --render episode.gif
+python -m rllib_agentmixer.play exported/ --episodes 100 --render episode.gif
 """
 
 from __future__ import annotations
@@ -65,7 +65,12 @@ def play_episode(
 
 
 def play_export(
-    folder: Path, num_episodes: int, *, seed: int = 0, explore: bool = False, gif: Path | None = None
+    folder: Path,
+    num_episodes: int,
+    *,
+    seed: int = 0,
+    explore: bool = False,
+    gif: Path | None = None,
 ) -> dict[str, Any]:
     """Play an export in the environment that it was trained in.
 

@@ -1,9 +1,9 @@
 """Load exported individual policies and act with them: PyTorch alone, no Ray, no pickle.
 
-    >>> policies = load_policies("exported/")
-    >>> policy = policies["predator_0"]
-    >>> state = policy.initial_state()
-    >>> action, state = policy.act(obs, state)
+>>> policies = load_policies("exported/")
+>>> policy = policies["predator_0"]
+>>> state = policy.initial_state()
+>>> action, state = policy.act(obs, state)
 """
 
 from __future__ import annotations

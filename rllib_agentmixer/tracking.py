@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rllib_agentmixer.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ def flatten(result: dict[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             if math.isfinite(value):
                 flat[name] = float(value)
-        elif hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        elif isinstance(value, np.generic):
             flat |= flatten({key: value.item()}, prefix)
     return flat
 
@@ -127,7 +129,9 @@ class MLflowTracker:
         for start in range(0, len(parameters), 100):
             self.client.log_batch(self.run_id, params=parameters[start : start + 100])
         self.client.log_batch(self.run_id, tags=all_tags)
-        self.client.log_dict(self.run_id, json.loads(json.dumps(settings, default=str)), "config.json")
+        self.client.log_dict(
+            self.run_id, json.loads(json.dumps(settings, default=str)), "config.json"
+        )
 
     def log(self, metrics: dict[str, float], env_steps: int) -> None:
         """All metrics of an iteration in one request. Training goes on if it fails."""
@@ -137,7 +141,7 @@ class MLflowTracker:
         batch = [Metric(clean_key(k), v, now, env_steps) for k, v in metrics.items()]
         try:
             self.client.log_batch(self.run_id, metrics=batch)
-        except Exception:  # noqa: BLE001 - whatever the store does, the run must go on
+        except Exception:  # whatever the store does, the run must go on
             logger.warning("MLflow did not take the metrics of step %d", env_steps, exc_info=True)
 
     def log_artifact(self, path: Path) -> None:

@@ -141,7 +141,7 @@ def _iterate(
 ) -> None:
     seconds_before = rows[-1]["seconds"] if rows else 0.0
     individual = math.nan
-    progress.begin(int(algorithm._counters["num_env_steps_sampled"]))
+    progress.begin(algorithm.num_env_steps)
     started = time.monotonic()
     with (plan.out / PROGRESS).open("a", encoding="utf-8") as file:
         while not received and not _is_over(algorithm, plan, time.monotonic() - started):
@@ -161,7 +161,7 @@ def _iterate(
 
 
 def _is_over(algorithm: TeamAlgorithm, plan: RunPlan, elapsed: float) -> bool:
-    steps = algorithm._counters["num_env_steps_sampled"]
+    steps = algorithm.num_env_steps
     by_steps = plan.total_steps is not None and steps >= plan.total_steps
     by_time = plan.time_limit_s is not None and elapsed >= plan.time_limit_s
     return by_steps or by_time
@@ -201,7 +201,7 @@ def plain_config(config: TeamConfig) -> dict[str, Any]:
 
 def _rows_until_checkpoint(algorithm: TeamAlgorithm, plan: RunPlan) -> list[dict[str, float]]:
     """Rows up to the restored step; those after it will be written again."""
-    steps = algorithm._counters["num_env_steps_sampled"]
+    steps = algorithm.num_env_steps
     rows = [row for row in read_progress(plan.out) if row["env_steps"] <= steps]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (plan.out / PROGRESS).write_text(text, encoding="utf-8")

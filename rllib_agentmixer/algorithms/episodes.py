@@ -8,8 +8,8 @@ from typing import Any
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.evaluation.metrics import RolloutMetrics
 
-from rllib_agentmixer.envs.vector_env import TeamStep
 from rllib_agentmixer.acting import EpisodeRecord
+from rllib_agentmixer.envs.vector_env import TeamStep
 
 EPISODE_HOOKS = ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end")
 
@@ -106,7 +106,7 @@ def rollout_metrics(
     record: EpisodeRecord, agents: tuple[str, ...], episode: TeamEpisode | None = None
 ) -> RolloutMetrics:
     """RLlib's record of one episode; ``policy_reward_*`` results are per agent."""
-    return RolloutMetrics(
+    return RolloutMetrics(  # pyright: ignore[reportCallIssue] - the others have defaults
         episode_length=record.length,
         episode_reward=record.episode_return,
         agent_rewards={

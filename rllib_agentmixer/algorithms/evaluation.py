@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ray.rllib.evaluation.metrics import RolloutMetrics, summarize_episodes
+from ray.rllib.evaluation.metrics import summarize_episodes
 
 from rllib_agentmixer.acting import EpisodeRecord, PolicyKind
+from rllib_agentmixer.algorithms.episodes import rollout_metrics
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import ConfigError
 
@@ -102,7 +103,7 @@ class SideBySideEvaluation:
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """Play joint and individual policies; see this module for the results' keys."""
-        results = super().evaluate(parallel_train_future)
+        results = super().evaluate(parallel_train_future)  # type: ignore[misc]
         return results | results["env_runners"].pop("team", {})
 
     def _evaluate_on_local_env_runner(self, env_runner: Any) -> tuple:
@@ -121,31 +122,22 @@ class SideBySideEvaluation:
         per_round = self.evaluation_config.num_envs_per_env_runner * max(
             1, group.num_healthy_remote_workers()
         )
-        records: dict[Contestant, list[EpisodeRecord]] = {}
-        first, round_index = True, 0
-        while first or not parallel_train_future.done():
+        records: dict[Contestant, list[EpisodeRecord]] = {c: [] for c in CONTESTANTS}
+        round_index = 0
+        while round_index == 0 or not parallel_train_future.done():
+            for contestant, played in records.items():
+                played += self._play_remotely(contestant, per_round, round_index)
             round_index += 1
-
-            def play(contestant: Contestant, index: int = round_index) -> list[EpisodeRecord]:
-                played = records.setdefault(contestant, [])
-                played += self._play_remotely(contestant, per_round, index)
-                return played
-
-            outcome = self._compare(play)
-            first = False
-        return outcome
+        return self._compare(records.__getitem__)
 
     def _compare(self, play: Any) -> tuple:
         """(results, environment steps, agent steps, batches), as RLlib's evaluate() expects."""
-        kept: list[RolloutMetrics] = []
+        kept: list[Any] = []
 
         def play_and_keep(contestant: Contestant) -> list[EpisodeRecord]:
             records = play(contestant)
             if contestant == Contestant("individual", explore=False):
-                kept.extend(
-                    RolloutMetrics(episode_length=r.length, episode_reward=r.episode_return)
-                    for r in records
-                )
+                kept.extend(rollout_metrics(r, self.team_spec.agents) for r in records)
             return records
 
         team, num_steps = compare(play_and_keep, self.team_spec.agents)

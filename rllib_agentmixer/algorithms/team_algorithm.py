@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo.ppo import PPO
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
-from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
+from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.utils.checkpoints import get_checkpoint_info
 from ray.rllib.utils.metrics import (
     LEARN_ON_BATCH_TIMER,
@@ -42,7 +43,7 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
     checksummed, and resume bit for bit.
     """
 
-    config: TeamConfig
+    config: TeamConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @classmethod
     def get_default_policy_class(cls, config: Any) -> type[TeamPolicy]:
@@ -61,24 +62,44 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         super().setup(config)
 
     @property
-    def team_spec(self) -> TeamSpec:
+    def team_worker(self) -> TeamRolloutWorker:
+        """The driver's own worker: it learns, and knows the environment."""
+        return cast(TeamRolloutWorker, self.env_runner)
+
+    @property
+    def team_policy(self) -> TeamPolicy:
+        """The joint policy with its learner."""
+        return cast(TeamPolicy, self.get_policy())
+
+    @property
+    def workers_group(self) -> EnvRunnerGroup:
+        """All training workers."""
+        return cast(EnvRunnerGroup, self.env_runner_group)
+
+    @property
+    def team_spec(self) -> TeamSpec:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Names and sizes of the team."""
-        worker: TeamRolloutWorker = self.env_runner
-        return worker.team_spec
+        return self.team_worker.team_spec
+
+    @property
+    def num_env_steps(self) -> int:
+        """Joint environment steps sampled so far."""
+        return int(self._counters[NUM_ENV_STEPS_SAMPLED])
 
     def training_step(self) -> dict[str, Any]:
         """One batch from all workers, all epochs over it, new weights back to the workers."""
         with self._timers[SAMPLE_TIMER]:
-            batch = synchronous_parallel_sample(
-                worker_set=self.env_runner_group,
+            sampled: Any = synchronous_parallel_sample(
+                worker_set=self.workers_group,
                 max_env_steps=self.config.total_train_batch_size,
                 sample_timeout_s=self.config.sample_timeout_s,
             )
-        if not batch:
+        if not sampled:
             return {}
+        batch: SampleBatch = sampled
         self._counters[NUM_ENV_STEPS_SAMPLED] += batch.count
         self._counters[NUM_AGENT_STEPS_SAMPLED] += batch.count
-        policy = self.get_policy()
+        policy = self.team_policy
         batch.decompress_if_needed()
         with self._timers[LEARN_ON_BATCH_TIMER]:
             results = {DEFAULT_POLICY_ID: policy.update(batch)}
@@ -90,11 +111,11 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
             "num_grad_updates_per_policy": {DEFAULT_POLICY_ID: policy.num_grad_updates},
         }
         with self._timers[SYNCH_WORKER_WEIGHTS_TIMER]:
-            if self.env_runner_group.num_remote_workers() > 0:
-                self.env_runner_group.sync_weights(
+            if self.workers_group.num_remote_workers() > 0:
+                self.workers_group.sync_weights(
                     policies=[DEFAULT_POLICY_ID], global_vars=global_vars
                 )
-        self.env_runner.set_global_vars(global_vars)
+        self.team_worker.set_global_vars(global_vars)
         return results
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -169,10 +190,10 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
     def __getstate__(self) -> dict[str, Any]:
         """RLlib's state, and what every worker would sample next."""
         state = super().__getstate__()
-        samplers = {0: self.env_runner.get_sampler_state()}
-        if self.env_runner_group.num_remote_workers() > 0:
-            remote = self.env_runner_group.foreach_env_runner(
-                lambda worker: (worker.worker_index, worker.get_sampler_state()),
+        samplers = {0: self.team_worker.get_sampler_state()}
+        if self.workers_group.num_remote_workers() > 0:
+            remote = self.workers_group.foreach_env_runner(
+                _indexed_sampler_state,
                 local_env_runner=False,
             )
             samplers |= dict(remote)
@@ -186,26 +207,33 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         self._episode_history = list(state.get("episode_history", []))
         samplers = state.get("samplers", {})
         self._restore_steps(state)
-        if len(samplers) != 1 + self.env_runner_group.num_remote_workers():
+        if len(samplers) != 1 + self.workers_group.num_remote_workers():
             return
-        self.env_runner.set_sampler_state(samplers[0])
+        self.team_worker.set_sampler_state(samplers[0])
         if len(samplers) > 1:
             reference = ray.put(samplers)
-            self.env_runner_group.foreach_env_runner(
-                lambda worker: worker.set_sampler_state(ray.get(reference)[worker.worker_index]),
-                local_env_runner=False,
-            )
+
+            def restore(worker: Any) -> None:
+                worker.set_sampler_state(ray.get(reference)[worker.worker_index])
+
+            self.workers_group.foreach_env_runner(restore, local_env_runner=False)
 
     def _restore_steps(self, state: dict[str, Any]) -> None:
         """Put schedules of all workers where the restored step count says."""
-        policy = self.get_policy()
+        policy = self.team_policy
         global_vars = {
             "timestep": state["counters"][NUM_ENV_STEPS_SAMPLED],
             "num_grad_updates_per_policy": {DEFAULT_POLICY_ID: policy.num_grad_updates},
         }
-        self.env_runner_group.foreach_env_runner(
-            lambda worker: worker.set_global_vars(global_vars), local_env_runner=True
-        )
+
+        def follow(worker: Any) -> None:
+            worker.set_global_vars(global_vars)
+
+        self.workers_group.foreach_env_runner(follow, local_env_runner=True)
+
+
+def _indexed_sampler_state(worker: Any) -> tuple[int, dict[str, Any]]:
+    return worker.worker_index, worker.get_sampler_state()
 
 
 def load_locally(folder: Path) -> TeamAlgorithm:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo.ppo import PPOConfig
+from ray.rllib.utils.from_config import NotProvided
 
 from rllib_agentmixer.algorithms.team_model import MODEL_NAME
 from rllib_agentmixer.algorithms.team_worker import TeamBaseEnv, TeamRolloutWorker
@@ -50,7 +51,7 @@ class TeamConfig(PPOConfig):
         self.env_runner_cls = TeamRolloutWorker
         self.custom_vector_env = TeamBaseEnv
         self.team_env: str | Callable[..., Any] | None = None
-        self.team_reward = "shared"
+        self.team_reward: Any = "shared"
         self.num_env_runners = 0
         self.num_envs_per_env_runner = 32
         self.grad_clip_by = "global_norm"
@@ -114,7 +115,7 @@ class TeamConfig(PPOConfig):
 
     def env_creator(self) -> TeamEnvCreator:
         """What builds the environment on every worker."""
-        source = self.team_env if self.team_env is not None else self.env
+        source: Any = self.team_env if self.team_env is not None else self.env
         if source is None:
             raise ConfigError("no environment chosen; call config.environment(name or function)")
         restart = bool(self.restart_failed_sub_environments)

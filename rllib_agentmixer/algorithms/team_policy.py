@@ -41,6 +41,8 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
     """
 
     learner: PPOLearner
+    model: Any
+    kl_coeff: Any
 
     def __init__(self, observation_space: Any, action_space: Any, config: Any) -> None:
         config = dict(PPOConfig().to_dict(), **config)
@@ -149,4 +151,3 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
             "temperature": self.current["temperature"],
             "cur_kl_coeff": self.kl_coeff,
         }
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,6 +58,10 @@ class TeamRolloutWorker(RolloutWorker):
     Policy map, weight sync, filters, callbacks, output writers, metrics and fault tolerance
     behave as RLlib documents them. ``num_envs_per_env_runner`` is B.
     """
+
+    env: Any
+    config: Any
+    policy_map: Any
 
     def __init__(self, *, env_creator: Any, config: Any, **kwargs: Any) -> None:
         self._check(env_creator, config)
@@ -135,7 +139,7 @@ class TeamRolloutWorker(RolloutWorker):
     @property
     def team_filter(self) -> TeamMeanStdFilter | None:
         """The observation filter, if any."""
-        return self.filters.get(DEFAULT_POLICY_ID)
+        return cast("TeamMeanStdFilter | None", self.filters.get(DEFAULT_POLICY_ID))
 
     def sample(self, **kwargs: Any) -> SampleBatch:
         """One fragment of experience from all copies, advantages included."""
@@ -145,7 +149,7 @@ class TeamRolloutWorker(RolloutWorker):
                 "sample on the remote workers"
             )
         if self.config.fake_sampler and self.last_batch is not None:
-            return self.last_batch
+            return cast(SampleBatch, self.last_batch)
         batch = self._collect(self.actor)
         self.callbacks.on_sample_end(worker=self, samples=batch)
         self.output_writer.write(batch)
@@ -243,7 +247,7 @@ class TeamRolloutWorker(RolloutWorker):
         """All that decides what this worker samples next: copies, noise, global random states."""
         state: dict[str, Any] = {
             "random": random.getstate(),
-            "numpy": np.random.get_state(),  # noqa: NPY002 - third-party environments use it
+            "numpy": np.random.get_state(),
             "torch": torch.get_rng_state(),
             "num_episodes": self._num_episodes,
             "metrics": self._metrics,
@@ -261,7 +265,7 @@ class TeamRolloutWorker(RolloutWorker):
         Environments that cannot be copied start fresh episodes instead.
         """
         random.setstate(state["random"])
-        np.random.set_state(state["numpy"])  # noqa: NPY002
+        np.random.set_state(state["numpy"])
         torch.set_rng_state(state["torch"])
         self._num_episodes = state["num_episodes"]
         self._metrics = list(state["metrics"])

@@ -41,12 +41,13 @@ def action_scaling(
     """
     low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
     one, zero = np.ones_like(low), np.zeros_like(low)
-    bounded = np.isfinite(low) & np.isfinite(high) & (high > low)
+    with np.errstate(over="ignore", invalid="ignore"):  # +-largest float32 stands for infinity
+        bounded = np.isfinite(high - low) & (high > low)
     outer_low = low if clip_actions else np.full_like(low, -np.inf)
     outer_high = high if clip_actions else np.full_like(high, np.inf)
     if not normalize_actions:
         return ActionScaling(outer_low, outer_high, one, zero)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         scale = np.where(bounded, (high - low) / 2, one)
         shift = np.where(bounded, (high + low) / 2, zero)
     return ActionScaling(

@@ -17,7 +17,7 @@ def map_tensors(structure: Structure, function: Callable[[Tensor], Tensor]) -> S
     if structure is None:
         return structure
     if isinstance(structure, Tensor):
-        return function(structure)  # type: ignore[return-value]
+        return function(structure)
     changed = {f.name: map_tensors(getattr(structure, f.name), function) for f in fields(structure)}  # type: ignore[arg-type]
     return type(structure)(**changed)
 

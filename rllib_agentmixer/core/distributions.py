@@ -140,4 +140,3 @@ TeamDistribution = TeamCategorical | TeamGaussian
 def _mean_alive(per_agent: Tensor, alive: Tensor) -> Tensor:
     """Average over living agents; 0 where nobody lives."""
     return (per_agent * alive).sum(-1) / alive.sum(-1).clamp_min(1)
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -79,7 +80,8 @@ class GroupedLayerNorm(Grouped):
         self.weight = nn.Parameter(torch.ones(self.num_groups, width))
         self.bias = nn.Parameter(torch.zeros(self.num_groups, width))
         is_ragged = valid is not None and not bool(valid.all())
-        self.register_buffer("valid", valid.float() if is_ragged else None, persistent=False)
+        mask = valid.float() if valid is not None and is_ragged else None
+        self.register_buffer("valid", mask, persistent=False)
 
     def forward(self, x: Float[Tensor, "N R W"]) -> Float[Tensor, "N R W"]:
         weight, bias = self.per_agent(self.weight), self.per_agent(self.bias)
@@ -161,9 +163,7 @@ class TeamEncoder(nn.Module):
         super().__init__()
         self.input_norm = GroupedLayerNorm(groups, in_features, valid)
         widths = [in_features] + [hidden_size] * (1 + num_hidden_layers)
-        self.linears = nn.ModuleList(
-            GroupedLinear(groups, a, b) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.linears = nn.ModuleList(GroupedLinear(groups, a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(GroupedLayerNorm(groups, hidden_size) for _ in widths[1:])
         self.gru = GroupedGRU(groups, hidden_size, hidden_size) if use_gru else None
         self.gru_norm = GroupedLayerNorm(groups, hidden_size) if use_gru else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from rllib_agentmixer.errors import ConfigError
@@ -57,7 +58,9 @@ def number(low: int | float, high: int | float = math.inf, *, open_low: bool = F
 def whole(low: int, high: int | float = math.inf) -> Range:
     """A whole number in [low, high]."""
     words = f"a whole number of at least {low}" if high == math.inf else f"one of {low}..{high:g}"
-    return Range(words, lambda v: isinstance(v, int) and v is not True and low <= v <= high)
+    return Range(
+        words, lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
+    )
 
 
 def one_of(*choices: Any) -> Range:
@@ -77,7 +80,7 @@ def schedule(inner: Range) -> Range:
         if not isinstance(value, (list, tuple)):
             return inner.holds(value)
         steps = [step for step, _ in value]
-        rising = all(a < b for a, b in zip(steps, steps[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(steps))
         return bool(value) and steps[0] == 0 and rising and all(inner.holds(v) for _, v in value)
 
     return Range(f"{inner.words}, or [[0, value], [env_steps, value], ...] of such", holds)

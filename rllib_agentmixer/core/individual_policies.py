@@ -94,7 +94,7 @@ def agent_groups(sharing: str | list[list[int]], num_agents: int) -> tuple[int, 
     groups = [0] * num_agents
     for index, members in enumerate(sharing):
         for agent in members:
-            groups[agent] = index
+            groups[int(agent)] = index
     return tuple(groups)
 
 

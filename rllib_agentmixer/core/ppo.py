@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_
 
 from rllib_agentmixer.core import losses
 from rllib_agentmixer.core.batch import TeamBatch
@@ -68,7 +69,7 @@ def agentmixer_loss(network: TeamNetwork, batch: TeamBatch, weights: PPOCoeffici
     )
     entropy = losses.valid_mean(output.joint.entropy(), valid)
     old_joint = network.policy_from_flat(batch.policy_parameters, batch.inputs)
-    kl = losses.valid_mean(old_joint.kl(output.joint), valid)  # type: ignore[arg-type]
+    kl = losses.valid_mean(old_joint.kl(output.joint), valid)
     total = policy_loss + weights.vf_loss_coeff * vf_loss - weights.entropy_coeff * entropy
     if weights.kl_coeff:
         total = total + weights.kl_coeff * kl
@@ -129,7 +130,7 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros(())
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # noqa: SLF001
+    return get_total_norm(gradients)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,10 +226,6 @@ class PPOLearner:
         norms = {f"grad_norm_{name}": gradient_norm(part) for name, part in self.parts.items()}
         total = torch.linalg.vector_norm(torch.stack(list(norms.values())))
         if grad_clip is not None:
-            self._scale_gradients((grad_clip / (total + 1e-6)).clamp_max(1.0))
+            clip_grads_with_norm_(self.network.parameters(), grad_clip, total)
         self.optimizer.step()
         return loss.metrics | norms | {"grad_norm": total}
-
-    def _scale_gradients(self, factor: Tensor) -> None:
-        gradients = [p.grad for part in self.parts.values() for p in part if p.grad is not None]
-        torch._foreach_mul_(gradients, factor)  # noqa: SLF001

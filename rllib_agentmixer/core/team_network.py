@@ -83,9 +83,7 @@ class TeamNetwork(nn.Module):
 
     def forward(self, inputs: TeamInputs, hidden: RecurrentState | None = None) -> PolicyOutput:
         """Joint and individual policies of [T, B] rows."""
-        obs, mask, alive = (
-            _agent_first(x) for x in (inputs.obs, inputs.action_mask, inputs.alive)
-        )
+        obs, mask, alive = (_agent_first(x) for x in (inputs.obs, inputs.action_mask, inputs.alive))
         own, own_modifier = (hidden.individual, hidden.modifier) if hidden else (None, None)
         individual = self.individual_policies(obs, mask, own)
         modifier = self.policy_modifier(
@@ -160,9 +158,7 @@ class TeamNetwork(nn.Module):
         std = self.individual_policies.log_std.exp().expand_as(head)
         return self._distribution((head, std), inputs)
 
-    def _distribution(
-        self, parameters: tuple[Tensor, ...], inputs: TeamInputs
-    ) -> TeamDistribution:
+    def _distribution(self, parameters: tuple[Tensor, ...], inputs: TeamInputs) -> TeamDistribution:
         if self.sizes.action_kind == "discrete":
             return TeamCategorical(parameters[0], inputs.alive)
         return TeamGaussian(parameters[0], parameters[1], inputs.action_mask, inputs.alive)

@@ -17,7 +17,7 @@ from pettingzoo import ParallelEnv
 
 from rllib_agentmixer.envs.construction import TeamReward
 from rllib_agentmixer.envs.team_env import TeamEnv, TeamOutcome
-from rllib_agentmixer.envs.team_layout import TeamLayout, TeamRow, new_arrays, rows_of
+from rllib_agentmixer.envs.team_spaces import TeamRow, TeamSpaces, new_arrays, rows_of
 from rllib_agentmixer.envs.vector_env import FloatArray, TeamObs, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import EnvContractError
 
@@ -241,7 +241,7 @@ class _StatePickler(pickle.Pickler):
         return NotImplemented
 
 
-def _new_buffer(layout: TeamLayout, num_envs: int) -> _Buffer:
+def _new_buffer(layout: TeamSpaces, num_envs: int) -> _Buffer:
     arrays = new_arrays(layout, num_envs)
     agent_rewards = np.zeros((num_envs, layout.spec.num_agents), np.float32)
     return _Buffer(arrays, agent_rewards, rows_of(layout, arrays, agent_rewards))

@@ -18,7 +18,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from rllib_agentmixer.envs.team_layout import layout_of
+from rllib_agentmixer.envs.team_spaces import spaces_of
 from rllib_agentmixer.envs.vector_env import (
     BoolArray,
     FloatArray,
@@ -158,7 +158,7 @@ class NativeVectorEnv(VectorTeamEnv):
     def __init__(
         self, one_copy: NativeParallelEnv, num_envs: int, name: str, version: str = "1"
     ) -> None:
-        self.spec = layout_of(one_copy, name, version).spec
+        self.spec = spaces_of(one_copy, name, version).spec
         self.num_envs = num_envs
         N, A = self.spec.num_agents, self.spec.num_actions
         self._obs = np.zeros((num_envs, N, self.spec.obs_size), np.float32)

@@ -16,11 +16,11 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_agentmixer.envs.construction import TeamReward
-from rllib_agentmixer.envs.team_layout import (
+from rllib_agentmixer.envs.team_spaces import (
     NUMERIC_KINDS,
-    TeamLayout,
     TeamRow,
-    layout_of,
+    TeamSpaces,
+    spaces_of,
 )
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
@@ -61,13 +61,13 @@ class TeamEnv:
         name: str,
         team_reward: TeamReward = "shared",
         *,
-        layout: TeamLayout | None = None,
+        layout: TeamSpaces | None = None,
         version: str = "0",
     ) -> None:
         if team_reward not in ("shared", "sum", "mean"):
             raise ConfigError(f"team_reward must be 'shared', 'sum' or 'mean', got {team_reward!r}")
         self.env = parallel_env
-        self.layout = layout or layout_of(parallel_env, name, version)
+        self.layout = layout or spaces_of(parallel_env, name, version)
         self.spec = self.layout.spec
         self.num_steps = 0
         self._team_reward = team_reward
@@ -141,11 +141,6 @@ class TeamEnv:
         self._check_names(agents=present)
         self._ended.update(name for name, ended in terminated.items() if ended)
         self._ended.update(name for name, ended in truncated.items() if ended)
-        self._ended.update(
-            name
-            for name, alive in zip(self._names, self._alive, strict=True)
-            if alive and name not in present
-        )
         return [name in present and name not in self._ended for name in self._names]
 
     def _reward(self, row: TeamRow, rewards: Mapping[Any, Any]) -> float:

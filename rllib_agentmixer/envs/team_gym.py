@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_agentmixer.envs import make_vector_env
+from rllib_agentmixer.envs.team_env import TeamReward
 from rllib_agentmixer.envs.vector_env import TeamObs, TeamSpec, VectorTeamEnv
 
 
@@ -52,9 +53,8 @@ class TeamGymEnv(gymnasium.Env):
         vector_env: the copies; stepping through this class needs exactly one.
     """
 
-    metadata = {"render_modes": ["rgb_array"]}
-
     def __init__(self, vector_env: VectorTeamEnv) -> None:
+        self.metadata = {"render_modes": ["rgb_array"]}
         self.vector_env = vector_env
         self.observation_space = TeamSpace(vector_env.spec)
         self.action_space = joint_action_space(vector_env.spec)
@@ -106,9 +106,8 @@ class TeamEnvCreator:
     """
 
     source: str | Callable[..., Any]
-    team_reward: str = "shared"
+    team_reward: TeamReward = "shared"
     restart_failed: bool = False
-    _entry: Any = field(default=None, repr=False)
 
     def __call__(self, env_config: dict[str, Any]) -> TeamGymEnv:
         """One copy behind the gymnasium facade."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rllib_agentmixer import rollouts
+from rllib_agentmixer import acting, rollouts
 from rllib_agentmixer.core.advantages import standardized
 from rllib_agentmixer.core.batch import TeamBatch, TeamInputs, map_tensors
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
@@ -67,13 +67,13 @@ class Build:
         return TeamInputs(obs, state, mask, alive)
 
     @staticmethod
-    def actor(env, seed=0, **settings) -> rollouts.TeamActor:
+    def actor(env, seed=0, **settings) -> acting.TeamActor:
         """A fresh actor for an environment of the package."""
         torch.manual_seed(seed)
         spec = env.spec
         sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
         network = TeamNetwork(sizes, AgentMixerHyperparameters(**(SMALL | settings)))
-        return rollouts.TeamActor(
+        return acting.TeamActor(
             network, TeamLayout(sizes), torch.Generator().manual_seed(seed), scaling=None
         )
 
@@ -95,21 +95,18 @@ class Build:
         }
         if rollout.hidden is not None:
             hidden = map_tensors(rollout.hidden[0], torch.clone)
-        batch = TeamBatch(
-            inputs, **columns, valid=torch.from_numpy(rollout.keep), hidden=hidden
-        )
+        batch = TeamBatch(inputs, **columns, valid=torch.from_numpy(rollout.keep), hidden=hidden)
         if hidden is None:  # every step is a sequence of its own
             batch = map_tensors(batch, lambda x: x.flatten(0, 1).unsqueeze(0))
         return replace(batch, advantages=standardized(batch.advantages, batch.valid))
 
     @classmethod
-    def collected(cls, name="climbing", T=4, B=6, skip=0, seed=0, **settings):
-        """An actor with random parameters and the batch that it collected."""
-        config = {"repeat": 3} if name in ("climbing", "continuous_game") else {}
+    def collected(cls, name="climbing", T=4, B=6, skip=0, seed=0, config=None, **settings):
+        """An actor with random parameters and the batch that it collected after some steps."""
         env = make_vector_env(name, B, config=config)
         actor = cls.actor(env, seed, **settings)
         cls.randomize(actor.network, seed)
-        state = rollouts.start(actor, env, seed)
+        state = acting.start(actor, env, seed)
         for length in (skip, T):
             if length:
                 rollout = rollouts.collect(actor, env, state, length, gamma=0.9, lambda_=0.8)

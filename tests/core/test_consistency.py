@@ -19,9 +19,7 @@ ALL = torch.ones(3, dtype=torch.bool)
 
 # Gaps between logits come from float32 arithmetic on numbers of size one, so they are 0 or
 # above 1e-8; subnormal gaps could underflow and are left out.
-LOGITS = st.lists(
-    st.floats(-60, 60, width=32).map(lambda x: round(x, 6)), min_size=2, max_size=6
-)
+LOGITS = st.lists(st.floats(-60, 60, width=32).map(lambda x: round(x, 6)), min_size=2, max_size=6)
 ANY_NUMBER = st.floats(allow_nan=False, allow_infinity=True, width=32)
 
 
@@ -65,9 +63,7 @@ def test_strict_keeps_the_mode_and_every_tie_whatever_the_modifier_says(data, lo
     modifier = torch.tensor(data.draw(numbers))
     temperature = data.draw(st.floats(0.05, 5))
     everything = torch.ones(len(logits), dtype=torch.bool)
-    joint = strict(
-        logits, modifier, everything, bound=bound, gain=gain, temperature=temperature
-    )
+    joint = strict(logits, modifier, everything, bound=bound, gain=gain, temperature=temperature)
     assert torch.isfinite(joint).all()
     assert torch.equal(joint == joint.max(), logits == logits.max())
     assert joint.argmax() == logits.argmax()

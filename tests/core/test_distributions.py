@@ -31,10 +31,7 @@ def categorical(seed=0, alive=SOME_DEAD):
 
 def mean_over_living(per_agent, alive=SOME_DEAD):
     return torch.stack(
-        [
-            torch.stack([per_agent[t, b][alive[t, b]].mean() for b in range(B)])
-            for t in range(T)
-        ]
+        [torch.stack([per_agent[t, b][alive[t, b]].mean() for b in range(B)]) for t in range(T)]
     )
 
 
@@ -125,12 +122,8 @@ def test_forbidden_actions_have_probability_exactly_0_and_everything_stays_finit
 
 def test_masked_entropy_and_kl_are_those_of_the_legal_actions_alone():
     legal = torch.tensor([0, 2, 3])
-    policy, other = (
-        TeamCategorical(draw(T, B, N, A, seed=seed), ALIVE) for seed in (0, 1)
-    )
-    smaller, smaller_other = (
-        TeamCategorical(p.logits[..., legal], ALIVE) for p in (policy, other)
-    )
+    policy, other = (TeamCategorical(draw(T, B, N, A, seed=seed), ALIVE) for seed in (0, 1))
+    smaller, smaller_other = (TeamCategorical(p.logits[..., legal], ALIVE) for p in (policy, other))
     for distribution in (policy, other):
         distribution.logits[..., 1] = MASKED_LOGIT
     torch.testing.assert_close(policy.entropy(), smaller.entropy())
@@ -229,7 +222,10 @@ def test_padded_dimensions_count_nowhere_and_are_never_acted_in():
     policy, other = gaussian(0), gaussian(1)
     actions = draw(T, B, N, A, seed=7)
     before = [
-        policy.log_prob(actions), policy.entropy(), policy.kl(other), policy.agreement(policy)
+        policy.log_prob(actions),
+        policy.entropy(),
+        policy.kl(other),
+        policy.agreement(policy),
     ]
     changed = TeamGaussian(
         torch.where(VALID, policy.mean, 50.0),

@@ -199,5 +199,5 @@ def test_agent_groups_follow_the_setting(sharing, groups):
 
 @pytest.mark.parametrize("sharing", [[[0, 1]], [[0, 1], [2, 3]]])
 def test_groups_of_another_number_of_agents_are_refused(sharing):
-    with pytest.raises(ConfigError, match="parameter_sharing.*3 agents"):
+    with pytest.raises(ConfigError, match=r"parameter_sharing.*3 agents"):
         agent_groups(sharing, 3)

@@ -109,9 +109,7 @@ def test_clip_fraction_counts_both_sides_and_no_padding():
     assert inside == 0
 
 
-@pytest.mark.parametrize(
-    ("error", "value"), [(0, 0), (1, 0.5), (-1, 0.5), (2, 2), (3, 4), (-5, 8)]
-)
+@pytest.mark.parametrize(("error", "value"), [(0, 0), (1, 0.5), (-1, 0.5), (2, 2), (3, 4), (-5, 8)])
 def test_huber_by_hand(error, value):
     assert huber(one(error), delta=2.0).item() == value
 

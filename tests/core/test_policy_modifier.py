@@ -96,7 +96,8 @@ def individual_of(sizes, mask, seed=0):
     """Heads and features as individual policies would send them."""
     head = draw(N, R, sizes.num_actions, seed=seed)
     fill = MASKED_LOGIT if sizes.action_kind == "discrete" else 0.0
-    return IndividualOutput(head.masked_fill(~mask, fill), draw(N, R, OBS_WIDTH, seed=seed + 1), None)
+    features = draw(N, R, OBS_WIDTH, seed=seed + 1)
+    return IndividualOutput(head.masked_fill(~mask, fill), features, None)
 
 
 def everything(sizes):

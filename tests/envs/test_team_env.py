@@ -9,7 +9,7 @@ from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.envs.predator_prey import PredatorPrey
 from rllib_agentmixer.envs.predator_prey_vector import VectorPredatorPrey
 from rllib_agentmixer.envs.team_env import TeamEnv
-from rllib_agentmixer.envs.team_layout import new_arrays, rows_of
+from rllib_agentmixer.envs.team_spaces import new_arrays, rows_of
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 # Spec and layout.

@@ -1,6 +1,6 @@
 """What an environment's agents send and take, worked out once: sizes, kinds, conversions.
 
-:func:`layout_of` asks a ParallelEnv for its spaces and refuses, before anything runs, what a
+:func:`spaces_of` asks a ParallelEnv for its spaces and refuses, before anything runs, what a
 team cannot be made of.
 """
 
@@ -25,7 +25,7 @@ NUMERIC_KINDS = "fiub"
 
 
 @dataclass(frozen=True)
-class ObsLayout:
+class ObsSpace:
     """How one agent's observation becomes a row of numbers."""
 
     space: gymnasium.Space
@@ -47,7 +47,7 @@ class ObsLayout:
 
 
 @dataclass(frozen=True)
-class ActionLayout:
+class ActionSpace:
     """How a row of numbers becomes one agent's action."""
 
     is_discrete: bool
@@ -70,12 +70,12 @@ class ActionLayout:
 
 
 @dataclass(frozen=True, eq=False)
-class TeamLayout:
+class TeamSpaces:
     """Sizes of a team and how each agent's data converts."""
 
     spec: TeamSpec
-    observations: tuple[ObsLayout, ...]
-    actions: tuple[ActionLayout, ...]
+    observations: tuple[ObsSpace, ...]
+    actions: tuple[ActionSpace, ...]
     sends_mask: tuple[bool, ...]
     """Whether each agent comes with an action mask, in its observation or its info."""
 
@@ -98,7 +98,7 @@ class TeamRow:
             getattr(self.observation, name)[...] = getattr(other.observation, name)
 
 
-def rows_of(layout: TeamLayout, arrays: TeamObs, agent_rewards: FloatArray) -> tuple[TeamRow, ...]:
+def rows_of(layout: TeamSpaces, arrays: TeamObs, agent_rewards: FloatArray) -> tuple[TeamRow, ...]:
     """Views on the rows of arrays that have a leading axis of copies."""
     sizes = layout.spec.obs_sizes
     ends = np.cumsum(sizes) if layout.spec.state_kind == "concatenated" else ()
@@ -117,7 +117,7 @@ def rows_of(layout: TeamLayout, arrays: TeamObs, agent_rewards: FloatArray) -> t
     )
 
 
-def new_arrays(layout: TeamLayout, num_envs: int) -> TeamObs:
+def new_arrays(layout: TeamSpaces, num_envs: int) -> TeamObs:
     """Zeroed observations of B copies, in which nobody lives and no padding is legal."""
     spec, B = layout.spec, num_envs
     return TeamObs(
@@ -128,7 +128,7 @@ def new_arrays(layout: TeamLayout, num_envs: int) -> TeamObs:
     )
 
 
-def layout_of(env: ParallelEnv, name: str, version: str = "0") -> TeamLayout:
+def spaces_of(env: ParallelEnv, name: str, version: str = "0") -> TeamSpaces:
     """Work out an environment's layout; resets it once to see its state and its masks.
 
     Raises:
@@ -168,10 +168,10 @@ def layout_of(env: ParallelEnv, name: str, version: str = "0") -> TeamLayout:
         has_action_mask=is_discrete and any(sends_mask),
         version=version,
     )
-    return TeamLayout(spec, observations, actions, sends_mask)
+    return TeamSpaces(spec, observations, actions, sends_mask)
 
 
-def _obs_layout(name: str, agent: str, space: gymnasium.Space) -> ObsLayout:
+def _obs_layout(name: str, agent: str, space: gymnasium.Space) -> ObsSpace:
     holds_mask = False
     if isinstance(space, spaces.Dict) and "action_mask" in space.spaces:
         holds_mask = True
@@ -189,21 +189,21 @@ def _obs_layout(name: str, agent: str, space: gymnasium.Space) -> ObsLayout:
     size = spaces.flatdim(space)
     is_box = isinstance(space, spaces.Box)
     shape = tuple(space.shape) if is_box else (size,)
-    return ObsLayout(space, size, shape, is_box, holds_mask)
+    return ObsSpace(space, size, shape, is_box, holds_mask)
 
 
-def _action_layout(name: str, agent: str, space: gymnasium.Space) -> ActionLayout:
+def _action_layout(name: str, agent: str, space: gymnasium.Space) -> ActionSpace:
     if isinstance(space, spaces.Discrete):
-        return ActionLayout(is_discrete=True, size=int(space.n), start=int(space.start))
+        return ActionSpace(is_discrete=True, size=int(space.n), start=int(space.start))
     if isinstance(space, spaces.Box) and space.dtype.kind == "f":
-        return ActionLayout(is_discrete=False, size=int(np.prod(space.shape)), space=space)
+        return ActionSpace(is_discrete=False, size=int(np.prod(space.shape)), space=space)
     raise EnvContractError(
         f"{name}: agent {agent!r}: actions in {space} are not supported; "
         "use Discrete, or Box of a float type"
     )
 
 
-def _bounds(actions: tuple[ActionLayout, ...]) -> tuple[FloatArray, FloatArray]:
+def _bounds(actions: tuple[ActionSpace, ...]) -> tuple[FloatArray, FloatArray]:
     """[N, A] lower and upper bounds, 0 in padding."""
     shape = (len(actions), max(action.size for action in actions))
     low, high = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
