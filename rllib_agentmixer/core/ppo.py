@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.nn.utils import clip_grads_with_norm_
 
 from rllib_agentmixer.core import losses
 from rllib_agentmixer.core.batch import TeamBatch
