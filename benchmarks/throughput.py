@@ -117,7 +117,10 @@ def agentmixer(name: str, sizes: Sizes) -> Any:
         .environment(chosen["env"], env_config=chosen["config"])
         .env_runners(num_env_runners=0, num_envs_per_env_runner=NUM_ENVS)
         .training(
-            train_batch_size=sizes.steps, num_epochs=NUM_EPOCHS, hidden_size=HIDDEN, learner_threads=1
+            train_batch_size=sizes.steps,
+            num_epochs=NUM_EPOCHS,
+            hidden_size=HIDDEN,
+            learner_threads=1,
         )
         .debugging(seed=0)
     )
@@ -163,7 +166,9 @@ def stock(name: str, sizes: Sizes, *, is_new_stack: bool) -> Any:
     return config.build_algo()
 
 
-def measure_algorithm(algorithm: Any, sizes: Sizes, *, is_new_stack: bool = False) -> dict[str, float]:
+def measure_algorithm(
+    algorithm: Any, sizes: Sizes, *, is_new_stack: bool = False
+) -> dict[str, float]:
     """CPU cost of sampling alone and of whole training iterations."""
     runner = algorithm.env_runner
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rllib_agentmixer.core.actions import ActionScaling
 from rllib_agentmixer.core.batch import RecurrentState, map_tensors
@@ -82,7 +83,7 @@ class TeamActor:
     """Chooses actions for B teams with a network; owns the randomness of the choice.
 
     Attributes:
-        network: the team's networks, on the processor.
+        network: the team's networks, on any device; actions and noise stay on the processor.
         layout: how rows hold joint observations.
         generator: source of action noise, part of the exact-resume state.
         scaling: from policy to environment actions; None for discrete teams.
@@ -92,6 +93,11 @@ class TeamActor:
     layout: TeamLayout
     generator: torch.Generator
     scaling: ActionScaling | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.network.individual_policies.log_std.device
 
     @torch.inference_mode()
     def act(
@@ -103,7 +109,7 @@ class TeamActor:
         policy: PolicyKind = "joint",
     ) -> Choice:
         """Choose for rows [B, F]; the individual policies read no state even if it is there."""
-        inputs = self.layout.inputs(torch.from_numpy(rows).unsqueeze(0))
+        inputs = self.layout.inputs(torch.from_numpy(rows).to(self.device).unsqueeze(0))
         if policy == "joint":
             output = self.network(inputs, hidden)
             distribution, after = output.joint, output.hidden
@@ -114,8 +120,16 @@ class TeamActor:
             distribution, after = decision.policy, None
             if hidden is not None and decision.hidden is not None:
                 after = replace(hidden, individual=decision.hidden)
+        if self.device.type != "cpu":
+            distribution = map_tensors(distribution, Tensor.cpu)
         actions = distribution.sample(self.generator) if explore else distribution.mode()
         return Choice(actions[0].numpy(), distribution.flat()[0].numpy(), after)
+
+    @torch.inference_mode()
+    def values(self, rows: np.ndarray) -> Tensor:
+        """V(s) of rows [..., F] in reward units, on the processor."""
+        states = torch.from_numpy(rows)[..., self.layout.slices["state"]]
+        return self.network.critic.value(states.to(self.device)).cpu()
 
     def to_env(self, actions: np.ndarray) -> np.ndarray:
         """Policy actions -> environment actions."""
@@ -153,7 +167,7 @@ def forget(hidden: RecurrentState | None, ended: np.ndarray) -> RecurrentState |
     if hidden is None or not ended.any():
         return hidden
     kept = torch.from_numpy(~ended).unsqueeze(-1)
-    return map_tensors(hidden, lambda x: x * kept)
+    return map_tensors(hidden, lambda x: x * kept.to(x.device))
 
 
 def play(

@@ -39,17 +39,22 @@ if TYPE_CHECKING:
 NUM_EXAMPLES = 16
 """Steps of play stored per agent as input and expected output."""
 
-NETWORK_SETTINGS = ("hidden_size", "num_hidden_layers", "use_gru")
+NETWORK_SETTINGS = ("hidden_size", "num_hidden_layers", "use_gru", "input_layer_norm")
 """Settings that shape an individual policy."""
+
+
+def network_settings(policies: IndividualPolicies) -> dict[str, Any]:
+    """What shapes one agent's network, as it was decided for the whole team."""
+    settings = {name: getattr(policies.settings, name) for name in NETWORK_SETTINGS}
+    return settings | {"input_layer_norm": policies.encoder.input_norm is not None}
 
 
 def single_policy(policies: IndividualPolicies, agent: int, sharing: Any) -> IndividualPolicies:
     """One agent's policy as a team of one, without padding."""
-    sizes, settings = policies.sizes, policies.settings
+    sizes = policies.sizes
     group = agent_groups(sharing, sizes.num_agents)[agent]
     own = TeamSizes((sizes.obs_sizes[agent],), 1, sizes.action_kind, (sizes.action_sizes[agent],))
-    own_settings = {name: getattr(settings, name) for name in NETWORK_SETTINGS}
-    single = IndividualPolicies(own, AgentMixerHyperparameters(**own_settings))
+    single = IndividualPolicies(own, AgentMixerHyperparameters(**network_settings(policies)))
     state, full = single.state_dict(), policies.state_dict()
     per_agent = ("agent_embedding", "log_std")
     for name, target in state.items():
@@ -139,7 +144,7 @@ def _write(algorithm: TeamAlgorithm, folder: Path) -> dict[str, Any]:
             "version": spec.version,
             "team_reward": config.team_reward,
         },
-        "network": {name: getattr(network.settings, name) for name in NETWORK_SETTINGS},
+        "network": network_settings(network.individual_policies),
         "versions": _versions(),
         "agents": agents,
     }
@@ -179,9 +184,9 @@ def _play_examples(algorithm: TeamAlgorithm) -> list[dict[str, list]]:
 @torch.inference_mode()
 def _heads(actor: Any, rows: np.ndarray, hidden: Any) -> Tensor:
     """[N, A] logits or means of the individual policies, from the network that trained."""
-    inputs = actor.layout.inputs(torch.from_numpy(rows).unsqueeze(0))
+    inputs = actor.layout.inputs(torch.from_numpy(rows).to(actor.device).unsqueeze(0))
     decision = actor.network.decide_individually(inputs, hidden.individual if hidden else None)
-    return decision.policy.head[0, 0]
+    return decision.policy.head[0, 0].cpu()
 
 
 def _preprocessing(algorithm: TeamAlgorithm, agent: int, action_space: Any) -> dict[str, Any]:

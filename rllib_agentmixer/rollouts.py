@@ -81,7 +81,7 @@ class _Columns:
 
 
 StepHook = Callable[[TeamStep, dict[int, EpisodeRecord]], None]
-"""Called after every step with the records of the episodes that ended in it."""
+"""Called after every step with the records of the wanted episodes that ended in it."""
 
 
 def collect(
@@ -119,8 +119,13 @@ def collect(
     steps_wanted, steps_kept = num_steps * env.num_envs, 0
     while active.any() if complete_episodes else len(columns.rows) < num_steps:
         step, ended = _advance(actor, env, rollout, columns, explore, row_filter)
-        records = rollout.tracker.add(step, ended)
-        episodes += [record for copy, record in records.items() if active[copy]]
+        # A copy that is done goes on until all are; what it plays then is short by selection.
+        records = {
+            copy: record
+            for copy, record in rollout.tracker.add(step, ended).items()
+            if active[copy]
+        }
+        episodes += records.values()
         if on_step is not None:
             on_step(step, records)
         columns.keep.append(active.copy())
@@ -172,14 +177,12 @@ def _finish(
     lambda_: float,
 ) -> Rollout:
     """Values, advantages and log-probabilities of the whole fragment in one go."""
-    state = actor.layout.slices["state"]
     rows = np.stack([*columns.rows, last_rows])
-    values = actor.network.critic.value(torch.from_numpy(rows)[..., state])
+    values = actor.values(rows)
     next_values = values[1:].clone()
     truncated = np.stack(columns.truncated)
     for t, cut_rows in columns.cut_rows.items():
-        cut = torch.from_numpy(truncated[t])
-        next_values[t, cut] = actor.network.critic.value(torch.from_numpy(cut_rows)[cut][:, state])
+        next_values[t, torch.from_numpy(truncated[t])] = actor.values(cut_rows[truncated[t]])
     terminated = np.stack(columns.terminated)
     rewards = np.stack(columns.rewards)
     estimate = generalized_advantages(

@@ -27,6 +27,9 @@ import jaxtyping
 import pytest
 import torch
 
+# Left out of the checks below: settings check themselves, and raise the package's own error.
+import rllib_agentmixer.core.hyperparameters  # noqa: F401
+
 torch.set_num_threads(1)
 
 # Checks every shape annotation of the core, as long as nothing has imported it before.

@@ -121,6 +121,7 @@ def roll(env, num_steps, actor=None, state=None, **options):
 
 
 LONG = ((99, IS_CUT),)
+PER_STEP = ("log_prob", "rewards", "values", "advantages", "value_targets")
 
 
 # --- a fragment
@@ -135,9 +136,7 @@ def test_every_array_of_a_fragment_has_its_shape(continuous):
     assert rollout.rows.shape == (4, 3, F)
     assert rollout.actions.shape == ((4, 3, N, A) if continuous else (4, 3, N))
     assert rollout.parameters.shape == (4, 3, (2 if continuous else 1) * N * A)
-    for (
-        name
-    ) in "log_prob rewards values advantages value_targets terminated truncated keep".split():
+    for name in (*PER_STEP, "terminated", "truncated", "keep"):
         assert getattr(rollout, name).shape == (4, 3), name
     assert rollout.rows.dtype == rollout.rewards.dtype == np.float32
     assert rollout.hidden is None

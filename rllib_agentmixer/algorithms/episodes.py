@@ -8,7 +8,7 @@ from typing import Any
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.evaluation.metrics import RolloutMetrics
 
-from rllib_agentmixer.acting import EpisodeRecord
+from rllib_agentmixer.acting import EpisodeRecord, EpisodeTracker
 from rllib_agentmixer.envs.vector_env import TeamStep
 
 EPISODE_HOOKS = ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end")
@@ -48,12 +48,9 @@ class EpisodeCallbacks:
         worker: passed on to the callbacks.
         callbacks: the user's callbacks.
         agents: names of the agents.
-        num_envs: B.
     """
 
-    def __init__(
-        self, worker: Any, callbacks: RLlibCallback, agents: tuple[str, ...], num_envs: int
-    ) -> None:
+    def __init__(self, worker: Any, callbacks: RLlibCallback, agents: tuple[str, ...]) -> None:
         self.worker = worker
         self.callbacks = callbacks
         self.agents = agents
@@ -62,7 +59,19 @@ class EpisodeCallbacks:
             for hook in EPISODE_HOOKS
         )
         self.next_id = 0
-        self.episodes = [self._begin(copy) for copy in range(num_envs)] if self.is_active else []
+        self.episodes: list[TeamEpisode] = []
+
+    def begin(self, tracker: EpisodeTracker) -> None:
+        """Follow the episodes that are under way in B copies, from where they stand."""
+        if not self.is_active:
+            return
+        self.episodes = [self._begin(copy) for copy in range(tracker.num_envs)]
+        for copy, episode in enumerate(self.episodes):
+            episode.length = int(tracker.lengths[copy])
+            episode.total_reward = float(tracker.returns[copy])
+            if episode.length:
+                own = tracker.agent_returns[copy].tolist()
+                episode.agent_rewards = dict(zip(self.agents, own, strict=True))
 
     def on_step(self, step: TeamStep, records: dict[int, EpisodeRecord]) -> None:
         """Follow one step of all copies, ending and starting episodes."""

@@ -103,9 +103,10 @@ class TeamMeanStdFilter(Filter):
     as_serializable = copy
 
     def sync(self, other: TeamMeanStdFilter) -> None:
-        """Become equal to another filter."""
+        """Standardise as another filter does; what it has not merged yet stays its own."""
         self.running_stats = copy.deepcopy(other.running_stats)
-        self.buffer = copy.deepcopy(other.buffer)
+        # A copied buffer would be merged a second time when this filter is collected.
+        self.reset_buffer()
 
     def reset_buffer(self) -> None:
         """Forget what is due to be merged elsewhere."""

@@ -58,8 +58,8 @@ def _sequence_columns(rollout: Rollout, ended: np.ndarray, max_seq_len: int) -> 
     modifier = torch.stack([h.modifier[0] for h in hidden])  # [T, B, H]
     return {
         SampleBatch.SEQ_LENS: lengths.astype(np.int32),
-        "state_in_0": individual.transpose(1, 2)[times, copies].numpy(),
-        "state_in_1": modifier[times, copies].numpy(),
+        "state_in_0": individual.transpose(1, 2)[times, copies].cpu().numpy(),
+        "state_in_1": modifier[times, copies].cpu().numpy(),
     }
 
 

@@ -118,6 +118,22 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         self.team_worker.set_global_vars(global_vars)
         return results
 
+    def _before_evaluate(self) -> None:
+        """RLlib's hook: bring filters and schedules to the evaluation workers.
+
+        RLlib itself synchronises no filter with a local one, and no schedule with any.
+        """
+        if self.eval_env_runner_group is None:
+            return
+        global_vars = {"timestep": self._counters[NUM_ENV_STEPS_SAMPLED]}
+        filters = self.team_worker.get_filters()
+
+        def follow(worker: Any) -> None:
+            worker.set_global_vars(global_vars)
+            worker.sync_filters(filters)
+
+        self.eval_env_runner_group.foreach_env_runner(follow, local_env_runner=True)
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint that is whole or absent, with a manifest of checksums.
 

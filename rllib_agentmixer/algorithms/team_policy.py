@@ -117,13 +117,17 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
         self._follow_schedules()
 
     def get_state(self) -> dict[str, Any]:
-        """RLlib's policy state, and the random state that shuffles minibatches."""
-        return super().get_state() | {"shuffle_state": self.generator.get_state().numpy()}
+        """RLlib's policy state, the count of gradient steps, and what shuffles minibatches."""
+        return super().get_state() | {
+            "shuffle_state": self.generator.get_state().numpy(),
+            "num_grad_updates": self.num_grad_updates,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore; schedules stand where the restored step count puts them."""
         shuffle_state = state.get("shuffle_state")
         super().set_state(state)
+        self.num_grad_updates = state.get("num_grad_updates", 0)
         if shuffle_state is not None:
             self.generator.set_state(torch.from_numpy(np.asarray(shuffle_state)))
         self._follow_schedules()

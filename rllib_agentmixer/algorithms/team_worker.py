@@ -160,12 +160,10 @@ class TeamRolloutWorker(RolloutWorker):
         return batch
 
     def _collect(self, actor: acting.TeamActor) -> SampleBatch:
+        whole_episodes = self.config.batch_mode == "complete_episodes"
         if self._rollout is None:
             self._rollout = acting.start(actor, self.vector_env, self.seed)
-        if self._episode_callbacks is None:
-            self._episode_callbacks = EpisodeCallbacks(
-                self, self.callbacks, self.team_spec.agents, self.vector_env.num_envs
-            )
+        self._follow_episodes(self._rollout, whole_episodes)
         num_steps = self.config.get_rollout_fragment_length(worker_index=self.worker_index)
         rollout = rollouts.collect(
             actor,
@@ -175,7 +173,7 @@ class TeamRolloutWorker(RolloutWorker):
             gamma=self.config.gamma,
             lambda_=self.config.lambda_,
             explore=self.config.explore,
-            complete_episodes=self.config.batch_mode == "complete_episodes",
+            complete_episodes=whole_episodes,
             row_filter=self.team_filter,
             on_step=self._on_step,
         )
@@ -185,6 +183,15 @@ class TeamRolloutWorker(RolloutWorker):
         batch = to_sample_batch(rollout, max_seq_len, self._num_episodes)
         self._num_episodes += self.vector_env.num_envs * (1 + len(rollout.rows))
         return batch
+
+    def _follow_episodes(self, rollout: acting.RolloutState, start_afresh: bool) -> None:
+        if self._episode_callbacks is None:
+            self._episode_callbacks = EpisodeCallbacks(self, self.callbacks, self.team_spec.agents)
+            self._episode_callbacks.begin(rollout.tracker)
+        elif start_afresh:
+            tracker = rollout.tracker
+            fresh = acting.EpisodeTracker(tracker.num_envs, tracker.num_agents)
+            self._episode_callbacks.begin(fresh)
 
     def _on_step(self, step: TeamStep, records: dict[int, acting.EpisodeRecord]) -> None:
         callbacks = self._episode_callbacks
@@ -269,6 +276,7 @@ class TeamRolloutWorker(RolloutWorker):
         torch.set_rng_state(state["torch"])
         self._num_episodes = state["num_episodes"]
         self._metrics = list(state["metrics"])
+        self._episode_callbacks = None
         if "noise" not in state or self.actor is None:
             return
         self.actor.generator.set_state(state["noise"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from rllib_agentmixer.core.encoders import MIN_NORMALIZED_FEATURES
 from rllib_agentmixer.core.normalization import ValueNormalizer
 from rllib_agentmixer.core.policy_modifier import linear
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
@@ -21,13 +22,20 @@ class StateValueCritic(nn.Module):
         state_size: S.
         hidden_sizes: widths of the hidden layers.
         normalize_values: False keeps the identity as normaliser.
+        normalize_input: LayerNorm on the state, where that leaves something of it.
     """
 
     def __init__(
-        self, state_size: int, hidden_sizes: tuple[int, ...], *, normalize_values: bool
+        self,
+        state_size: int,
+        hidden_sizes: tuple[int, ...],
+        *,
+        normalize_values: bool,
+        normalize_input: bool = True,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.LayerNorm(state_size)]
+        has_norm = normalize_input and state_size >= MIN_NORMALIZED_FEATURES
+        layers: list[nn.Module] = [nn.LayerNorm(state_size)] if has_norm else []
         width = state_size
         for hidden in hidden_sizes:
             layers += [linear(width, hidden), nn.ReLU(), nn.LayerNorm(hidden)]

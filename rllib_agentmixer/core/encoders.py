@@ -23,6 +23,11 @@ OUTPUT_GAIN = 0.01
 """Orthogonal gain of policy heads and of the modifier's output: near-uniform at first."""
 
 
+MIN_NORMALIZED_FEATURES = 4
+"""Fewer inputs are not layer-normalised: LayerNorm removes offset and scale, which leaves
+nothing of one feature and a sign of two."""
+
+
 class Grouped(nn.Module):
     """Holds parameters ``[G, ...]`` and hands each agent those of its group."""
 
@@ -139,7 +144,7 @@ class GroupedGRU(Grouped):
 
 
 class TeamEncoder(nn.Module):
-    """LayerNorm, then [Linear, ReLU, LayerNorm] layers, then an optional GRU and LayerNorm.
+    """LayerNorm, [Linear, ReLU, LayerNorm] layers, then an optional GRU and LayerNorm.
 
     Args:
         groups: parameter group of each agent.
@@ -147,8 +152,11 @@ class TeamEncoder(nn.Module):
         hidden_size: H, width of every layer.
         num_hidden_layers: layers after the first.
         use_gru: whether a recurrent state runs along.
+        normalize_input: LayerNorm on the input, where that leaves something of it.
         valid: [N, in_features] False where an agent's inputs are padding.
     """
+
+    valid: Tensor | None
 
     def __init__(
         self,
@@ -158,10 +166,20 @@ class TeamEncoder(nn.Module):
         *,
         num_hidden_layers: int,
         use_gru: bool,
+        normalize_input: bool,
         valid: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.input_norm = GroupedLayerNorm(groups, in_features, valid)
+        fewest = in_features if valid is None else int(valid.sum(-1).min())
+        keeps_information = fewest >= MIN_NORMALIZED_FEATURES
+        self.input_norm = (
+            GroupedLayerNorm(groups, in_features, valid)
+            if normalize_input and keeps_information
+            else None
+        )
+        is_ragged = valid is not None and not bool(valid.all())
+        mask = valid[:, None].float() if valid is not None and is_ragged else None
+        self.register_buffer("valid", mask, persistent=False)
         widths = [in_features] + [hidden_size] * (1 + num_hidden_layers)
         self.linears = nn.ModuleList(GroupedLinear(groups, a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(GroupedLayerNorm(groups, hidden_size) for _ in widths[1:])
@@ -172,7 +190,10 @@ class TeamEncoder(nn.Module):
         self, x: Float[Tensor, "N R I"], hidden: Float[Tensor, "N B H"] | None
     ) -> tuple[Float[Tensor, "N R H"], Float[Tensor, "N B H"] | None]:
         """Features of every row, and the recurrent state after the last (None without GRU)."""
-        x = self.input_norm(x)
+        if self.input_norm is not None:
+            x = self.input_norm(x)
+        elif self.valid is not None:
+            x = x * self.valid
         for linear, norm in zip(self.linears, self.norms, strict=True):
             x = norm(torch.relu(linear(x)))
         if self.gru is None or self.gru_norm is None:

@@ -141,6 +141,10 @@ class AgentMixerHyperparameters:
     num_hidden_layers: int = _setting(1, whole(0, 8))
     """Hidden layers after the first [authors: 1; 2 on MA-MuJoCo]."""
 
+    input_layer_norm: bool = _setting(True, boolean)
+    """LayerNorm on observations and state [paper]; inputs of fewer than 4 features pass as
+    they are [ours 9]."""
+
     use_gru: bool = _setting(False, boolean)
     """Whether individual policies and modifier carry a recurrent state."""
 

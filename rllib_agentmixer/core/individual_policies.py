@@ -123,6 +123,7 @@ class IndividualPolicies(nn.Module):
             width,
             num_hidden_layers=settings.num_hidden_layers,
             use_gru=settings.use_gru,
+            normalize_input=settings.input_layer_norm,
             valid=sizes.obs_valid,
         )
         self.agent_embedding = nn.Parameter(torch.zeros(sizes.num_agents, width))

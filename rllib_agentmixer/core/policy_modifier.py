@@ -102,6 +102,7 @@ class PolicyModifier(nn.Module):
             settings.hidden_size,
             num_hidden_layers=settings.num_hidden_layers,
             use_gru=settings.use_gru,
+            normalize_input=settings.input_layer_norm,
         )
         self.policy_embedding = linear(2 * num_actions, width)
         self.policy_norm = nn.LayerNorm(width)

@@ -127,9 +127,10 @@ def fit_individual_std(network: TeamNetwork, batch: TeamBatch) -> None:
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Euclidean norm over all gradients; 0 where there are none."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    known = list(parameters)
+    gradients = [p.grad for p in known if p.grad is not None]
     if not gradients:
-        return torch.zeros(())
+        return known[0].new_zeros(())
     return get_total_norm(gradients)
 
 

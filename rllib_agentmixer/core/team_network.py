@@ -68,6 +68,7 @@ class TeamNetwork(nn.Module):
             sizes.state_size,
             tuple(settings.critic_hidden),
             normalize_values=settings.normalize_values,
+            normalize_input=settings.input_layer_norm,
         )
         self.temperature = 1.0
 

@@ -162,7 +162,7 @@ def test_forbidden_actions_are_masked_after_mixing(form):
     mask = torch.tensor([True, False, True])
     logits = torch.tensor([1.0, MASKED_LOGIT, 0.0], requires_grad=True)
     modifier = torch.tensor([0.0, 100.0, 0.0], requires_grad=True)
-    joint = form(logits, modifier, mask)
+    joint = form(logits, modifier, mask, temperature=0.5)
     assert joint[1] == MASKED_LOGIT
     assert joint.softmax(-1)[1] == 0
     joint.log_softmax(-1)[0].backward()

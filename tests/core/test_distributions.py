@@ -174,6 +174,11 @@ def test_categorical_agreement_is_the_share_of_living_agents_with_equal_modes():
         assert agreement.item() == pytest.approx(share)
 
 
+def test_the_head_is_what_carries_the_mode():
+    assert torch.equal(categorical().head, categorical().logits)
+    assert torch.equal(gaussian().head, gaussian().mean)
+
+
 def test_categorical_flat_parameters_are_logits_agent_by_agent():
     policy = categorical()
     assert policy.flat().shape == (T, B, N * A)

@@ -20,8 +20,9 @@ def load_unchecked():
     return module
 
 
-AgentMixerHyperparameters = load_unchecked().AgentMixerHyperparameters
-INHERITED_RANGES = load_unchecked().INHERITED_RANGES
+UNCHECKED = load_unchecked()
+AgentMixerHyperparameters = UNCHECKED.AgentMixerHyperparameters
+INHERITED_RANGES = UNCHECKED.INHERITED_RANGES
 
 NAN = math.nan
 RISING = [[0, 1e-3], [1000, 1e-4]]
@@ -199,3 +200,10 @@ def test_a_mapping_sets_what_it_names_and_leaves_the_rest():
 def test_settings_are_frozen():
     with pytest.raises(AttributeError):
         AgentMixerHyperparameters().igc = "none"
+
+
+def test_the_listing_names_every_setting_with_its_default_and_range():
+    rows = {name: (default, words) for name, default, words in UNCHECKED.setting_rows()}
+    assert set(rows) == names() | set(INHERITED_RANGES)
+    assert rows["hidden_size"] == (64, "a whole number of at least 1")
+    assert rows["gamma"] == ("(RLlib)", "a number in [0, 1]")

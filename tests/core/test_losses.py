@@ -104,9 +104,9 @@ def test_clip_fraction_counts_both_sides_and_no_padding():
     valid = torch.tensor([True, True, True, True, True, False])
     fraction = clip_fraction(ratios.log(), torch.zeros(6), valid, clip_param=0.2)
     assert fraction.item() == pytest.approx(2 / 5)
-    # Ratio of new to old: 0.79 lies outside, its inverse 1.27 would as well, 0.82 would not.
-    inside = clip_fraction(one(0.82).log(), one(0), TRUE, clip_param=0.2)
-    assert inside == 0
+    # Ratio of new to old: 0.82 lies inside, its inverse 1.22 would not.
+    assert clip_fraction(one(-1) + one(0.82).log(), one(-1), TRUE, clip_param=0.2) == 0
+    assert clip_fraction(one(-1), one(-1) + one(0.82).log(), TRUE, clip_param=0.2) == 1
 
 
 @pytest.mark.parametrize(("error", "value"), [(0, 0), (1, 0.5), (-1, 0.5), (2, 2), (3, 4), (-5, 8)])
@@ -134,6 +134,7 @@ def test_huber_is_continuous_with_its_slope_where_it_turns_linear(delta, sign):
         (2.0, 1.0, 3.0, 0.5 * 1.5**2),  # moved too far towards the target: clipped at 1.5
         (3.5, 1.0, 1.0, 0.5 * 2.5**2),  # moved away from it: the plain loss is the worse one
         (-1.0, 1.0, -2.0, 0.5 * 2.5**2),  # too far downwards: clipped at 0.5
+        (2.8, 3.0, 0.0, 0.5 * 2.8**2),  # it is the change that is clipped, not the value
         (2.0, 1.0, 20.0, 4 * (18.5 - 2)),  # beyond delta the loss is linear
     ],
 )

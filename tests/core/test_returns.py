@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from rllib_agentmixer.core.returns import discounted_returns, generalized_advantages
 
 BOUNDED = settings(max_examples=40, deadline=None, derandomize=True)
+FLOAT32 = {"atol": 1e-5, "rtol": 1e-5}
+"""Tolerance of single precision, in which the discounts are multiplied."""
 
 # Copy 0 terminates after step 1, copy 1 is cut after step 2; 8 and 6 are the values of the
 # states that would have followed.
@@ -67,8 +69,8 @@ def test_lambda_1_is_monte_carlo_minus_the_value(seed, gamma):
     estimate = generalized_advantages(
         rewards, values, next_values, terminated, ended, gamma=gamma, lambda_=1.0
     )
-    torch.testing.assert_close(estimate.advantages, monte_carlo - values)
-    torch.testing.assert_close(estimate.value_targets, monte_carlo)
+    torch.testing.assert_close(estimate.advantages, monte_carlo - values, **FLOAT32)
+    torch.testing.assert_close(estimate.value_targets, monte_carlo, **FLOAT32)
 
 
 @BOUNDED
@@ -87,7 +89,7 @@ def test_advantages_are_discounted_sums_of_temporal_differences(seed, gamma, lam
     estimate = generalized_advantages(
         rewards, values, next_values, terminated, ended, gamma=gamma, lambda_=lambda_
     )
-    torch.testing.assert_close(estimate.advantages, expected)
+    torch.testing.assert_close(estimate.advantages, expected, **FLOAT32)
 
 
 def test_returns_by_hand_stop_where_an_episode_ends():
@@ -101,3 +103,11 @@ def test_the_return_of_a_constant_reward_is_the_geometric_sum(gamma):
     returns = discounted_returns(torch.ones(5, 1), torch.zeros(5, 1).bool(), gamma=gamma)
     expected = [sum(gamma**k for k in range(5 - t)) for t in range(5)]
     torch.testing.assert_close(returns[:, 0], torch.tensor(expected))
+
+
+def test_a_single_step_is_enough():
+    one, two = torch.ones(1, 2), torch.full((1, 2), 2.0)
+    never = torch.zeros(1, 2).bool()
+    assert torch.equal(discounted_returns(two, never, gamma=0.9), two)
+    estimate = generalized_advantages(two, one, one, never, never, gamma=0.5, lambda_=0.9)
+    torch.testing.assert_close(estimate.advantages, one + 0.5)

@@ -1,0 +1,141 @@
+"""Small configurations, comparisons and environments that the tests of the RLlib side share."""
+
+import json
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from pettingzoo import ParallelEnv
+
+from rllib_agentmixer import AgentMixerConfig
+
+SMALL_NETWORKS = {"hidden_size": 16, "modifier_width": 8, "critic_hidden": (16,)}
+
+
+def tiny(env="predator_prey", *, num_envs=4, env_config=None, config_class=None, **training):
+    """A configuration that trains an iteration in a fraction of a second on the driver."""
+    settings = {"train_batch_size": 64, "num_epochs": 1} | SMALL_NETWORKS | training
+    config = (
+        (config_class or AgentMixerConfig)()
+        .environment(env, env_config=env_config or {})
+        .env_runners(num_envs_per_env_runner=num_envs)
+        .training(**settings)
+        .evaluation(evaluation_duration=4)
+        # RLlib's usage monitor sleeps 0.7 s when it is stopped.
+        .debugging(seed=1, log_sys_usage=False)
+    )
+    config.model["max_seq_len"] = 5
+    return config
+
+
+def learner_stats(result):
+    return result["info"]["learner"]["default_policy"]["learner_stats"]
+
+
+def training_state(algorithm):
+    """Everything that decides how training goes on, apart from what workers sample next."""
+    policy = algorithm.team_policy
+    return {
+        "weights": policy.get_weights(),
+        "optimizer": policy.learner.optimizer.state_dict(),
+        "shuffle": policy.generator.get_state(),
+        "schedules": policy.current,
+        "temperature": policy.network.temperature,
+        "kl_coeff": policy.kl_coeff,
+        "counters": dict(algorithm._counters),
+        "iteration": algorithm.iteration,
+        "num_grad_updates": policy.num_grad_updates,
+    }
+
+
+def measured(result):
+    """What an iteration's result says about returns and learning; nothing about time."""
+    runners = result["env_runners"]
+    kept = {name: runners[name] for name in ("episode_return_mean", "episode_len_mean")}
+    return {**kept, **learner_stats(result)}
+
+
+def differences(a, b, path=""):
+    """Paths at which two nested structures are not bit-equal."""
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return [f"{path}: keys {sorted(map(str, a.keys() ^ b.keys()))}"]
+        return [line for key in a for line in differences(a[key], b[key], f"{path}/{key}")]
+    if isinstance(a, (list, tuple)):
+        if len(a) != len(b):
+            return [f"{path}: lengths {len(a)} and {len(b)}"]
+        pairs = enumerate(zip(a, b, strict=True))
+        return [line for i, (x, y) in pairs for line in differences(x, y, f"{path}/{i}")]
+    if isinstance(a, torch.Tensor):
+        a, b = a.numpy(), b.numpy()
+    if isinstance(a, (np.ndarray, float)):
+        return [] if np.array_equal(a, b, equal_nan=True) else [f"{path}: {a} and {b}"]
+    return [] if a == b else [f"{path}: {a!r} and {b!r}"]
+
+
+def outputs_of(folder):
+    """All rows that RLlib's JSON writer put into a folder, batch by batch."""
+    lines = [line for path in folder.rglob("*.json") for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in lines]
+
+
+class Counter(ParallelEnv):
+    """Two agents count steps; the episode terminates after ``length``, reward is the count.
+
+    Observation and state hold the count. An environment that is asked to ``raise_at`` a step
+    of the episode does so as often as the list ``failures`` (shared by all copies) says.
+    """
+
+    metadata = {"name": "counter", "render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self, length=3, low=-1.0, high=1.0, continuous=False, raise_at=None, failures=None, log=None
+    ):
+        self.possible_agents = ["a", "b"]
+        self.agents = []
+        self.length = length
+        self.space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        self.choice = spaces.Box(low, high, (1,), np.float32) if continuous else spaces.Discrete(2)
+        self.raise_at = raise_at
+        self.failures = [] if failures is None else failures
+        self.log = [] if log is None else log
+        self.count = 0
+
+    def observation_space(self, agent):
+        return self.space
+
+    def action_space(self, agent):
+        return self.choice
+
+    def state(self):
+        return np.array([self.count], np.float32)
+
+    def reset(self, seed=None, options=None):
+        self.agents = list(self.possible_agents)
+        self.count = 0
+        return self._observations(), {name: {} for name in self.agents}
+
+    def _observations(self):
+        return {name: np.array([self.count], np.float32) for name in self.possible_agents}
+
+    def step(self, actions):
+        self.log.append(actions)
+        self.count += 1
+        if self.count == self.raise_at and self.failures:
+            raise RuntimeError(self.failures.pop())
+        is_over = self.count == self.length
+        if is_over:
+            self.agents = []
+        names = self.possible_agents
+        return (
+            self._observations(),
+            dict.fromkeys(names, float(self.count)),
+            dict.fromkeys(names, is_over),
+            dict.fromkeys(names, False),
+            {name: {} for name in names},
+        )
+
+
+def counter(config):
+    """Constructor in RLlib's form: takes the whole ``env_config``."""
+    return Counter(**config)

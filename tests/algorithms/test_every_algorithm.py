@@ -1,0 +1,115 @@
+"""What holds for every registered algorithm on every registered environment."""
+
+import math
+
+import pytest
+from algorithms_test_helpers import differences, learner_stats, tiny
+
+from rllib_agentmixer.algorithms import ALGORITHMS
+from rllib_agentmixer.envs import ENVS, make_env
+from rllib_agentmixer.errors import MissingExtraError
+from rllib_agentmixer.export import export_policies
+from rllib_agentmixer.runtime import PARITY_TOLERANCE, load_policies
+from rllib_agentmixer.tracking import flatten
+
+LEARNER_KEYS = {
+    "policy_loss",
+    "vf_loss",
+    "entropy",
+    "kl",
+    "clip_fraction",
+    "explained_variance",
+    "mode_agreement",
+    "kl_joint_individual",
+    "joint_entropy",
+    "individual_entropy",
+    "grad_norm_individual_policies",
+    "grad_norm_policy_modifier",
+    "grad_norm_critic",
+    "grad_norm",
+    "cur_lr",
+    "cur_modifier_lr",
+    "entropy_coeff",
+    "temperature",
+}
+EVALUATION_KEYS = {"individual", "joint", "individual_sampled", "joint_sampled", "central_gap"}
+SHORT = {"predator_prey": {"max_steps": 8}, "simple_spread": {"max_cycles": 8}}
+"""Settings with which an episode ends within the 16 steps that a copy takes."""
+VARIANTS = ({"use_gru": True}, {"igc": "gumbel"}, {"igc": "none"}, {"igc": "none", "use_gru": True})
+CASES = [
+    (algorithm, env, settings)
+    for algorithm in ALGORITHMS
+    for env in ENVS
+    for settings in ({}, *(VARIANTS if env in ("predator_prey", "continuous_game") else ()))
+]
+
+
+class Trained:
+    """An algorithm after one iteration, and that iteration's result."""
+
+    def __init__(self, algorithm):
+        self.algorithm = algorithm
+        self.result = algorithm.train()
+
+
+def _id(case):
+    algorithm, env, settings = case
+    return "-".join([algorithm, env, *(f"{name}={value}" for name, value in settings.items())])
+
+
+@pytest.fixture(scope="module", params=CASES, ids=_id)
+def trained(request, ray_cluster):
+    name, env, settings = request.param
+    try:
+        make_env(env).close()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    config = tiny(env, env_config=SHORT.get(env), config_class=ALGORITHMS[name](), **settings)
+    config.evaluation(evaluation_interval=1)
+    found = Trained(config.build_algo())
+    yield found
+    found.algorithm.stop()
+
+
+def test_an_iteration_reports_finite_numbers_under_the_documented_keys(trained):
+    stats = learner_stats(trained.result)
+    assert stats.keys() >= LEARNER_KEYS
+    assert all(math.isfinite(value) for value in stats.values())
+    assert math.isfinite(trained.result["env_runners"]["episode_return_mean"])
+    assert trained.result["num_env_steps_sampled_lifetime"] == 64
+
+
+def test_evaluation_reports_joint_and_individual_play_per_agent(trained):
+    evaluation = trained.result["evaluation"]
+    assert evaluation.keys() >= EVALUATION_KEYS
+    agents = set(trained.algorithm.team_spec.agents)
+    for kind in EVALUATION_KEYS - {"central_gap"}:
+        assert evaluation[kind]["num_episodes"] == 4
+        assert set(evaluation[kind]["agent_return_mean"]) == agents
+        assert all(math.isfinite(value) for value in flatten(evaluation[kind]).values())
+        own = evaluation[kind]["agent_return_mean"].values()
+        # Every agent of these environments receives the team's reward.
+        assert own == pytest.approx([evaluation[kind]["episode_return_mean"]] * len(agents))
+    gap = (
+        evaluation["joint"]["episode_return_mean"] - evaluation["individual"]["episode_return_mean"]
+    )
+    assert evaluation["central_gap"] == pytest.approx(gap)
+
+
+def test_a_checkpoint_brings_back_weights_and_returns(trained, tmp_path):
+    algorithm = trained.algorithm
+    algorithm.save(str(tmp_path / "checkpoint"))
+    restored = type(algorithm).from_checkpoint(str(tmp_path / "checkpoint"))
+    old, new = (a.team_policy.get_weights() for a in (algorithm, restored))
+    again = restored.evaluate()
+    restored.stop()
+    assert differences(old, new) == []
+    for kind in EVALUATION_KEYS:
+        assert differences(trained.result["evaluation"][kind], again[kind]) == []
+
+
+def test_the_export_acts_like_the_algorithm(trained, tmp_path):
+    manifest = export_policies(trained.algorithm, tmp_path / "exported")
+    assert manifest["parity"]["max_difference"] <= PARITY_TOLERANCE
+    policies = load_policies(tmp_path / "exported")
+    assert tuple(policies) == trained.algorithm.team_spec.agents
