@@ -51,8 +51,8 @@ bench: $(STAMP)  ## throughput against RLlib's own sampler
 demo: $(STAMP)  ## train, evaluate and export a small team into runs/demo
 	@$(BIN)/python -m rllib_agentmixer demo --out runs/demo $(ARGS)
 
-docs: $(STAMP)  ## build the documentation
-	@$(BIN)/python docs/build.py $(ARGS)
+docs: $(STAMP)  ## API pages into build/docs
+	@$(BIN)/pdoc --output-directory build/docs rllib_agentmixer
 
 clean:  ## remove caches and build results; keeps .venv and runs
 	@rm -rf build dist .coverage .pytest_cache .ruff_cache .hypothesis

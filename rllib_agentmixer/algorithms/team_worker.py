@@ -141,6 +141,16 @@ class TeamRolloutWorker(RolloutWorker):
         """The observation filter, if any."""
         return cast("TeamMeanStdFilter | None", self.filters.get(DEFAULT_POLICY_ID))
 
+    def apply(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """RLlib's call of a function on this actor.
+
+        RLlib lets the actor exit on every error. Where nothing restarts or ignores it, the
+        error ends training, and travels to the driver with its cause instead.
+        """
+        if self.config.restart_failed_env_runners or self.config.ignore_env_runner_failures:
+            return super().apply(func, *args, **kwargs)
+        return func(self, *args, **kwargs)
+
     def sample(self, **kwargs: Any) -> SampleBatch:
         """One fragment of experience from all copies, advantages included."""
         if self.actor is None:

@@ -1,6 +1,7 @@
 """Small configurations, comparisons and environments that the tests of the RLlib side share."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -83,13 +84,22 @@ class Counter(ParallelEnv):
     """Two agents count steps; the episode terminates after ``length``, reward is the count.
 
     Observation and state hold the count. An environment that is asked to ``raise_at`` a step
-    of the episode does so as often as the list ``failures`` (shared by all copies) says.
+    of the episode does so as often as the list ``failures`` (shared by all copies) says, or
+    once if it can create the file ``flag``.
     """
 
     metadata = {"name": "counter", "render_modes": []}  # noqa: RUF012
 
     def __init__(
-        self, length=3, low=-1.0, high=1.0, continuous=False, raise_at=None, failures=None, log=None
+        self,
+        length=3,
+        low=-1.0,
+        high=1.0,
+        continuous=False,
+        raise_at=None,
+        failures=None,
+        flag=None,
+        log=None,
     ):
         self.possible_agents = ["a", "b"]
         self.agents = []
@@ -98,6 +108,7 @@ class Counter(ParallelEnv):
         self.choice = spaces.Box(low, high, (1,), np.float32) if continuous else spaces.Discrete(2)
         self.raise_at = raise_at
         self.failures = [] if failures is None else failures
+        self.flag = flag
         self.log = [] if log is None else log
         self.count = 0
 
@@ -118,11 +129,18 @@ class Counter(ParallelEnv):
     def _observations(self):
         return {name: np.array([self.count], np.float32) for name in self.possible_agents}
 
+    def _fail(self):
+        if self.failures:
+            raise RuntimeError(self.failures.pop())
+        if self.flag is not None and not Path(self.flag).exists():
+            Path(self.flag).touch()
+            raise RuntimeError("the only failure")
+
     def step(self, actions):
         self.log.append(actions)
         self.count += 1
-        if self.count == self.raise_at and self.failures:
-            raise RuntimeError(self.failures.pop())
+        if self.count == self.raise_at:
+            self._fail()
         is_over = self.count == self.length
         if is_over:
             self.agents = []

@@ -307,7 +307,7 @@ def test_evaluation_uses_the_statistics_of_training_and_adds_nothing(build):
 
 
 def test_an_unknown_filter_is_refused():
-    with pytest.raises(ConfigError, match="observation_filter must be .*got 'ConcurrentMean"):
+    with pytest.raises(ConfigError, match=r"observation_filter must be .*got 'ConcurrentMean"):
         tiny().env_runners(observation_filter="ConcurrentMeanStdFilter").build_algo()
 
 

@@ -31,6 +31,19 @@ def test_the_body_is_norm_then_linear_relu_norm_layers(build):
     assert [layer.out_features for layer in critic.body if isinstance(layer, nn.Linear)] == [8, 6]
 
 
+@pytest.mark.parametrize(
+    ("state_size", "normalize_input", "has_norm"),
+    [(4, True, True), (4, False, False), (3, True, False), (1, True, False)],
+)
+def test_a_small_state_is_not_normalised_away(build, state_size, normalize_input, has_norm):
+    critic = build.randomize(
+        StateValueCritic(state_size, (8,), normalize_values=True, normalize_input=normalize_input)
+    )
+    assert isinstance(critic.body[0], nn.LayerNorm) == has_norm
+    state = draw(5, state_size)
+    assert torch.allclose(critic(state + 1), critic(state), atol=1e-4) == has_norm
+
+
 def test_value_is_the_prediction_in_reward_units(build):
     critic = critic_of(build)
     critic.observe_targets(3 * draw(5, 3) + 10, ALL)

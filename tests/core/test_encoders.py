@@ -118,30 +118,69 @@ def test_grouped_gru_is_pytorchs_own_over_sequences(build, groups):
         torch.testing.assert_close(last[i], after[0])
 
 
-def encoder(build, groups, *, use_gru=False, num_hidden_layers=1, valid=None):
-    return build.randomize(
-        TeamEncoder(
-            groups, IN, OUT, num_hidden_layers=num_hidden_layers, use_gru=use_gru, valid=valid
-        )
-    )
+RAGGED = torch.arange(IN + 2) < torch.tensor([4, 6, 5])[:, None]
+"""[N, 6] agents with four, six and five features: all enough for a norm."""
+
+SPARSE = torch.arange(IN) < torch.tensor([4, 2, 3])[:, None]
+"""[N, 4] agents of which one has two features: too few for a norm."""
+
+
+def encoder(build, groups, valid=None, *, width=IN, **options):
+    options = {"use_gru": False, "num_hidden_layers": 1, "normalize_input": True} | options
+    return build.randomize(TeamEncoder(groups, width, OUT, valid=valid, **options))
 
 
 @all_groups
 @pytest.mark.parametrize("num_hidden_layers", [0, 1, 2])
-def test_the_encoder_is_norm_then_linear_relu_norm_layers(build, groups, num_hidden_layers):
-    torso = encoder(build, groups, num_hidden_layers=num_hidden_layers)
+@pytest.mark.parametrize("normalize_input", [True, False])
+def test_the_encoder_is_norm_then_linear_relu_norm_layers(
+    build, groups, num_hidden_layers, normalize_input
+):
+    torso = encoder(
+        build, groups, num_hidden_layers=num_hidden_layers, normalize_input=normalize_input
+    )
     x = draw(len(groups), R, IN)
     features, hidden = torso(x, None)
     assert hidden is None
     assert len(torso.linears) == 1 + num_hidden_layers
     for i, g in enumerate(groups):
-        y = nn.functional.layer_norm(
-            x[i], (IN,), torso.input_norm.weight[g], torso.input_norm.bias[g]
-        )
+        y = x[i]
+        if normalize_input:
+            weight, bias = torso.input_norm.weight[g], torso.input_norm.bias[g]
+            y = nn.functional.layer_norm(y, (IN,), weight, bias)
         for linear, norm in zip(torso.linears, torso.norms, strict=True):
             y = torch.relu(y @ linear.weight[g] + linear.bias[g])
             y = nn.functional.layer_norm(y, (OUT,), norm.weight[g], norm.bias[g])
         torch.testing.assert_close(features[i], y)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_a_few_inputs_keep_their_offset_and_scale(build, width):
+    torso = encoder(build, (0, 1, 2), width=width)
+    assert (torso.input_norm is None) == (width < 4)
+    x = draw(N, R, width)
+    is_lost = torch.allclose(torso(x + 1, None)[0], torso(x, None)[0], atol=1e-4)
+    assert is_lost == (width == 4)
+
+
+@pytest.mark.parametrize(("valid", "has_norm"), [(RAGGED, True), (SPARSE, False)])
+def test_the_smallest_observation_decides_on_the_norm(build, valid, has_norm):
+    torso = encoder(build, (0, 1, 2), valid, width=valid.shape[1])
+    assert (torso.input_norm is not None) == has_norm
+
+
+@pytest.mark.parametrize("valid", [RAGGED, SPARSE])
+@pytest.mark.parametrize("normalize_input", [True, False])
+def test_the_encoder_ignores_what_stands_in_padding(build, valid, normalize_input):
+    width = valid.shape[1]
+    torso = encoder(build, (0, 1, 2), valid, width=width, normalize_input=normalize_input)
+    x = draw(N, R, width)
+    zeros, garbage = (torch.where(valid[:, None], x, fill) for fill in (0.0, 1e3))
+    torch.testing.assert_close(torso(garbage, None)[0], torso(zeros, None)[0])
+    # Without padding in its way, the same number does matter.
+    changed = zeros.clone()
+    changed[:, :, 0] += 1
+    assert not torch.allclose(torso(changed, None)[0], torso(zeros, None)[0])
 
 
 def test_the_recurrent_encoder_ends_with_a_unit_and_a_norm(build):
@@ -150,11 +189,10 @@ def test_the_recurrent_encoder_ends_with_a_unit_and_a_norm(build):
     torso = encoder(build, groups, use_gru=True)
     x, hidden = draw(N, T * B, IN), draw(N, B, OUT, seed=1)
     features, after = torso(x, hidden)
-    torso_before = torso.gru, torso.gru_norm
+    gru, gru_norm = torso.gru, torso.gru_norm
     torso.gru = torso.gru_norm = None
-    before, _ = torso(x, None)
-    expected, expected_after = torso_before[0](before, hidden)
-    torch.testing.assert_close(features, torso_before[1](expected))
+    expected, expected_after = gru(torso(x, None)[0], hidden)
+    torch.testing.assert_close(features, gru_norm(expected))
     torch.testing.assert_close(after, expected_after)
 
 
@@ -162,11 +200,3 @@ def test_a_recurrent_encoder_without_hidden_state_says_what_it_needs(build):
     torso = encoder(build, (0, 1, 2), use_gru=True)
     with pytest.raises(ValueError, match=r"hidden state \[N, B, H\]"):
         torso(draw(N, R, IN), None)
-
-
-def test_the_encoder_ignores_what_stands_in_padding(build):
-    valid = torch.arange(IN) < torch.tensor([4, 2, 3])[:, None]
-    torso = encoder(build, (0, 1, 2), valid=valid)
-    x = draw(N, R, IN)
-    garbage = torch.where(valid[:, None], x, 1e3)
-    torch.testing.assert_close(torso(x, None)[0], torso(garbage, None)[0])

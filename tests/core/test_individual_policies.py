@@ -95,11 +95,15 @@ def test_permuting_agents_with_their_parameters_permutes_the_outputs(build, use_
 @pytest.mark.parametrize("kind", ["discrete", "continuous"])
 @pytest.mark.parametrize("use_gru", [False, True])
 @pytest.mark.parametrize("agent", range(N))
-def test_an_agent_acts_in_a_padded_team_as_it_would_alone(build, kind, use_gru, agent):
-    sizes = build.sizes(kind)
+@pytest.mark.parametrize("obs_sizes", [(3, 5, 2), (4, 7, 5)])  # without and with input norm
+def test_an_agent_acts_in_a_padded_team_as_it_would_alone(build, kind, use_gru, agent, obs_sizes):
+    sizes = build.sizes(kind, obs_sizes)
     team = policies_of(build, sizes, use_gru)
+    has_norm = team.encoder.input_norm is not None
+    assert has_norm == (min(obs_sizes) >= 4)
     own_obs, own_actions = sizes.obs_sizes[agent], sizes.action_sizes[agent]
-    alone = policies_of(build, TeamSizes((own_obs,), 7, kind, (own_actions,)), use_gru)
+    settings = build.settings(use_gru=use_gru, input_layer_norm=has_norm)
+    alone = IndividualPolicies(TeamSizes((own_obs,), 7, kind, (own_actions,)), settings)
     with torch.no_grad():
         in_team = dict(team.named_parameters())
         for name, parameter in alone.named_parameters():
@@ -116,8 +120,9 @@ def test_an_agent_acts_in_a_padded_team_as_it_would_alone(build, kind, use_gru, 
     torch.testing.assert_close(result.features[agent], expected.features[0])
 
 
-def test_padded_observation_features_carry_neither_value_nor_gradient(build):
-    sizes = build.sizes()
+@pytest.mark.parametrize("obs_sizes", [(3, 5, 2), (4, 7, 5)])
+def test_padded_observation_features_carry_neither_value_nor_gradient(build, obs_sizes):
+    sizes = build.sizes(obs_sizes=obs_sizes)
     policies = policies_of(build, sizes)
     obs, mask, _ = draw(sizes)
     padding = ~sizes.obs_valid[:, None].expand_as(obs)

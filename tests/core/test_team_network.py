@@ -254,6 +254,15 @@ def test_deciding_individually_reads_no_state_and_equals_training(build, kind, u
     assert not torch.allclose(network(other, hidden).joint.flat(), output.joint.flat())
 
 
+@pytest.mark.parametrize("is_normalised", [True, False])
+def test_the_input_norm_is_one_setting_for_all_parts(build, is_normalised):
+    sizes = build.sizes(obs_sizes=(4, 5, 6))
+    network = build.network(sizes, input_layer_norm=is_normalised)
+    for encoder in (network.individual_policies.encoder, network.policy_modifier.state_encoder):
+        assert (encoder.input_norm is not None) == is_normalised
+    assert isinstance(network.critic.body[0], torch.nn.LayerNorm) == is_normalised
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_family_of_distributions_follows_the_action_kind(build, kind):
     sizes = build.sizes(kind)

@@ -1,0 +1,100 @@
+"""The core and the actor on a GPU compute what they compute on the processor."""
+
+import pytest
+import torch
+
+from rllib_agentmixer import acting, rollouts
+from rllib_agentmixer.core.batch import TeamBatch, TeamInputs, map_tensors
+from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
+from rllib_agentmixer.core.individual_policies import TeamSizes
+from rllib_agentmixer.core.layout import TeamLayout
+from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, agentmixer_loss
+from rllib_agentmixer.core.team_network import TeamNetwork
+from rllib_agentmixer.envs import make_vector_env
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+SIZES = TeamSizes((28, 20), 9, "discrete", (5, 3))
+WEIGHTS = PPOCoefficients(clip_param=0.2, vf_clip_param=0.2, vf_loss_coeff=1.0, entropy_coeff=0.01)
+
+
+def batch_of(network: TeamNetwork, num_steps: int, num_sequences: int) -> TeamBatch:
+    generator = torch.Generator().manual_seed(0)
+    shape = (num_steps, num_sequences)
+
+    def random(*size):
+        return torch.randn(*shape, *size, generator=generator)
+
+    inputs = TeamInputs(
+        random(2, 28) * SIZES.obs_valid,
+        random(9),
+        SIZES.action_valid.expand(*shape, 2, 5),
+        torch.ones(*shape, 2, dtype=torch.bool),
+    )
+    hidden = network.initial_state(num_sequences)
+    with torch.no_grad():
+        joint = network(inputs, hidden).joint
+        actions = joint.sample(generator)
+    return TeamBatch(
+        inputs,
+        actions,
+        joint.log_prob(actions),
+        joint.flat(),
+        random(),
+        random(),
+        random(),
+        torch.ones(shape, dtype=torch.bool),
+        hidden,
+    )
+
+
+@pytest.mark.parametrize("use_gru", [False, True])
+def test_loss_and_gradients_agree_with_the_processor(use_gru):
+    torch.manual_seed(0)
+    network = TeamNetwork(SIZES, AgentMixerHyperparameters(use_gru=use_gru))
+    batch = batch_of(network, 4 if use_gru else 1, 16)
+    loss = agentmixer_loss(network, batch, WEIGHTS)
+    loss.total.backward()
+    expected = {name: p.grad.clone() for name, p in network.named_parameters()}
+    network.zero_grad()
+    network.cuda()
+    on_gpu = agentmixer_loss(network, batch.to("cuda"), WEIGHTS)
+    on_gpu.total.backward()
+    assert on_gpu.total.item() == pytest.approx(loss.total.item(), abs=1e-4)
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.grad.cpu(), expected[name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_network_on_the_gpu_collects_and_learns():
+    env = make_vector_env("predator_prey", 4)
+    spec = env.spec
+    sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
+    network = TeamNetwork(sizes, AgentMixerHyperparameters(use_gru=True)).cuda()
+    actor = acting.TeamActor(network, TeamLayout(sizes), torch.Generator().manual_seed(0))
+    state = acting.start(actor, env, 0)
+    rollout = rollouts.collect(actor, env, state, 8, gamma=0.99, lambda_=0.95)
+    assert rollout.hidden is not None
+    tensors = TeamBatch(
+        actor.layout.inputs(torch.from_numpy(rollout.rows)),
+        *(
+            torch.from_numpy(x)
+            for x in (
+                rollout.actions,
+                rollout.log_prob,
+                rollout.parameters,
+                rollout.values,
+                rollout.advantages,
+                rollout.value_targets,
+                rollout.keep,
+            )
+        ),
+        map_tensors(rollout.hidden[0], torch.Tensor.clone),
+    ).to("cuda")
+    learner = PPOLearner(network, lr=1e-3, modifier_lr=1e-3)
+    plan = UpdatePlan(num_epochs=2, minibatch_size=16, grad_clip=1.0, kl_stop=None)
+    metrics = learner.update(tensors, WEIGHTS, plan, torch.Generator())
+    assert metrics["kl"] == metrics["kl"]
+    assert all(p.is_cuda for p in network.parameters())
