@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rllib_agentmixer import __version__
-from rllib_agentmixer.errors import AgentMixerError, CheckpointError, ConfigError
+from rllib_agentmixer.errors import CheckpointError, ConfigError, user_error
 from rllib_agentmixer.local_ray import keep_ray_private
+from rllib_agentmixer.reports import show
 
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
@@ -254,26 +255,6 @@ def _last_value(rows: list[dict[str, float]], key: str) -> float | None:
     return next((row[key] for row in reversed(rows) if key in row), None)
 
 
-def show(report: dict[str, Any], as_json: bool, title: str) -> None:
-    """Print a report as JSON or as a table."""
-    if as_json:
-        click.echo(json.dumps(report, default=str))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    from rllib_agentmixer.tracking import flatten
-
-    table = Table("", "", title=title, title_justify="left", show_header=False)
-    numbers = flatten(report)
-    for name, value in numbers.items():
-        table.add_row(name, f"{value:,.4g}")
-    for name, value in report.items():
-        if isinstance(value, (str, list)):
-            table.add_row(name, value if isinstance(value, str) else ", ".join(value))
-    Console().print(table)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors that the user can mend are one line and status 2."""
     keep_ray_private()
@@ -292,15 +273,3 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         click.echo(f"error: {known}", err=True)
         sys.exit(2)
-
-
-def user_error(error: BaseException | None) -> AgentMixerError | None:
-    """The package's own error, also from inside one that Ray wrapped around a worker's."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, AgentMixerError):
-            return error
-        seen.add(id(error))
-        inner = getattr(error, "cause", None)
-        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
-    return None

@@ -84,11 +84,10 @@ def run_demo(
     console = console or Console()
     _move_aside(out)
     files = _Files(out)
-    config = demo_config(seed)
     plan = training.RunPlan(out=out, time_limit_s=60 * minutes, experiment="demo")
     console.print("[bold]1/5[/] starting Ray on this machine (127.0.0.1, two workers)")
     start_ray(NUM_WORKERS)
-    algorithm = training.build(config, plan)
+    algorithm = training.build(demo_config(seed), plan)
     console.print("[bold]2/5[/] untrained policies, then training predator-prey, penalty -1")
     before = algorithm.evaluate()
     outcome = training.run(algorithm, plan, LiveProgress(None, plan.time_limit_s))
@@ -100,27 +99,36 @@ def run_demo(
     algorithm.stop()
     played = play_in_fresh_process(files.exported, NUM_EPISODES)
     console.print("[bold]5/5[/] drawing")
-    start = {"env_steps": 0.0} | flatten({"evaluation": before})
-    save_learning_curve(
-        [start, *outcome.rows], files.curve, "AgentMixer on predator-prey, penalty -1"
-    )
-    save_gif(frames, files.episode)
+    _draw(files, before, outcome, frames)
+    numbers = {"seed": seed, **_numbers(outcome, before, after), "without_ray": played}
+    numbers["parity"] = manifest["parity"]
+    files.summary.write_text(json.dumps(numbers, indent=1))
+    _log_files(plan, files)
+    _print_summary(console, numbers, files)
+    return numbers
+
+
+def _numbers(
+    outcome: training.RunOutcome, before: dict[str, Any], after: dict[str, Any]
+) -> dict[str, Any]:
     last = outcome.rows[-1]
-    numbers = {
-        "seed": seed,
+    return {
         "env_steps": int(last["env_steps"]),
         "training_seconds": round(last["seconds"], 1),
         "untrained": _returns(before),
         "trained": _returns(after),
         "central_gap": after["central_gap"],
         "mode_agreement": last["learner/mode_agreement"],
-        "without_ray": played,
-        "parity": manifest["parity"],
     }
-    files.summary.write_text(json.dumps(numbers, indent=1))
-    _log_files(plan, files)
-    _print_summary(console, numbers, files)
-    return numbers
+
+
+def _draw(
+    files: _Files, before: dict[str, Any], outcome: training.RunOutcome, frames: list[Any]
+) -> None:
+    start = {"env_steps": 0.0} | flatten({"evaluation": before})
+    title = "AgentMixer on predator-prey, penalty -1"
+    save_learning_curve([start, *outcome.rows], files.curve, title)
+    save_gif(frames, files.episode)
 
 
 def _move_aside(out: Path) -> None:

@@ -27,3 +27,15 @@ class ExportError(AgentMixerError):
 
 class MissingExtraError(AgentMixerError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+def user_error(error: BaseException | None) -> AgentMixerError | None:
+    """The package's own error, also from inside one that Ray wrapped around a worker's."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, AgentMixerError):
+            return error
+        seen.add(id(error))
+        inner = getattr(error, "cause", None)
+        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
+    return None

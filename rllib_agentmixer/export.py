@@ -106,33 +106,13 @@ def _write_json(folder: Path, manifest: dict[str, Any]) -> None:
 
 def _write(algorithm: TeamAlgorithm, folder: Path) -> dict[str, Any]:
     config, spec = algorithm.config, algorithm.team_spec
-    network = algorithm.team_policy.network
+    policies = algorithm.team_policy.network.individual_policies
     fixtures = _play_examples(algorithm)
     env = make_env(config.env_creator().source, **dict(config.env_config))
-    agents = []
-    for index, name in enumerate(spec.agents):
-        single = single_policy(
-            network.individual_policies, index, network.settings.parameter_sharing
-        )
-        weights = f"agent_{index}.safetensors"
-        save_file({k: v.contiguous() for k, v in single.state_dict().items()}, folder / weights)
-        agents.append(
-            {
-                "name": name,
-                "weights": weights,
-                "sha256": checksum(folder / weights),
-                "observation_space": describe_space(env.observation_space(name)),
-                "action_space": describe_space(env.action_space(name)),
-                "obs_size": spec.obs_sizes[index],
-                "action_kind": spec.action_kind,
-                "action_size": spec.action_sizes[index],
-                "action_shape": list(env.action_space(name).shape or ()),
-                "has_action_mask": spec.has_action_mask,
-                "is_recurrent": network.settings.use_gru,
-                "preprocessing": _preprocessing(algorithm, index, env.action_space(name)),
-                "fixture": fixtures[index],
-            }
-        )
+    agents = [
+        _write_agent(algorithm, folder, index, env) | {"fixture": fixtures[index]}
+        for index in range(spec.num_agents)
+    ]
     env.close()
     manifest = {
         "format_version": runtime.FORMAT_VERSION,
@@ -144,12 +124,36 @@ def _write(algorithm: TeamAlgorithm, folder: Path) -> dict[str, Any]:
             "version": spec.version,
             "team_reward": config.team_reward,
         },
-        "network": network_settings(network.individual_policies),
+        "network": network_settings(policies),
         "versions": _versions(),
         "agents": agents,
     }
     _write_json(folder, manifest)
     return manifest
+
+
+def _write_agent(algorithm: TeamAlgorithm, folder: Path, index: int, env: Any) -> dict[str, Any]:
+    """Write one agent's weights; its entry in the manifest."""
+    spec, network = algorithm.team_spec, algorithm.team_policy.network
+    name = spec.agents[index]
+    single = single_policy(network.individual_policies, index, network.settings.parameter_sharing)
+    weights = f"agent_{index}.safetensors"
+    save_file({k: v.contiguous() for k, v in single.state_dict().items()}, folder / weights)
+    action_space = env.action_space(name)
+    return {
+        "name": name,
+        "weights": weights,
+        "sha256": checksum(folder / weights),
+        "observation_space": describe_space(env.observation_space(name)),
+        "action_space": describe_space(action_space),
+        "obs_size": spec.obs_sizes[index],
+        "action_kind": spec.action_kind,
+        "action_size": spec.action_sizes[index],
+        "action_shape": list(action_space.shape or ()),
+        "has_action_mask": spec.has_action_mask,
+        "is_recurrent": network.settings.use_gru,
+        "preprocessing": _preprocessing(algorithm, index, action_space),
+    }
 
 
 def _play_examples(algorithm: TeamAlgorithm) -> list[dict[str, list]]:

@@ -179,22 +179,18 @@ def _finish(
     """Values, advantages and log-probabilities of the whole fragment in one go."""
     rows = np.stack([*columns.rows, last_rows])
     values = actor.values(rows)
-    next_values = values[1:].clone()
-    truncated = np.stack(columns.truncated)
-    for t, cut_rows in columns.cut_rows.items():
-        next_values[t, torch.from_numpy(truncated[t])] = actor.values(cut_rows[truncated[t]])
-    terminated = np.stack(columns.terminated)
     rewards = np.stack(columns.rewards)
+    terminated, truncated = np.stack(columns.terminated), np.stack(columns.truncated)
+    actions, parameters = np.stack(columns.actions), np.stack(columns.parameters)
     estimate = generalized_advantages(
         torch.from_numpy(rewards),
         values[:-1],
-        next_values,
+        _next_values(actor, columns, values, truncated),
         torch.from_numpy(terminated),
         torch.from_numpy(terminated | truncated),
         gamma=gamma,
         lambda_=lambda_,
     )
-    actions, parameters = np.stack(columns.actions), np.stack(columns.parameters)
     has_filter = columns.raw_rows[0] is not columns.rows[0]
     return Rollout(
         rows=rows[:-1],
@@ -212,6 +208,16 @@ def _finish(
         hidden=columns.hidden or None,
         episodes=episodes,
     )
+
+
+def _next_values(
+    actor: TeamActor, columns: _Columns, values: Tensor, truncated: np.ndarray
+) -> Tensor:
+    """[T, B] V of what followed each step: where a copy was cut, of its last observation."""
+    next_values = values[1:].clone()
+    for t, cut_rows in columns.cut_rows.items():
+        next_values[t, torch.from_numpy(truncated[t])] = actor.values(cut_rows[truncated[t]])
+    return next_values
 
 
 def _log_prob(

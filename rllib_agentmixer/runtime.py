@@ -8,10 +8,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,12 @@ from torch import Tensor
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
 from rllib_agentmixer.core.individual_policies import IndividualPolicies, TeamSizes
 from rllib_agentmixer.errors import EnvContractError, ExportError
+from rllib_agentmixer.tensor_files import read_safetensors
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 PARITY_TOLERANCE = 1e-5
 """Largest allowed difference of a logit or mean from what the checkpoint computes."""
-
-_DTYPES = {"F32": torch.float32, "I64": torch.int64}
 
 
 @dataclass(frozen=True)
@@ -275,30 +272,3 @@ def _unbounded(name: str, values: list[float | None]) -> Tensor:
     """JSON knows no infinity: null stands for it in bounds."""
     infinity = -math.inf if name == "low" else math.inf
     return torch.tensor([infinity if v is None else v for v in values], dtype=torch.float32)
-
-
-def read_safetensors(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; a reader of a dozen lines spares deployments a package.
-
-    Raises:
-        ExportError: outside the folder, missing, or damaged.
-    """
-    if Path(name).name != name:
-        raise ExportError(f"weights file {name!r} must be a plain name inside {folder}")
-    path = folder / name
-    if not path.is_file():
-        raise ExportError(f"{path} is missing; export again")
-    data = path.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise ExportError(f"{path} is damaged: sha256 {found}, expected {sha256}; export again")
-    (header_size,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + header_size])
-    body = bytearray(data[8 + header_size :])
-    tensors = {}
-    for key, info in header.items():
-        if key != "__metadata__":
-            start, stop = info["data_offsets"]
-            flat = torch.frombuffer(body[start:stop], dtype=_DTYPES[info["dtype"]])
-            tensors[key] = flat.reshape(info["shape"]).clone()
-    return tensors

@@ -11,8 +11,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo.ppo import PPOConfig
 from ray.rllib.utils.from_config import NotProvided
 
+from rllib_agentmixer.algorithms.team_base_env import TeamBaseEnv
 from rllib_agentmixer.algorithms.team_model import MODEL_NAME
-from rllib_agentmixer.algorithms.team_worker import TeamBaseEnv, TeamRolloutWorker
+from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
 from rllib_agentmixer.core.hyperparameters import (
     INHERITED_RANGES,
     AgentMixerHyperparameters,

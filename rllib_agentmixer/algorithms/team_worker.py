@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from ray.rllib.env.base_env import BaseEnv
 from ray.rllib.evaluation.metrics import RolloutMetrics
 from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
@@ -18,38 +17,11 @@ from rllib_agentmixer import acting, rollouts
 from rllib_agentmixer.algorithms.episodes import EpisodeCallbacks, rollout_metrics
 from rllib_agentmixer.algorithms.obs_filter import TeamMeanStdFilter
 from rllib_agentmixer.algorithms.sample_batches import to_sample_batch
+from rllib_agentmixer.algorithms.team_base_env import vector_facade
 from rllib_agentmixer.core.actions import ActionScaling, action_scaling
-from rllib_agentmixer.envs.team_gym import TeamEnvCreator, TeamGymEnv
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import ConfigError
-
-
-class TeamBaseEnv(BaseEnv):
-    """Shows RLlib the copies that the worker steps itself."""
-
-    def __init__(self, env: TeamGymEnv) -> None:
-        self.env = env
-
-    def get_sub_environments(self, as_dict: bool = False) -> Any:
-        """The facade that holds all copies."""
-        return {0: self.env} if as_dict else [self.env]
-
-    @property
-    def observation_space(self) -> Any:
-        return self.env.observation_space
-
-    @property
-    def action_space(self) -> Any:
-        return self.env.action_space
-
-    def stop(self) -> None:
-        """Close the copies."""
-        self.env.close()
-
-
-def vector_facade(creator: TeamEnvCreator, num_envs: int, env_context: Any) -> TeamGymEnv:
-    """All copies of one worker behind one gymnasium facade."""
-    return TeamGymEnv(creator.vector(env_context, num_envs))
 
 
 class TeamRolloutWorker(RolloutWorker):

@@ -1,7 +1,7 @@
 """AgentMixer on simple_spread (mpe2, three agents, team reward, 25 steps).
 
-Expected: individual policies earn at least -45 per episode (team reward with
-``local_ratio=0``: every agent gets the same, counted once) within 500 000 steps.
+Expected: individual policies earn at least -39 per episode (team reward with
+``local_ratio=0``: every agent gets the same, counted once) within 300 000 steps.
 Measured: MEASURED
 
     python tuned_examples/agentmixer/simple_spread.py
@@ -19,8 +19,8 @@ config = (
 )
 
 stop = {
-    "evaluation/individual/episode_return_mean": -45.0,
-    "num_env_steps_sampled_lifetime": 500_000,
+    "evaluation/individual/episode_return_mean": -39.0,
+    "num_env_steps_sampled_lifetime": 300_000,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,37 @@
+"""What RLlib sees of the copies that a vectorised worker steps itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.env.base_env import BaseEnv
+
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator, TeamGymEnv
+
+
+class TeamBaseEnv(BaseEnv):
+    """Shows RLlib the copies that the worker steps itself."""
+
+    def __init__(self, env: TeamGymEnv) -> None:
+        self.env = env
+
+    def get_sub_environments(self, as_dict: bool = False) -> Any:
+        """The facade that holds all copies."""
+        return {0: self.env} if as_dict else [self.env]
+
+    @property
+    def observation_space(self) -> Any:
+        return self.env.observation_space
+
+    @property
+    def action_space(self) -> Any:
+        return self.env.action_space
+
+    def stop(self) -> None:
+        """Close the copies."""
+        self.env.close()
+
+
+def vector_facade(creator: TeamEnvCreator, num_envs: int, env_context: Any) -> TeamGymEnv:
+    """All copies of one worker behind one gymnasium facade."""
+    return TeamGymEnv(creator.vector(env_context, num_envs))

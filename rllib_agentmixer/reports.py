@@ -1,0 +1,28 @@
+"""Reports of commands: JSON for machines, a table for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+
+def show(report: dict[str, Any], as_json: bool, title: str) -> None:
+    """Print a report as JSON or as a table."""
+    if as_json:
+        click.echo(json.dumps(report, default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from rllib_agentmixer.tracking import flatten
+
+    table = Table("", "", title=title, title_justify="left", show_header=False)
+    numbers = flatten(report)
+    for name, value in numbers.items():
+        table.add_row(name, f"{value:,.4g}")
+    for name, value in report.items():
+        if isinstance(value, (str, list)):
+            table.add_row(name, value if isinstance(value, str) else ", ".join(value))
+    Console().print(table)
