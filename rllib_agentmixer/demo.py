@@ -81,6 +81,8 @@ def run_demo(
         seed: of everything.
         console: where to print.
     """
+    from rllib_agentmixer.export import export_policies
+
     console = console or Console()
     _move_aside(out)
     files = _Files(out)
@@ -94,7 +96,7 @@ def run_demo(
     console.print("[bold]3/5[/] joint and individual policies side by side")
     after = algorithm.evaluate()
     console.print("[bold]4/5[/] exporting the individual policies, playing them without Ray")
-    manifest = _export(algorithm, files)
+    manifest = export_policies(algorithm, files.exported)
     frames = algorithm.team_worker.render_episode(policy="individual", explore=False, seed=seed)
     algorithm.stop()
     played = play_in_fresh_process(files.exported, NUM_EPISODES)
@@ -134,12 +136,6 @@ def _draw(
 def _move_aside(out: Path) -> None:
     if (out / training.CHECKPOINT).exists():
         out.rename(out.with_name(f"{out.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
-
-
-def _export(algorithm: Any, files: _Files) -> dict[str, Any]:
-    from rllib_agentmixer.export import export_policies
-
-    return export_policies(algorithm, files.exported)
 
 
 def play_in_fresh_process(folder: Path, num_episodes: int) -> dict[str, Any]:
@@ -206,6 +202,10 @@ def _print_summary(console: Console, numbers: dict[str, Any], files: _Files) -> 
         f"export differs from checkpoint by at most {numbers['parity']['max_difference']:.1e}",
         highlight=False,
     )
+    _print_files(console, files)
+
+
+def _print_files(console: Console, files: _Files) -> None:
     out = files.out
     for path, what in (
         (files.curve, "learning curve"),

@@ -1,5 +1,6 @@
 """Small configurations, comparisons and environments that the tests of the RLlib side share."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -33,11 +34,16 @@ def learner_stats(result):
     return result["info"]["learner"]["default_policy"]["learner_stats"]
 
 
+def weights_of(algorithm):
+    """A copy: RLlib's ``get_weights`` gives views that training goes on changing."""
+    return copy.deepcopy(algorithm.team_policy.get_weights())
+
+
 def training_state(algorithm):
     """Everything that decides how training goes on, apart from what workers sample next."""
     policy = algorithm.team_policy
     return {
-        "weights": policy.get_weights(),
+        "weights": weights_of(algorithm),
         "optimizer": policy.learner.optimizer.state_dict(),
         "shuffle": policy.generator.get_state(),
         "schedules": policy.current,

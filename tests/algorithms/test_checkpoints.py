@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from algorithms_test_helpers import counter, differences, tiny
+from algorithms_test_helpers import counter, differences, tiny, weights_of
 
 from rllib_agentmixer import AgentMixer
 from rllib_agentmixer.algorithms import checkpoints
@@ -95,11 +95,11 @@ def test_another_format_is_refused_with_both_versions(checkpoint, monkeypatch):
 
 def test_a_checkpoint_of_another_environment_is_refused(build, checkpoint):
     other = build(env="climbing")
-    before = other.team_policy.get_weights()
+    before = weights_of(other)
     with pytest.raises(Exception, match="belongs to another set-up: its environment") as raised:
         other.restore(str(checkpoint))
     assert isinstance(user_error(raised.value), CheckpointError)
-    assert differences(other.team_policy.get_weights(), before) == []
+    assert differences(weights_of(other), before) == []
 
 
 def test_a_checkpoint_of_another_team_is_refused(build, tmp_path):
@@ -116,7 +116,7 @@ def test_a_moved_checkpoint_restores(saved, keep, tmp_path):
     moved.parent.mkdir()
     (tmp_path / "checkpoint").rename(moved)
     for restored in (keep(AgentMixer.from_checkpoint(str(moved))), keep(load_locally(moved))):
-        old, new = (a.team_policy.get_weights() for a in (algorithm, restored))
+        old, new = (weights_of(a) for a in (algorithm, restored))
         assert differences(old, new) == []
 
 
@@ -131,7 +131,7 @@ def test_a_path_relative_to_the_working_folder_restores(saved, keep, monkeypatch
     algorithm, folder = saved
     monkeypatch.chdir(folder.parent)
     restored = keep(AgentMixer.from_checkpoint("checkpoint"))
-    old, new = (a.team_policy.get_weights() for a in (algorithm, restored))
+    old, new = (weights_of(a) for a in (algorithm, restored))
     assert differences(old, new) == []
 
 
@@ -147,7 +147,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_as_it_was(build, keep, tmp_pa
     target = tmp_path / "runs" / "checkpoint"
     algorithm.save(str(target))
     before = {path: path.read_bytes() for path in files_of(target)}
-    weights = algorithm.team_policy.get_weights()
+    weights = weights_of(algorithm)
     algorithm.train()
     with pytest.MonkeyPatch.context() as patch:
         places = {
@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_as_it_was(build, keep, tmp_pa
     assert {path: path.read_bytes() for path in files_of(target)} == before
     assert [path.name for path in target.parent.iterdir()] == ["checkpoint"]
     restored = keep(AgentMixer.from_checkpoint(str(target)))
-    assert differences(restored.team_policy.get_weights(), weights) == []
+    assert differences(weights_of(restored), weights) == []
     # Training can go on, and the next save succeeds.
     algorithm.train()
     algorithm.save(str(target))

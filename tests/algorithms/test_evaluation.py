@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from algorithms_test_helpers import Counter, counter, differences, tiny, training_state
+from algorithms_test_helpers import Counter, counter, differences, tiny, training_state, weights_of
 
 from rllib_agentmixer.acting import EpisodeRecord
 from rllib_agentmixer.algorithms.evaluation import CONTESTANTS, share, summarize
@@ -192,7 +192,7 @@ def test_a_remote_evaluation_worker_acts_as_training_would(remotely_evaluated):
     algorithm.evaluate()
     ask = algorithm.eval_env_runner_group.foreach_env_runner
     (weights,) = ask(lambda worker: worker.get_policy().get_weights(), local_env_runner=False)
-    assert differences(weights, algorithm.team_policy.get_weights()) == []
+    assert differences(weights, weights_of(algorithm)) == []
     (temperature,) = ask(
         lambda worker: worker.get_policy().network.temperature, local_env_runner=False
     )

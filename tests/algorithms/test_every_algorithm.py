@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from algorithms_test_helpers import differences, learner_stats, tiny
+from algorithms_test_helpers import differences, learner_stats, tiny, weights_of
 
 from rllib_agentmixer.algorithms import ALGORITHMS
 from rllib_agentmixer.envs import ENVS, make_env
@@ -100,7 +100,7 @@ def test_a_checkpoint_brings_back_weights_and_returns(trained, tmp_path):
     algorithm = trained.algorithm
     algorithm.save(str(tmp_path / "checkpoint"))
     restored = type(algorithm).from_checkpoint(str(tmp_path / "checkpoint"))
-    old, new = (a.team_policy.get_weights() for a in (algorithm, restored))
+    old, new = (weights_of(a) for a in (algorithm, restored))
     again = restored.evaluate()
     restored.stop()
     assert differences(old, new) == []

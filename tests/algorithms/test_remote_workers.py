@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from algorithms_test_helpers import counter, differences, tiny
+from algorithms_test_helpers import counter, differences, tiny, weights_of
 from ray.rllib.policy.sample_batch import SampleBatch
 
 from rllib_agentmixer.cli import user_error
@@ -29,7 +29,7 @@ def ask(algorithm, function):
 
 
 def test_every_worker_has_the_weights_of_the_driver(trained):
-    expected = trained.team_policy.get_weights()
+    expected = weights_of(trained)
     found = ask(trained, lambda worker: worker.get_policy().get_weights())
     assert len(found) == 2
     for weights in found:

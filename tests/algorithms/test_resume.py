@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from algorithms_test_helpers import differences, measured, tiny, training_state
+from algorithms_test_helpers import differences, measured, tiny, training_state, weights_of
 
 from rllib_agentmixer import AgentMixerConfig
 
@@ -59,7 +59,7 @@ def test_two_runs_of_one_seed_are_bit_equal(build, case):
 
 def test_another_seed_gives_another_run(build):
     runs = [train(build(make_config(**SHORT_PREY, seed=seed)), 1) for seed in (1, 2)]
-    changed = differences(*(run.team_policy.get_weights() for run in runs))
+    changed = differences(*(weights_of(run) for run in runs))
     assert any("individual_policies.head" in line for line in changed)
 
 
@@ -121,6 +121,6 @@ def test_with_another_number_of_workers_training_goes_on_in_fresh_episodes(build
     path = algorithm.save(str(tmp_path / "checkpoint")).checkpoint.path
     resumed = build(make_config(**SHORT_PREY, workers=1))
     resumed.restore(path)
-    old, new = (a.team_policy.get_weights() for a in (algorithm, resumed))
+    old, new = (weights_of(a) for a in (algorithm, resumed))
     assert differences(old, new) == []
     assert resumed.train()["num_env_steps_sampled_lifetime"] == 128

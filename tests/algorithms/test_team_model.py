@@ -83,11 +83,11 @@ def test_recurrent_rows_are_read_sequence_by_sequence(spec):
     rows = torch.randn(6, model.layout.row_size)
     rows[:, : model.layout.slices["obs"].start] = 1.0
     state = [x.expand(2, *x.shape) for x in model.get_initial_state()]
-    both, after = model({"obs_flat": rows}, state, torch.tensor([3, 3]))
+    both, after = model.forward({"obs_flat": rows}, state, torch.tensor([3, 3]))
     for sequence in range(2):
         own = [x[sequence : sequence + 1] for x in state]
         part = rows[3 * sequence : 3 * sequence + 3]
-        alone, after_alone = model({"obs_flat": part}, own, torch.tensor([3]))
+        alone, after_alone = model.forward({"obs_flat": part}, own, torch.tensor([3]))
         assert alone == pytest.approx(both[3 * sequence : 3 * sequence + 3].detach(), abs=1e-5)
         for x, y in zip(after, after_alone, strict=True):
             assert x[sequence].detach() == pytest.approx(y[0].detach(), abs=1e-5)
@@ -106,7 +106,7 @@ def test_values_come_in_the_units_of_rewards(spec):
     normalizer.mean.fill_(100.0)
     normalizer.variance.fill_(4.0)
     rows = torch.ones(2, model.layout.row_size)
-    model({"obs_flat": rows}, [], None)
+    model.forward({"obs_flat": rows}, [], None)
     plain = model.network.critic(rows[:, model.layout.slices["state"]])
     assert model.value_function().detach() == pytest.approx((100 + 2 * plain).detach())
 
