@@ -34,6 +34,9 @@ def start_ray(num_workers: int) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False)
         return
+    if num_workers:
+        # RLlib's own way to start workers makes Ray's backend print advice as an error.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.init(
         address="local",
         num_cpus=max(os.cpu_count() or 1, num_workers + 1),

@@ -98,6 +98,7 @@ class LiveProgress:
                 f"joint {now.joint_return:8.2f}  individual {now.individual_return:8.2f}  "
                 f"mode agreement {now.mode_agreement:5.1%}  {_minutes(left)} left",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def seconds_left(self, env_steps: int, rate: float, elapsed: float) -> float:

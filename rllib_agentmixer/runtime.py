@@ -193,8 +193,6 @@ def load_policies(path: str | Path, *, verify: bool = True) -> dict[str, Individ
             for entry in manifest["agents"]:
                 check_parity(policies[entry["name"]], entry["fixture"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, EnvContractError):
-            raise
         raise ExportError(f"{folder / MANIFEST} is damaged: {error!r}; export again") from error
     return policies
 

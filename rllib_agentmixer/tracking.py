@@ -85,6 +85,9 @@ class MLflowTracker:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
+        # The first use of a store creates its tables and says so, line by line.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         self.folder = run_folder
         self.uri = tracking_uri or default_tracking_uri(run_folder)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,12 @@ from torch import Tensor
 from rllib_agentmixer.algorithms.sample_batches import to_team_batch
 from rllib_agentmixer.core.advantages import ADVANTAGE_SCALES
 from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, agentmixer_loss
+
+# Checkpoints hold the policy class by reference to this package; RLlib warns at every save
+# that it is none of its own.
+logging.getLogger("ray.rllib.policy.policy").addFilter(
+    lambda record: "durable policy name" not in record.getMessage()
+)
 
 SCHEDULED = ("lr", "modifier_lr", "entropy_coeff", "temperature")
 """Settings that may be RLlib schedules over sampled environment steps."""

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from algorithms_test_helpers import counter, differences, learner_stats, tiny
+from algorithms_test_helpers import counter, differences, learner_stats, tiny, weights_of
 
 from rllib_agentmixer import AgentMixerConfig
 from rllib_agentmixer.algorithms.team_config import OWN_SETTINGS, UNSUPPORTED

@@ -22,6 +22,7 @@ ALIVE = torch.ones(T, B, N, dtype=torch.bool)
 SOME_DEAD = ALIVE.clone()
 SOME_DEAD[0, :, 1] = False
 SOME_DEAD[1, 0, 0] = False
+SOME_DEAD[1, 2, :2] = False  # one agent is left
 NOBODY = torch.zeros(T, B, N, dtype=torch.bool)
 
 
