@@ -155,8 +155,11 @@ class MLflowTracker:
             self.client.log_artifact(self.run_id, str(path))
 
     def finish(self, status: str = "FINISHED") -> None:
-        """Close the run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
-        self.client.set_terminated(self.run_id, status)
+        """Close the run: ``FINISHED``, ``FAILED`` or ``KILLED``. Never hides how it ended."""
+        try:
+            self.client.set_terminated(self.run_id, status)
+        except Exception:  # as in log()
+            logger.warning("MLflow did not take the status %s", status, exc_info=True)
 
 
 def clean_key(name: str) -> str:

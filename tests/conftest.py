@@ -33,7 +33,10 @@ import rllib_agentmixer.core.hyperparameters  # noqa: F401
 torch.set_num_threads(1)
 
 # Checks every shape annotation of the core, as long as nothing has imported it before.
-jaxtyping.install_import_hook("rllib_agentmixer.core", "beartype.beartype")
+jaxtyping.install_import_hook(
+    "rllib_agentmixer.core",
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 
 def _start_ray():
@@ -66,3 +69,13 @@ def ray_cluster():
         context = _start_ray()
     yield context
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory):
+    """Address of an empty MLflow store; creating its tables takes seconds, so all share it."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    MlflowClient(tracking_uri=uri).search_experiments()
+    return uri

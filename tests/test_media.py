@@ -48,7 +48,7 @@ def test_an_episode_without_pictures_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:1], []])
-def test_a_learning_curve_is_a_png(tmp_path, rows, recwarn):
+def test_a_learning_curve_is_a_png(tmp_path, rows):
     image = pytest.importorskip("PIL.Image")
     path = tmp_path / "new folder" / "curve.png"
     save_learning_curve(rows, path, "title")

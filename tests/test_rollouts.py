@@ -49,6 +49,7 @@ class ScriptedEnv(VectorTeamEnv):
         )
         self.reward = np.zeros(B, np.float32)
         self.flags = np.zeros((3, B), bool)
+        self.truncated = np.zeros(B, bool)
 
     def reset(self, seed=None):
         self.seeds.append(seed)
@@ -72,7 +73,7 @@ class ScriptedEnv(VectorTeamEnv):
             is_over = self.time[copy] == length
             self.flags[:, copy] = is_over & np.isin([TERMINATES, IS_CUT, CRASHES], end)
         terminated, cut, faulty = self.flags
-        truncated = cut | faulty
+        truncated = np.logical_or(cut, faulty, out=self.truncated)
         final = TeamObs(*(x.copy() for x in vars(self.observe()).values()))
         ended = terminated | truncated
         self.episode[ended] += 1

@@ -11,6 +11,7 @@ from ray.tune.registry import register_trainable
 
 from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
 from rllib_agentmixer.algorithms.team_config import TeamConfig
+from rllib_agentmixer.algorithms.team_model import register_model
 from rllib_agentmixer.envs import ENVS
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 
@@ -52,7 +53,11 @@ class AgentMixer(TeamAlgorithm):
 
 
 def register_with_rllib() -> None:
-    """Make algorithm and environments known to Tune and to RLlib's other algorithms by name."""
+    """Make algorithm, model and environments known to Tune and RLlib's algorithms by name.
+
+    Done on import; a Ray that is started after another one was shut down needs it again.
+    """
+    register_model()
     register_trainable("AgentMixer", AgentMixer)
     for name in ENVS:
         register_with_tune(name, TeamEnvCreator(name))

@@ -27,6 +27,7 @@ from ray.rllib.utils.metrics import (
 from rllib_agentmixer.algorithms import checkpoints
 from rllib_agentmixer.algorithms.evaluation import SideBySideEvaluation
 from rllib_agentmixer.algorithms.team_config import TeamConfig
+from rllib_agentmixer.algorithms.team_model import register_model
 from rllib_agentmixer.algorithms.team_policy import TeamPolicy
 from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
@@ -59,6 +60,7 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         threads = getattr(config, "learner_threads", None)
         if threads is not None:
             torch.set_num_threads(threads)
+        register_model()  # a Ray that was shut down took its registry along
         super().setup(config)
 
     @property

@@ -57,7 +57,7 @@ class TeamModel(TorchModelV2, nn.Module):
         hyperparameters = AgentMixerHyperparameters.from_mapping(settings)
         self.layout = TeamLayout(team_sizes(spec))
         self.network = TeamNetwork(self.layout.sizes, hyperparameters)
-        if not isinstance(hyperparameters.temperature, list):
+        if not isinstance(hyperparameters.temperature, (list, tuple)):
             self.network.temperature = float(hyperparameters.temperature)
         self._states: Tensor | None = None
 
@@ -99,4 +99,9 @@ def hidden_to_rllib(hidden: RecurrentState) -> list[Tensor]:
     return [hidden.individual.transpose(0, 1), hidden.modifier[0]]
 
 
-ModelCatalog.register_custom_model(MODEL_NAME, TeamModel)
+def register_model() -> None:
+    """Make the model known to RLlib by name, in the Ray that runs now or is started next."""
+    ModelCatalog.register_custom_model(MODEL_NAME, TeamModel)
+
+
+register_model()

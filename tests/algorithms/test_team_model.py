@@ -67,6 +67,14 @@ def test_an_environment_without_a_team_is_refused(build):
     assert isinstance(user_error(raised.value), ConfigError)
 
 
+def test_a_new_ray_after_a_shutdown_learns_of_the_model_again(build):
+    from ray.tune.registry import RLLIB_MODEL, _global_registry
+
+    _global_registry.unregister(RLLIB_MODEL, "agentmixer")
+    assert not _global_registry.contains(RLLIB_MODEL, "agentmixer")
+    build(env="climbing")
+
+
 @pytest.fixture
 def spec():
     return TeamSpec("team", ("a", "b"), (3, 2), 4, "env", "discrete", (5, 3))

@@ -59,6 +59,20 @@ def test_hidden_layers_start_with_the_gain_of_relu():
     torch.testing.assert_close(weight @ weight.mT, 2 * torch.eye(IN))
 
 
+def test_recurrent_units_start_orthogonal_with_gain_1():
+    unit = GroupedGRU((0, 1), 6, 2)
+    for weight in (*unit.from_input.weight, *unit.from_hidden.weight):
+        singular = torch.linalg.svdvals(weight)
+        torch.testing.assert_close(singular, torch.ones_like(singular))
+
+
+def test_only_parameters_are_saved(build):
+    torso = encoder(build, (0, 1, 1), SPARSE, use_gru=True)
+    assert set(torso.state_dict()) == dict(torso.named_parameters()).keys()
+    norm = GroupedLayerNorm((0, 1, 2), IN, SPARSE)
+    assert set(norm.state_dict()) == {"weight", "bias"}
+
+
 @all_groups
 def test_grouped_layer_norm_is_pytorchs_own_per_agent(build, groups):
     layer = build.randomize(GroupedLayerNorm(groups, IN))

@@ -178,6 +178,8 @@ def test_fresh_policies_are_nearly_uniform_and_embeddings_orthonormal(build):
     policies = IndividualPolicies(sizes, build.settings())
     obs, mask, _ = draw(sizes)
     assert policies(obs, mask).head.abs().max() < 0.1
+    gains = policies.head.weight.square().sum((1, 2)) / sizes.num_actions
+    torch.testing.assert_close(gains.sqrt(), torch.full((N,), 0.01))
     embedding = policies.agent_embedding
     torch.testing.assert_close(embedding @ embedding.mT, torch.eye(N))
 

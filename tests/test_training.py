@@ -1,0 +1,255 @@
+"""A run ends at its limits or at a signal, and always leaves what it takes to go on."""
+
+import io
+import json
+import math
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from rllib_agentmixer import training
+from rllib_agentmixer.errors import CheckpointError, ConfigError
+from rllib_agentmixer.progress import LiveProgress, Snapshot, snapshot
+from rllib_agentmixer.training import CHECKPOINT, PROGRESS, RunPlan, read_progress
+
+
+class FakeAlgorithm:
+    """Counts 10 steps an iteration; ``on_train`` may do what happens during one."""
+
+    def __init__(self, on_train=None, iteration=0):
+        self.iteration = iteration
+        self.on_train = on_train or (lambda algorithm: None)
+        self.saves = []
+        self.team_spec = SimpleNamespace(version="7")
+        self.config = SimpleNamespace(
+            env="fake",
+            env_config={"a": 1},
+            seed=3,
+            team_reward="shared",
+            to_dict=lambda: {"lr": 1.0, "class": FakeAlgorithm, "function": len},
+        )
+
+    @property
+    def num_env_steps(self):
+        return 10 * self.iteration
+
+    def train(self):
+        self.iteration += 1
+        self.on_train(self)
+        return {
+            "num_env_steps_sampled_lifetime": self.num_env_steps,
+            "training_iteration": self.iteration,
+            "env_runners": {"episode_return_mean": float(self.iteration)},
+            "info": {"learner": {}},
+        }
+
+    def save(self, folder):
+        self.saves.append((self.iteration, folder))
+        os.makedirs(folder, exist_ok=True)
+
+
+class FakeTracker:
+    """Stands in for the MLflow tracker."""
+
+    def __init__(self, folder, experiment, uri):
+        self.logged, self.statuses, self.tags = [], [], {}
+        FakeTracker.last = self
+
+    def log_config(self, settings, tags):
+        self.tags = tags
+
+    def log(self, metrics, env_steps):
+        self.logged.append(env_steps)
+
+    def finish(self, status):
+        self.statuses.append(status)
+
+
+@pytest.fixture(autouse=True)
+def _tracker(monkeypatch):
+    monkeypatch.setattr(training, "MLflowTracker", FakeTracker)
+
+
+def silent(plan):
+    console = Console(file=io.StringIO())
+    return LiveProgress(plan.total_steps, plan.time_limit_s, console=console)
+
+
+def run(algorithm, plan):
+    return training.run(algorithm, plan, silent(plan))
+
+
+def plan_of(tmp_path, **settings):
+    return RunPlan(out=tmp_path / "run", **{"total_steps": 50, **settings})
+
+
+# How a run ends.
+
+
+def test_a_run_ends_at_its_steps_with_a_checkpoint(tmp_path):
+    algorithm, plan = FakeAlgorithm(), plan_of(tmp_path, checkpoint_every=2)
+    outcome = run(algorithm, plan)
+    assert [row["env_steps"] for row in outcome.rows] == [10, 20, 30, 40, 50]
+    assert [iteration for iteration, _ in algorithm.saves] == [2, 4, 5]
+    assert outcome.checkpoint == plan.out / CHECKPOINT
+    assert not outcome.was_interrupted
+    assert FakeTracker.last.logged == [10, 20, 30, 40, 50]
+    assert FakeTracker.last.statuses == ["FINISHED"]
+    assert FakeTracker.last.tags["environment.version"] == "7"
+
+
+def test_a_run_ends_at_its_time(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+
+    def pass_time(algorithm):
+        now[0] += 2.0
+
+    plan = plan_of(tmp_path, total_steps=None, time_limit_s=5.0)
+    outcome = run(FakeAlgorithm(pass_time), plan)
+    assert [row["seconds"] for row in outcome.rows] == [2.0, 4.0, 6.0]
+
+
+def test_a_run_needs_a_limit(tmp_path):
+    with pytest.raises(ConfigError, match="needs --steps or --minutes"):
+        run(FakeAlgorithm(), plan_of(tmp_path, total_steps=None))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_its_iteration_with_a_checkpoint(tmp_path, number):
+    def interrupt(algorithm):
+        if algorithm.iteration == 3:
+            os.kill(os.getpid(), number)
+
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    algorithm = FakeAlgorithm(interrupt)
+    outcome = run(algorithm, plan_of(tmp_path))
+    assert len(outcome.rows) == 3
+    assert outcome.was_interrupted
+    assert outcome.signal_number == number
+    assert algorithm.saves[-1][0] == 3
+    assert FakeTracker.last.statuses == ["KILLED"]
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_run_that_fails_is_marked_so_and_keeps_its_progress(tmp_path):
+    def fail(algorithm):
+        if algorithm.iteration == 2:
+            raise RuntimeError("the environment broke")
+
+    plan = plan_of(tmp_path)
+    with pytest.raises(RuntimeError, match="the environment broke"):
+        run(FakeAlgorithm(fail), plan)
+    assert FakeTracker.last.statuses == ["FAILED"]
+    assert [row["env_steps"] for row in read_progress(plan.out)] == [10]
+
+
+def test_without_mlflow_files_are_written_all_the_same(tmp_path):
+    FakeTracker.last = None
+    plan = plan_of(tmp_path, use_mlflow=False)
+    run(FakeAlgorithm(), plan)
+    assert FakeTracker.last is None
+    settings = json.loads((plan.out / "config.json").read_text())
+    assert settings["lr"] == 1.0
+    assert settings["function"] == "builtins.len"
+    assert settings["class"].endswith("FakeAlgorithm")
+    assert len(read_progress(plan.out)) == 5
+
+
+def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(ConfigError, match=r"cannot write to .*choose another --out"):
+        run(FakeAlgorithm(), plan_of(tmp_path))
+
+
+# Resuming.
+
+
+def test_resuming_continues_rows_and_seconds_without_duplicates(tmp_path):
+    plan = plan_of(tmp_path)
+    run(FakeAlgorithm(), plan)
+    earlier = read_progress(plan.out)
+    # The checkpoint is of iteration 3; rows 4 and 5 were written after it and come again.
+    resumed = plan_of(tmp_path, total_steps=70, resume=True)
+    outcome = run(FakeAlgorithm(iteration=3), resumed)
+    assert [row["env_steps"] for row in outcome.rows] == [10, 20, 30, 40, 50, 60, 70]
+    assert read_progress(plan.out) == outcome.rows
+    assert outcome.rows[:3] == earlier[:3]
+    seconds = [row["seconds"] for row in outcome.rows]
+    assert seconds == sorted(seconds)
+
+
+def test_a_last_line_cut_short_by_a_crash_is_dropped(tmp_path):
+    (tmp_path / PROGRESS).write_text('{"env_steps": 10}\n{"env_steps": 20}\n{"env_st')
+    assert read_progress(tmp_path) == [{"env_steps": 10}, {"env_steps": 20}]
+    assert read_progress(tmp_path / "nowhere") == []
+
+
+def test_there_must_be_something_to_resume(tmp_path):
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        training.build(None, plan_of(tmp_path, resume=True))
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path):
+    (tmp_path / "run" / CHECKPOINT).mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="add --resume to continue it"):
+        training.build(None, plan_of(tmp_path))
+
+
+# Progress.
+
+
+NOW = Snapshot(env_steps=1280, joint_return=-1.25, individual_return=2.5, mode_agreement=0.875)
+
+
+def printed(terminal, **settings):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=120)
+    progress = LiveProgress(6400, console=console, **settings)
+    with progress:
+        progress.begin(0)
+        progress.show(NOW)
+        progress.show(NOW)
+    return file.getvalue()
+
+
+def test_without_a_terminal_a_plain_line_is_printed_now_and_then():
+    text = printed(terminal=False)
+    assert text.count("\n") == 1
+    for part in ("1,280 steps", "joint    -1.25", "individual     2.50", "mode agreement 87.5%"):
+        assert part in text
+    assert "\x1b" not in text
+    assert printed(terminal=False, lines_every_s=0.0).count("\n") == 2
+
+
+def test_a_terminal_shows_a_live_table():
+    text = printed(terminal=True)
+    assert "\x1b" in text
+    assert "mode agreement" in text
+    assert "87.5%" in text
+
+
+@pytest.mark.parametrize(
+    ("total", "limit", "expected"),
+    [(1000, None, 90.0), (None, 60.0, 20.0), (1000, 60.0, 20.0), (50, None, 0.0)],
+)
+def test_the_time_left_is_that_of_the_nearer_limit(total, limit, expected):
+    progress = LiveProgress(total, limit, console=Console(file=io.StringIO()))
+    assert progress.seconds_left(env_steps=100, rate=10.0, elapsed=40.0) == expected
+
+
+def test_before_the_first_rate_is_known_the_time_left_is_not():
+    progress = LiveProgress(1000, console=Console(file=io.StringIO()))
+    assert progress.seconds_left(0, math.nan, 0.0) == math.inf
+
+
+def test_the_last_evaluation_is_shown_until_the_next():
+    result = FakeAlgorithm().train()
+    assert math.isnan(snapshot(result).individual_return)
+    assert snapshot(result, 4.0).individual_return == 4.0
+    result["evaluation"] = {"individual": {"episode_return_mean": 5.0}}
+    result["info"]["learner"] = {"default_policy": {"learner_stats": {"mode_agreement": 0.5}}}
+    assert snapshot(result, 4.0) == Snapshot(10, 1.0, 5.0, 0.5)
