@@ -116,12 +116,7 @@ def agentmixer(name: str, sizes: Sizes) -> Any:
         AgentMixerConfig()
         .environment(chosen["env"], env_config=chosen["config"])
         .env_runners(num_env_runners=0, num_envs_per_env_runner=NUM_ENVS)
-        .training(
-            train_batch_size=sizes.steps,
-            num_epochs=NUM_EPOCHS,
-            hidden_size=HIDDEN,
-            learner_threads=1,
-        )
+        .training(train_batch_size=sizes.steps, num_epochs=NUM_EPOCHS, hidden_size=HIDDEN)
         .debugging(seed=0)
     )
     return config.build_algo()

@@ -23,7 +23,6 @@ config = (
         entropy_coeff=0.0,
         dispersion_ceiling=0.75,
         dispersion_gain=0.3,
-        learner_threads=1,
     )
     .evaluation(evaluation_interval=5, evaluation_duration=64)
 )

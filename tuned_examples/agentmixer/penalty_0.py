@@ -14,7 +14,7 @@ config = (
     AgentMixerConfig()
     .environment("penalty_0")
     .env_runners(num_env_runners=0, num_envs_per_env_runner=64)
-    .training(train_batch_size=512, num_epochs=5, lr=1e-3, modifier_lr=1e-3, learner_threads=1)
+    .training(train_batch_size=512, num_epochs=5, lr=1e-3, modifier_lr=1e-3)
     .evaluation(evaluation_interval=2, evaluation_duration=32)
 )
 

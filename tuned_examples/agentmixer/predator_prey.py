@@ -14,7 +14,7 @@ config = (
     AgentMixerConfig()
     .environment("predator_prey", env_config={"penalty": -1.0})
     .env_runners(num_env_runners=0, num_envs_per_env_runner=32)
-    .training(train_batch_size=6400, advantage_scale="hysteretic", learner_threads=1)
+    .training(train_batch_size=6400, advantage_scale="hysteretic")
     .evaluation(evaluation_interval=5, evaluation_duration=128)
 )
 

@@ -14,7 +14,7 @@ config = (
     AgentMixerConfig()
     .environment("simple_spread", env_config={"local_ratio": 0.0, "max_cycles": 25})
     .env_runners(num_env_runners=0, num_envs_per_env_runner=32)
-    .training(train_batch_size=3200, num_epochs=10, learner_threads=1)
+    .training(train_batch_size=3200, num_epochs=10)
     .evaluation(evaluation_interval=10, evaluation_duration=64)
 )
 
