@@ -70,6 +70,7 @@ def save_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str
             axes.plot(list(steps), list(returns), label=label, **style)
     axes.set(xlabel="joint environment steps", ylabel="team return per episode", title=title)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    if axes.lines:
+        axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

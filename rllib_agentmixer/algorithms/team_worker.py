@@ -241,8 +241,9 @@ class TeamRolloutWorker(RolloutWorker):
             "num_episodes": self._num_episodes,
             "metrics": self._metrics,
         }
-        if self.actor is not None and self._rollout is not None:
+        if self.actor is not None:
             state["noise"] = self.actor.generator.get_state()
+        if self._rollout is not None:
             state["copies"] = self.vector_env.get_state()
             state["rollout"] = self._rollout
         # Copied, because the arrays go on changing with the next step.
@@ -253,6 +254,8 @@ class TeamRolloutWorker(RolloutWorker):
 
         Environments that cannot be copied start fresh episodes instead.
         """
+        # Copied, because arrays that came through Ray's object store are read-only.
+        state = copy.deepcopy(state)
         random.setstate(state["random"])
         np.random.set_state(state["numpy"])
         torch.set_rng_state(state["torch"])
@@ -262,7 +265,9 @@ class TeamRolloutWorker(RolloutWorker):
         if "noise" not in state or self.actor is None:
             return
         self.actor.generator.set_state(state["noise"])
-        if state["copies"] is None:
+        if "rollout" not in state:  # saved before the first step
+            self._rollout = None
+        elif state["copies"] is None:
             self._rollout = acting.start(self.actor, self.vector_env)
         else:
             self.vector_env.set_state(state["copies"])

@@ -23,6 +23,7 @@ def tiny(env="predator_prey", *, num_envs=4, env_config=None, config_class=None,
         .env_runners(num_envs_per_env_runner=num_envs)
         .training(**settings)
         .evaluation(evaluation_duration=4)
+        .fault_tolerance(delay_between_env_runner_restarts_s=0)
         # RLlib's usage monitor sleeps 0.7 s when it is stopped.
         .debugging(seed=1, log_sys_usage=False)
     )

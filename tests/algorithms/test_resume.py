@@ -1,6 +1,5 @@
 """Seeded runs repeat bit for bit, and interrupted ones go on as if they had not stopped."""
 
-import numpy as np
 import pytest
 from algorithms_test_helpers import differences, measured, tiny, training_state, weights_of
 
@@ -73,10 +72,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(build, keep, tmp_path, case, 
         resumed = build(config.copy(copy_frozen=False))
         resumed.restore(path)
     else:
-        np.random.default_rng().random()  # nothing global is left to help
         resumed = keep(AgentMixerConfig().algo_class.from_checkpoint(path))
     before = train(uninterrupted, 1)
     assert_equal_runs(before, train(resumed, 1))
+
+
+def test_a_checkpoint_from_before_the_first_step_leads_back_to_the_start(build, tmp_path):
+    algorithm = build(make_config(**CASES["recurrent"]))
+    path = algorithm.save(str(tmp_path / "checkpoint")).checkpoint.path
+    first = training_state(train(algorithm, 2))
+    algorithm.restore(path)
+    assert differences(training_state(train(algorithm, 2)), first) == []
 
 
 def test_resumed_schedules_stand_where_they_were(build, keep, tmp_path):
