@@ -50,6 +50,7 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
     from rllib_agentmixer import training
     from rllib_agentmixer.local_ray import start_ray
     from rllib_agentmixer.progress import LiveProgress
+    from rllib_agentmixer.settings import check_unchanged, parse_settings
 
     out = options["out"] or Path("runs") / f"{options['algo']}-{env.replace(':', '-')}"
     config = make_config(env, options["algo"], options["seed"], options["workers"], settings)
@@ -66,6 +67,8 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
     )
     start_ray(config.num_env_runners)
     algorithm = training.build(config, plan)
+    if plan.resume:
+        check_unchanged(algorithm.config, parse_settings(settings))
     outcome = training.run(algorithm, plan, LiveProgress(plan.total_steps, plan.time_limit_s))
     last = outcome.rows[-1] if outcome.rows else {}
     report = {

@@ -62,3 +62,27 @@ def apply_settings(config: TeamConfig, settings: dict[str, Any]) -> None:
             setattr(config, name, value)
         else:
             raise ConfigError(unknown_name("setting", name, known))
+
+
+def check_unchanged(config: TeamConfig, settings: dict[str, Any]) -> None:
+    """Refuse settings that a resumed run would silently ignore.
+
+    Raises:
+        ConfigError: the checkpoint was made with another value.
+    """
+    for name, value in settings.items():
+        branch, _, leaf = name.partition(".")
+        if leaf:
+            source = config.env_config if branch == "env" else config.model
+            kept = source.get(leaf)
+        else:
+            kept = getattr(config, name)
+        if _comparable(kept) != _comparable(value):
+            raise ConfigError(
+                f"{name}={value!r} differs from the run's own {kept!r}; a resumed run keeps the "
+                "settings of its checkpoint: leave it out, or start another run"
+            )
+
+
+def _comparable(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -244,6 +244,22 @@ def test_resuming_needs_a_run(capsys, ray_cluster, tmp_path):
     assert "nothing to resume" in done.err
 
 
+def test_resuming_with_another_setting_is_refused(capsys, trained):
+    done = call(
+        capsys,
+        "train",
+        "predator_prey",
+        "--out",
+        trained,
+        "--resume",
+        "--no-mlflow",
+        *TINY,
+        "lr=0.3",
+    )
+    assert done.status == 2
+    assert "lr=0.3 differs from the run's own 0.0005" in done.err
+
+
 def test_evaluation_plays_both_policies_side_by_side_or_one(capsys, trained):
     done = call(capsys, "evaluate", trained, "--episodes", 6, "--json")
     both = json.loads(done.out)

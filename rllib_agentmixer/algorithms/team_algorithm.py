@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,8 +33,11 @@ from rllib_agentmixer.algorithms.team_policy import TeamPolicy
 from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import CheckpointError
+from rllib_agentmixer.errors import CheckpointError, EnvContractError
 from rllib_agentmixer.files import replaced_atomically
+
+STARVATION_RESTARTS = 3
+"""Restarts that workers get, all of them failing, before training gives up."""
 
 
 class TeamAlgorithm(SideBySideEvaluation, PPO):
@@ -60,6 +64,7 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         threads = getattr(config, "learner_threads", None)
         if threads is not None:
             torch.set_num_threads(threads)
+        self._last_sample_at = time.monotonic()
         register_model()  # a Ray that was shut down took its registry along
         super().setup(config)
 
@@ -88,6 +93,21 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         """Joint environment steps sampled so far."""
         return int(self._counters[NUM_ENV_STEPS_SAMPLED])
 
+    def _check_starvation(self) -> None:
+        """Give up once workers had time to restart and still sample nothing.
+
+        RLlib would go on for ever with results that hold no episodes.
+        """
+        restart_s = self.config.delay_between_env_runner_restarts_s or 0.0
+        patience = (self.config.sample_timeout_s or 0.0) + STARVATION_RESTARTS * restart_s
+        waited = time.monotonic() - self._last_sample_at
+        if waited > patience:
+            raise EnvContractError(
+                f"no rollout worker has sampled anything for {waited:.0f} s (environment "
+                f"{self.config.env!r}); train with num_env_runners=0 to see what it raises, or "
+                "raise sample_timeout_s if it is slow"
+            )
+
     def training_step(self) -> dict[str, Any]:
         """One batch from all workers, all epochs over it, new weights back to the workers."""
         with self._timers[SAMPLE_TIMER]:
@@ -97,7 +117,9 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
                 sample_timeout_s=self.config.sample_timeout_s,
             )
         if not sampled:
+            self._check_starvation()
             return {}
+        self._last_sample_at = time.monotonic()
         batch: SampleBatch = sampled
         self._counters[NUM_ENV_STEPS_SAMPLED] += batch.count
         self._counters[NUM_AGENT_STEPS_SAMPLED] += batch.count

@@ -119,3 +119,14 @@ def test_an_environment_that_raises_on_the_driver_names_copy_step_and_cause(buil
     assert isinstance(error, EnvContractError)
     assert "copy 0 of counter, step 2" in str(error)
     assert isinstance(error.__cause__, RuntimeError)
+
+
+def test_training_gives_up_once_no_worker_has_sampled_for_long(build, monkeypatch):
+    algorithm = build(env="climbing")
+    module = "rllib_agentmixer.algorithms.team_algorithm"
+    monkeypatch.setattr(f"{module}.synchronous_parallel_sample", lambda **_: None)
+    assert algorithm.training_step() == {}
+    patience = 60 + 3 * algorithm.config.delay_between_env_runner_restarts_s
+    algorithm._last_sample_at -= patience
+    with pytest.raises(EnvContractError, match="num_env_runners=0"):
+        algorithm.training_step()
