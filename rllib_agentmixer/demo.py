@@ -17,7 +17,7 @@ from rich.table import Table
 from rllib_agentmixer import training
 from rllib_agentmixer.errors import ExportError
 from rllib_agentmixer.local_ray import start_ray
-from rllib_agentmixer.media import save_gif, save_learning_curve
+from rllib_agentmixer.media import save_learning_curve
 from rllib_agentmixer.progress import LiveProgress
 from rllib_agentmixer.tracking import MLflowTracker, flatten
 
@@ -97,11 +97,10 @@ def run_demo(
     after = algorithm.evaluate()
     console.print("[bold]4/5[/] exporting the individual policies, playing them without Ray")
     manifest = export_policies(algorithm, files.exported)
-    frames = algorithm.team_worker.render_episode(policy="individual", explore=False, seed=seed)
     algorithm.stop()
-    played = play_in_fresh_process(files.exported, NUM_EPISODES)
+    played = play_in_fresh_process(files.exported, NUM_EPISODES, files.episode)
     console.print("[bold]5/5[/] drawing")
-    _draw(files, before, outcome, frames)
+    _draw_curve(files, before, outcome)
     numbers = {"seed": seed, **_numbers(outcome, before, after), "without_ray": played}
     numbers["parity"] = manifest["parity"]
     files.summary.write_text(json.dumps(numbers, indent=1))
@@ -124,13 +123,10 @@ def _numbers(
     }
 
 
-def _draw(
-    files: _Files, before: dict[str, Any], outcome: training.RunOutcome, frames: list[Any]
-) -> None:
+def _draw_curve(files: _Files, before: dict[str, Any], outcome: training.RunOutcome) -> None:
     start = {"env_steps": 0.0} | flatten({"evaluation": before})
     title = "AgentMixer on predator-prey, penalty -1"
     save_learning_curve([start, *outcome.rows], files.curve, title)
-    save_gif(frames, files.episode)
 
 
 def _move_aside(out: Path) -> None:
@@ -138,8 +134,8 @@ def _move_aside(out: Path) -> None:
         out.rename(out.with_name(f"{out.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
-def play_in_fresh_process(folder: Path, num_episodes: int) -> dict[str, Any]:
-    """Load an export in a process of its own, which never imports Ray, and play.
+def play_in_fresh_process(folder: Path, num_episodes: int, gif: Path) -> dict[str, Any]:
+    """Load an export in a process of its own, which never imports Ray, play, draw an episode.
 
     Raises:
         ExportError: the process failed, or did import Ray.
@@ -147,6 +143,7 @@ def play_in_fresh_process(folder: Path, num_episodes: int) -> dict[str, Any]:
     command = [
         sys.executable,
         *("-m", "rllib_agentmixer.play", str(folder), "--episodes", str(num_episodes)),
+        *("--render", str(gif)),
     ]
     done = subprocess.run(  # noqa: S603 - our own module on our own folder
         command,
@@ -205,8 +202,15 @@ def _print_summary(console: Console, numbers: dict[str, Any], files: _Files) -> 
     _print_files(console, files)
 
 
+def own_interpreter() -> Path:
+    """The Python that runs this, as it is best called from the current folder."""
+    here = Path(sys.executable)
+    return here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
+
+
 def _print_files(console: Console, files: _Files) -> None:
-    out = files.out
+    out, interpreter = files.out, own_interpreter()
+    command, store = f"{interpreter} -m rllib_agentmixer", f"sqlite:///{out.parent / 'mlflow.db'}"
     for path, what in (
         (files.curve, "learning curve"),
         (files.episode, "one episode"),
@@ -218,9 +222,9 @@ def _print_files(console: Console, files: _Files) -> None:
         console.print(f"  {path}  [dim]{what}[/]", highlight=False, soft_wrap=True)
     console.print("next:", highlight=False)
     for line in (
-        f"rllib-agentmixer evaluate {out / training.CHECKPOINT} --render {out / 'joint.gif'}",
-        f"python -m rllib_agentmixer.play {files.exported} --episodes 100",
-        "rllib-agentmixer train predator_prey --steps 300000 igc=gumbel --out runs/gumbel",
-        f"mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///{out.parent / 'mlflow.db'}",
+        f"{command} evaluate {out / training.CHECKPOINT} --render {out / 'joint.gif'}",
+        f"{command}.play {files.exported} --episodes 100",
+        f"{command} train predator_prey --steps 300000 --out runs/gumbel igc=gumbel",
+        f"{interpreter} -m mlflow ui --host 127.0.0.1 --backend-store-uri {store}",
     ):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
