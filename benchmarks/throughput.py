@@ -25,6 +25,7 @@ import os
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -248,7 +249,9 @@ def quiet_ray() -> Iterator[None]:
     from rllib_agentmixer.local_ray import start_ray
 
     torch.set_num_threads(1)
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.rllib", "ray.rllib.algorithms.algorithm_config"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", UserWarning)  # gymnasium, about names that RLlib reuses
     start_ray(0)
     try:
         yield
