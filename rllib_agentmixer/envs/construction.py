@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.registry import EnvEntry, nearest, resolve_env
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from pettingzoo import ParallelEnv
 
     from rllib_agentmixer.envs.registry import EnvLike
-    from rllib_agentmixer.envs.vector_env import VectorTeamEnv
-
-TeamReward = Literal["shared", "sum", "mean"]
+    from rllib_agentmixer.envs.vector_env import TeamReward, VectorTeamEnv
 
 CONFIG_PARAMETERS = frozenset(
     {"config", "env_config", "ctx", "context", "cfg", "env_ctx", "env_context", "_"}

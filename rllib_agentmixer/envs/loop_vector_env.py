@@ -15,10 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from rllib_agentmixer.envs.construction import TeamReward
 from rllib_agentmixer.envs.team_env import TeamEnv, TeamOutcome
 from rllib_agentmixer.envs.team_spaces import TeamRow, TeamSpaces, new_arrays, rows_of
-from rllib_agentmixer.envs.vector_env import FloatArray, TeamObs, TeamStep, VectorTeamEnv
+from rllib_agentmixer.envs.vector_env import (
+    FloatArray,
+    TeamObs,
+    TeamReward,
+    TeamStep,
+    VectorTeamEnv,
+)
 from rllib_agentmixer.errors import EnvContractError
 
 logger = logging.getLogger(__name__)

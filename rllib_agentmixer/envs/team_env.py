@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from rllib_agentmixer.envs.construction import TeamReward
 from rllib_agentmixer.envs.team_spaces import (
     NUMERIC_KINDS,
     TeamRow,
     TeamSpaces,
     spaces_of,
 )
+from rllib_agentmixer.envs.vector_env import TeamReward
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 SAME_REWARD = 1e-6

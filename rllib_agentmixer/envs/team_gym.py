@@ -11,8 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_agentmixer.envs import make_vector_env
-from rllib_agentmixer.envs.team_env import TeamReward
-from rllib_agentmixer.envs.vector_env import TeamObs, TeamSpec, VectorTeamEnv
+from rllib_agentmixer.envs.vector_env import TeamObs, TeamReward, TeamSpec, VectorTeamEnv
 
 
 class TeamSpace(spaces.Dict):

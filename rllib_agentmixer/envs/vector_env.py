@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
+TeamReward = Literal["shared", "sum", "mean"]
+"""How agents' rewards become the team's; ``shared`` asserts that they are equal."""
+
 
 @dataclass(frozen=True, eq=False)
 class TeamSpec:
