@@ -31,8 +31,8 @@ NUM_WORKERS = 2
 def demo_config(seed: int) -> AgentMixerConfig:
     """Predator-prey 5x5 with penalty -1, on two rollout workers.
 
-    Hysteretic advantages: with standard ones every setting that was tried learns to keep
-    away from the prey (see ``docs/algorithms/agentmixer.md``).
+    Hysteretic advantages: with standard ones most runs learn to keep away from the prey
+    (see ``docs/algorithms/agentmixer.md``).
     """
     from rllib_agentmixer.algorithms.agentmixer import AgentMixerConfig
 
