@@ -65,7 +65,7 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
         tracking_uri=options["tracking_uri"],
         use_mlflow=not options["no_mlflow"],
     )
-    start_ray(config.num_env_runners)
+    start_ray(training.read_workers(out) if plan.resume else training.num_workers(vars(config)))
     algorithm = training.build(config, plan)
     if plan.resume:
         check_unchanged(algorithm.config, parse_settings(settings))

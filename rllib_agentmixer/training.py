@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint"
 PROGRESS = "progress.jsonl"
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +172,7 @@ def _open_tracker(algorithm: TeamAlgorithm, plan: RunPlan) -> MLflowTracker | No
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
         settings = plain_config(algorithm.config)
-        (plan.out / "config.json").write_text(json.dumps(settings, indent=1, default=str))
+        (plan.out / CONFIG).write_text(json.dumps(settings, indent=1, default=str))
     except OSError as error:
         raise ConfigError(f"cannot write to {plan.out}: {error}; choose another --out") from error
     if not plan.use_mlflow:
@@ -187,6 +188,19 @@ def _open_tracker(algorithm: TeamAlgorithm, plan: RunPlan) -> MLflowTracker | No
     }
     tracker.log_config(settings, tags)
     return tracker
+
+
+def num_workers(settings: dict[str, Any]) -> int:
+    """Remote workers that a run starts, for rollouts and for evaluation."""
+    return int(settings["num_env_runners"]) + int(settings["evaluation_num_env_runners"])
+
+
+def read_workers(out: Path) -> int:
+    """Remote workers of the run in a folder; 0 where it has no readable ``config.json``."""
+    try:
+        return num_workers(json.loads((out / CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def plain_config(config: TeamConfig) -> dict[str, Any]:

@@ -13,7 +13,13 @@ from rich.console import Console
 from rllib_agentmixer import training
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.progress import LiveProgress, Snapshot, snapshot
-from rllib_agentmixer.training import CHECKPOINT, PROGRESS, RunPlan, read_progress
+from rllib_agentmixer.training import (
+    CHECKPOINT,
+    PROGRESS,
+    RunPlan,
+    read_progress,
+    read_workers,
+)
 
 
 class FakeAlgorithm:
@@ -253,3 +259,12 @@ def test_the_last_evaluation_is_shown_until_the_next():
     result["evaluation"] = {"individual": {"episode_return_mean": 5.0}}
     result["info"]["learner"] = {"default_policy": {"learner_stats": {"mode_agreement": 0.5}}}
     assert snapshot(result, 4.0) == Snapshot(10, 1.0, 5.0, 0.5)
+
+
+def test_a_run_remembers_how_many_workers_it_starts(tmp_path):
+    assert read_workers(tmp_path) == 0
+    settings = {"num_env_runners": 3, "evaluation_num_env_runners": 2}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert read_workers(tmp_path) == 5
+    (tmp_path / "config.json").write_text("{")
+    assert read_workers(tmp_path) == 0

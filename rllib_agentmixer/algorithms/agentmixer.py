@@ -12,6 +12,7 @@ from ray.tune.registry import register_trainable
 from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
 from rllib_agentmixer.algorithms.team_config import TeamConfig
 from rllib_agentmixer.algorithms.team_model import register_model
+from rllib_agentmixer.core.hyperparameters import INHERITED_DEFAULTS
 from rllib_agentmixer.envs import ENVS
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 
@@ -30,18 +31,9 @@ class AgentMixerConfig(TeamConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or AgentMixer)
-        self.lr = 5e-4
-        self.gamma = 0.99
-        self.lambda_ = 0.95
-        self.clip_param = 0.2
-        self.vf_clip_param = 0.2
-        self.vf_loss_coeff = 1.0
-        self.entropy_coeff = 0.01
-        self.grad_clip = 10.0
+        for name, default in INHERITED_DEFAULTS.items():
+            setattr(self, name, default)
         self.use_kl_loss = False
-        self.num_epochs = 15
-        self.train_batch_size = 6400
-        self.minibatch_size = None
 
 
 class AgentMixer(TeamAlgorithm):

@@ -53,8 +53,6 @@ class TeamConfig(PPOConfig):
         self.custom_vector_env = TeamBaseEnv
         self.team_env: str | Callable[..., Any] | None = None
         self.team_reward: Any = "shared"
-        self.num_env_runners = 0
-        self.num_envs_per_env_runner = 32
         self.grad_clip_by = "global_norm"
         self.evaluation_duration = 32
         self.evaluation_seed = 0

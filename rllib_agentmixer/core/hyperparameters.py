@@ -224,7 +224,24 @@ INHERITED_RANGES: dict[str, Range] = {
     "num_env_runners": whole(0),
     "num_envs_per_env_runner": whole(1),
 }
-"""Ranges of the settings that come from RLlib; their defaults are in AgentMixerConfig."""
+"""Ranges of the settings that come from RLlib."""
+
+INHERITED_DEFAULTS: dict[str, Any] = {
+    "lr": 5e-4,
+    "gamma": 0.99,
+    "lambda_": 0.95,
+    "clip_param": 0.2,
+    "vf_clip_param": 0.2,
+    "vf_loss_coeff": 1.0,
+    "entropy_coeff": 0.01,
+    "grad_clip": 10.0,
+    "num_epochs": 15,
+    "minibatch_size": None,
+    "train_batch_size": 6400,
+    "num_env_runners": 0,
+    "num_envs_per_env_runner": 32,
+}
+"""Defaults of RLlib's settings that differ from RLlib's own [authors; sizes ours]."""
 
 
 def setting_rows() -> list[tuple[str, Any, str]]:
@@ -233,4 +250,8 @@ def setting_rows() -> list[tuple[str, Any, str]]:
         (entry.name, entry.default, entry.metadata["range"].words)
         for entry in fields(AgentMixerHyperparameters)
     ]
-    return own + [(name, "(RLlib)", allowed.words) for name, allowed in INHERITED_RANGES.items()]
+    inherited = [
+        (name, INHERITED_DEFAULTS.get(name, "RLlib's"), allowed.words)
+        for name, allowed in INHERITED_RANGES.items()
+    ]
+    return own + inherited

@@ -208,4 +208,5 @@ def test_the_listing_names_every_setting_with_its_default_and_range():
     rows = {name: (default, words) for name, default, words in UNCHECKED.setting_rows()}
     assert set(rows) == names() | set(INHERITED_RANGES)
     assert rows["hidden_size"] == (64, "a whole number of at least 1")
-    assert rows["gamma"] == ("(RLlib)", "a number in [0, 1]")
+    assert rows["gamma"] == (0.99, "a number in [0, 1]")
+    assert rows["kl_target"] == ("RLlib's", "a number above 0")
