@@ -60,13 +60,12 @@ class LiveProgress:
         self.started = time.monotonic()
         self.first_steps: int | None = None
         self._last_line = -math.inf
+        unit = "seconds" if self.total_steps is None else "env steps"
         self._bar = Progress(
-            TextColumn("env steps"),
-            BarColumn(bar_width=40),
-            MofNCompleteColumn(),
-            console=self.console,
+            TextColumn(unit), BarColumn(bar_width=40), MofNCompleteColumn(), console=self.console
         )
-        self._task = self._bar.add_task("steps", total=self.total_steps)
+        total = self.time_limit_s if self.total_steps is None else self.total_steps
+        self._task = self._bar.add_task(unit, total=total)
         self._live = Live(console=self.console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveProgress:
@@ -89,13 +88,15 @@ class LiveProgress:
         rate = steps / elapsed if elapsed > 0 else math.nan
         left = self.seconds_left(now.env_steps, rate, elapsed)
         if self.console.is_terminal:
-            self._bar.update(self._task, completed=now.env_steps)
+            done = int(elapsed) if self.total_steps is None else now.env_steps
+            self._bar.update(self._task, completed=done)
             self._live.update(self._table(now, rate, left))
         elif elapsed - self._last_line >= self.lines_every_s:
             self._last_line = elapsed
             self.console.print(
                 f"{now.env_steps:>9,} steps  {rate:>7,.0f} steps/s  "
-                f"joint {now.joint_return:8.2f}  individual {now.individual_return:8.2f}  "
+                f"joint {_number(now.joint_return):>8}  "
+                f"individual {_number(now.individual_return):>8}  "
                 f"mode agreement {now.mode_agreement:5.1%}  {_minutes(left)} left",
                 highlight=False,
                 soft_wrap=True,
@@ -114,17 +115,30 @@ class LiveProgress:
         table = Table.grid(padding=(0, 2))
         table.add_row(self._bar)
         numbers = Table(show_edge=False, box=None)
-        for title in ("steps/s", "joint return", "individual return", "mode agreement", "left"):
+        for title in (
+            "env steps",
+            "steps/s",
+            "joint return",
+            "individual return",
+            "mode agreement",
+            "left",
+        ):
             numbers.add_column(title, justify="right")
         numbers.add_row(
+            f"{now.env_steps:,}",
             f"{rate:,.0f}",
-            f"{now.joint_return:.2f}",
-            f"{now.individual_return:.2f}",
+            _number(now.joint_return),
+            _number(now.individual_return),
             f"{now.mode_agreement:.1%}",
             _minutes(left),
         )
         table.add_row(numbers)
         return table
+
+
+def _number(value: float) -> str:
+    """Two decimals; a dash before the first value."""
+    return f"{value:.2f}" if math.isfinite(value) else "-"
 
 
 def _minutes(seconds: float) -> str:

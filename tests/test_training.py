@@ -268,3 +268,16 @@ def test_a_run_remembers_how_many_workers_it_starts(tmp_path):
     assert read_workers(tmp_path) == 5
     (tmp_path / "config.json").write_text("{")
     assert read_workers(tmp_path) == 0
+
+
+def test_a_terminal_shows_a_bar_of_steps_or_of_seconds():
+    for total_steps, time_limit_s, bar in ((100, None, "40/100"), (None, 60.0, "0/60")):
+        screen = Console(force_terminal=True, width=100, file=io.StringIO())
+        progress = LiveProgress(total_steps, time_limit_s, console=screen)
+        with progress:
+            progress.begin(0)
+            progress.show(Snapshot(40, -3.25, math.nan, 0.5))
+        shown = screen.file.getvalue()
+        assert bar in shown
+        assert "-3.25" in shown
+        assert "nan" not in shown
