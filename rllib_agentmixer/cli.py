@@ -11,6 +11,7 @@ import click
 
 from rllib_agentmixer import __version__
 from rllib_agentmixer.errors import CheckpointError, ConfigError, user_error
+from rllib_agentmixer.files import recover_interrupted
 from rllib_agentmixer.local_ray import keep_ray_private
 from rllib_agentmixer.reports import show
 
@@ -243,6 +244,8 @@ def load_algorithm(checkpoint: Path) -> TeamAlgorithm:
     from rllib_agentmixer.local_ray import start_ray
 
     folder = checkpoint
+    for place in (checkpoint, checkpoint / training.CHECKPOINT):
+        recover_interrupted(place)
     if (checkpoint / training.CHECKPOINT).is_dir():
         folder = checkpoint / training.CHECKPOINT
     if not folder.is_dir():

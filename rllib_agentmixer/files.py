@@ -22,6 +22,7 @@ def replaced_atomically(target: Path) -> Iterator[Path]:
     """
     target = Path(target).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
+    recover_interrupted(target)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     temporary.chmod(0o755)
     try:
@@ -31,6 +32,17 @@ def replaced_atomically(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def recover_interrupted(target: Path) -> None:
+    """Bring back what a process that was killed between the two renames of a swap left aside."""
+    target = Path(target).absolute()
+    if target.exists():
+        return
+    for old in sorted(target.parent.glob(f".{target.name}-old-*/{target.name}")):
+        os.replace(old, target)
+        old.parent.rmdir()
+        return
 
 
 def _swap(temporary: Path, target: Path) -> None:

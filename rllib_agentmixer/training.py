@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import CheckpointError, ConfigError
+from rllib_agentmixer.files import recover_interrupted
 from rllib_agentmixer.progress import LiveProgress, snapshot
 from rllib_agentmixer.tracking import MLflowTracker, metrics_of
 
@@ -89,6 +90,7 @@ def build(config: TeamConfig, plan: RunPlan) -> TeamAlgorithm:
         CheckpointError: nothing to resume from, or something that a fresh run would overwrite.
     """
     checkpoint = plan.out / CHECKPOINT
+    recover_interrupted(checkpoint)
     if plan.resume:
         if not checkpoint.is_dir():
             raise CheckpointError(

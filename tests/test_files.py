@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rllib_agentmixer.files import checksum, replaced_atomically
+from rllib_agentmixer.files import checksum, recover_interrupted, replaced_atomically
 
 
 def names(folder):
@@ -99,3 +99,36 @@ def test_the_checksum_is_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert checksum(tmp_path / "abc") == expected
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "checkpoint"
+    write(target, "old")
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    # A killed process runs no clean-up either.
+    monkeypatch.setattr(Path, "rename", die)
+    monkeypatch.setattr("rllib_agentmixer.files.shutil.rmtree", lambda *_, **__: None)
+    with pytest.raises(Killed):
+        write(target, "new")
+    monkeypatch.undo()
+    assert not target.exists()
+    recover_interrupted(target)
+    assert (target / "file").read_text() == "old"
+    recover_interrupted(target)
+    assert (target / "file").read_text() == "old"
+
+
+def test_the_next_save_begins_with_what_was_left_aside(tmp_path):
+    aside = tmp_path / ".checkpoint-old-x1" / "checkpoint"
+    aside.mkdir(parents=True)
+    (aside / "file").write_text("old")
+    target = tmp_path / "checkpoint"
+    with pytest.raises(OSError, match="full"), replaced_atomically(target):
+        raise OSError("full")
+    assert (target / "file").read_text() == "old"
