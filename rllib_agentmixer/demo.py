@@ -17,7 +17,7 @@ from rich.table import Table
 from rllib_agentmixer import training
 from rllib_agentmixer.errors import ExportError
 from rllib_agentmixer.local_ray import start_ray
-from rllib_agentmixer.media import save_learning_curve
+from rllib_agentmixer.media import check_available, save_learning_curve
 from rllib_agentmixer.progress import LiveProgress
 from rllib_agentmixer.tracking import MLflowTracker, flatten
 
@@ -83,6 +83,7 @@ def run_demo(
     """
     from rllib_agentmixer.export import export_policies
 
+    check_available()
     console = console or Console()
     _move_aside(out)
     files = _Files(out)

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rllib_agentmixer.errors import MissingExtraError
+
+EXTRAS = {"imageio": "video", "matplotlib": "plot"}
+"""Package that draws -> extra that brings it."""
+
+
+def check_available() -> None:
+    """Raise MissingExtraError now rather than after hours of work."""
+    for package, extra in EXTRAS.items():
+        if find_spec(package) is None:
+            raise MissingExtraError(
+                f"drawing needs {package}: pip install 'rllib_agentmixer[{extra}]'"
+            )
 
 
 def save_gif(frames: Sequence[np.ndarray], path: Path, fps: int = 6) -> None:

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from rllib_agentmixer import media
 from rllib_agentmixer.errors import MissingExtraError
 from rllib_agentmixer.media import save_gif, save_learning_curve
 
@@ -85,3 +86,11 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
     with pytest.raises(MissingExtraError, match=rf"rllib_agentmixer\[{extra}\]"):
         draw(tmp_path / "picture")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("package", "extra"), [("imageio", "video"), ("matplotlib", "plot")])
+def test_what_is_missing_for_drawing_is_said_before_any_work(monkeypatch, package, extra):
+    media.check_available()
+    monkeypatch.setattr(media, "find_spec", lambda name: None if name == package else object())
+    with pytest.raises(MissingExtraError, match=rf"rllib_agentmixer\[{extra}\]"):
+        media.check_available()
