@@ -179,6 +179,7 @@ def play(
     explore: bool,
     seed: int | None,
     row_filter: RowFilter | None = None,
+    before_step: Callable[[], None] | None = None,
 ) -> list[EpisodeRecord]:
     """Play exactly ``num_episodes`` episodes; none is dropped for being long.
 
@@ -190,6 +191,8 @@ def play(
     quota = num_episodes // env.num_envs + (copies < num_episodes % env.num_envs)
     records: list[EpisodeRecord] = []
     while quota.any():
+        if before_step is not None:
+            before_step()
         rows = pack_rows(actor.layout, rollout.observation)
         rows = row_filter(rows) if row_filter else rows
         choice = actor.act(rows, rollout.hidden, explore=explore, policy=policy)
@@ -212,23 +215,27 @@ def render(
     seed: int | None,
     row_filter: RowFilter | None = None,
 ) -> list[np.ndarray]:
-    """RGB pictures of one episode in a single copy; the environment is closed afterwards.
+    """RGB pictures of one episode in a single copy, one before each step.
 
     Raises:
         EnvContractError: the environment draws nothing.
     """
-    rollout, frames = start(actor, env, seed), []
-    is_over = False
-    while not is_over:
+    frames: list[np.ndarray] = []
+
+    def draw() -> None:
         frame = env.render(0)
         if frame is None:
             raise EnvContractError(f"{env.spec.name} draws nothing; it needs rgb_array rendering")
         frames.append(frame)
-        rows = pack_rows(actor.layout, rollout.observation)
-        rows = row_filter(rows) if row_filter else rows
-        choice = actor.act(rows, rollout.hidden, explore=explore, policy=policy)
-        step = env.step(actor.to_env(choice.actions))
-        is_over = bool(step.terminated[0] or step.truncated[0])
-        rollout.observation, rollout.hidden = step.observation, choice.hidden
-    env.close()
+
+    play(
+        actor,
+        env,
+        1,
+        policy=policy,
+        explore=explore,
+        seed=seed,
+        row_filter=row_filter,
+        before_step=draw,
+    )
     return frames

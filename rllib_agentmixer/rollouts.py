@@ -113,7 +113,9 @@ def collect(
         on_step: hook for callbacks.
     """
     if complete_episodes:
-        rollout.__dict__.update(vars(start(actor, env)))
+        fresh = start(actor, env)
+        rollout.observation, rollout.hidden = fresh.observation, fresh.hidden
+        rollout.tracker = fresh.tracker
     columns, episodes = _Columns(), []
     active = np.ones(env.num_envs, bool)
     steps_wanted, steps_kept = num_steps * env.num_envs, 0

@@ -40,7 +40,6 @@ class ScriptedEnv(VectorTeamEnv):
         B = self.num_envs
         self.received = []
         self.seeds = []
-        self.is_closed = False
         self.buffers = TeamObs(
             np.zeros((B, N, 2), np.float32),
             np.zeros((B, 1), np.float32),
@@ -90,9 +89,6 @@ class ScriptedEnv(VectorTeamEnv):
 
     def render(self, copy=0):
         return np.full((2, 2, 3), self.time[copy], np.uint8)
-
-    def close(self):
-        self.is_closed = True
 
     def get_state(self):
         return None
@@ -486,7 +482,6 @@ def test_rendering_shows_every_step_of_one_episode(use_gru):
     frames = acting.render(actor, env, row_filter=lambda rows: rows, **options)
     assert [frame.max() for frame in frames] == [0, 1, 2]
     assert env.seeds == [5]
-    assert env.is_closed
 
 
 def test_an_environment_that_draws_nothing_says_so():

@@ -23,7 +23,6 @@ from ray.rllib.evaluation.metrics import summarize_episodes
 from rllib_agentmixer.acting import EpisodeRecord, PolicyKind
 from rllib_agentmixer.algorithms.episodes import rollout_metrics
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -108,13 +107,13 @@ class SideBySideEvaluation:
 
     def _evaluate_on_local_env_runner(self, env_runner: Any) -> tuple:
         def play(contestant: Contestant) -> list[EpisodeRecord]:
-            duration = self._evaluation_episodes()
+            duration = self.config.evaluation_duration
             return _play_share(contestant, duration, self._evaluation_seed(0))(env_runner)
 
         return self._compare(play)
 
     def _evaluate_with_fixed_duration(self) -> tuple:
-        return self._compare(lambda c: self._play_remotely(c, self._evaluation_episodes(), 0))
+        return self._compare(lambda c: self._play_remotely(c, self.config.evaluation_duration, 0))
 
     def _evaluate_with_auto_duration(self, parallel_train_future: Any) -> tuple:
         """Rounds of one episode per copy until training's iteration is over."""
@@ -160,14 +159,6 @@ class SideBySideEvaluation:
             timeout_seconds=self.config.evaluation_sample_timeout_s,
         )
         return [record for records in played for record in records]
-
-    def _evaluation_episodes(self) -> int:
-        if self.config.evaluation_duration_unit != "episodes":
-            raise ConfigError(
-                "evaluation_duration_unit must be 'episodes', got "
-                f"{self.config.evaluation_duration_unit!r}"
-            )
-        return int(self.config.evaluation_duration)
 
     def _evaluation_seed(self, offset: int) -> int | None:
         seed = self.config.evaluation_seed

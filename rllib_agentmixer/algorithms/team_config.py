@@ -32,6 +32,7 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
     "use_gae": (True, "advantages are generalised; lambda_=1 gives Monte Carlo returns"),
     "grad_clip_by": ("global_norm", "gradients are clipped by their global norm"),
     "custom_evaluation_function": (None, "evaluate() compares joint and individual policies"),
+    "evaluation_duration_unit": ("episodes", "every policy plays whole episodes"),
     "remote_worker_envs": (False, "copies are stepped as arrays inside their worker"),
     "count_steps_by": ("env_steps", "a step is a joint step of the team"),
     "clip_rewards": (None, "scale rewards in the environment"),

@@ -228,9 +228,12 @@ class TeamRolloutWorker(RolloutWorker):
         context = {**self.env_context, "render_mode": "rgb_array"}
         env = self.team_env_creator.vector(context, 1)
         actor = self.make_actor(torch.Generator().manual_seed(seed))
-        return acting.render(
-            actor, env, policy=policy, explore=explore, seed=seed, row_filter=self.team_filter
-        )
+        try:
+            return acting.render(
+                actor, env, policy=policy, explore=explore, seed=seed, row_filter=self.team_filter
+            )
+        finally:
+            env.close()
 
     def get_sampler_state(self) -> dict[str, Any]:
         """All that decides what this worker samples next: copies, noise, global random states."""

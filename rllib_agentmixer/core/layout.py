@@ -8,6 +8,7 @@ preprocessor are interchangeable.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class TeamLayout:
 
     sizes: TeamSizes
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each field for one team."""
         n = self.sizes.num_agents
@@ -37,7 +38,7 @@ class TeamLayout:
             "state": (self.sizes.state_size,),
         }
 
-    @property
+    @cached_property
     def slices(self) -> dict[str, slice]:
         """Columns of each field."""
         start, slices = 0, {}
@@ -47,7 +48,7 @@ class TeamLayout:
             start = stop
         return slices
 
-    @property
+    @cached_property
     def row_size(self) -> int:
         """F."""
         return self.slices[FIELDS[-1]].stop

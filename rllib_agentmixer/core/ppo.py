@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,8 @@ def agentmixer_loss(network: TeamNetwork, batch: TeamBatch, weights: PPOCoeffici
     )
     entropy = losses.valid_mean(output.joint.entropy(), valid)
     old_joint = network.policy_from_flat(batch.policy_parameters, batch.inputs)
-    kl = losses.valid_mean(old_joint.kl(output.joint), valid)
+    with torch.set_grad_enabled(bool(weights.kl_coeff)):  # else it is a diagnostic alone
+        kl = losses.valid_mean(old_joint.kl(output.joint), valid)
     total = policy_loss + weights.vf_loss_coeff * vf_loss - weights.entropy_coeff * entropy
     if weights.kl_coeff:
         total = total + weights.kl_coeff * kl
@@ -80,9 +82,9 @@ def agentmixer_loss(network: TeamNetwork, batch: TeamBatch, weights: PPOCoeffici
         "entropy": entropy,
         "kl": kl,
         "clip_fraction": losses.clip_fraction(
-            log_prob, old_log_prob, valid, clip_param=weights.clip_param
+            log_prob.detach(), old_log_prob, valid, clip_param=weights.clip_param
         ),
-        "explained_variance": losses.explained_variance(values, targets, valid),
+        "explained_variance": losses.explained_variance(values.detach(), targets, valid),
     }
     return Loss(total, {name: value.detach() for name, value in metrics.items()})
 
@@ -115,9 +117,9 @@ def fit_individual_std(network: TeamNetwork, batch: TeamBatch) -> None:
     :math:`\mathbb{E}[KL(\text{joint} \,\|\, \text{individual})]`. It is used only when a
     deployed policy samples; discrete teams are left alone.
     """
-    joint = network(batch.inputs, batch.hidden).joint
-    if not isinstance(joint, TeamGaussian):
+    if network.sizes.action_kind == "discrete":
         return
+    joint = cast(TeamGaussian, network(batch.inputs, batch.hidden).joint)
     counts = (batch.valid.unsqueeze(-1) & joint.alive.bool()).unsqueeze(-1) & joint.valid.bool()
     totals = counts.sum((0, 1))
     variance = (joint.std.square() * counts).sum((0, 1)) / totals.clamp_min(1)

@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
-import torch
-from algorithms_test_helpers import Counter, counter, differences, tiny, training_state, weights_of
+from algorithms_test_helpers import (
+    Counter,
+    counter,
+    differences,
+    make_decisive,
+    tiny,
+    training_state,
+    weights_of,
+)
 
 from rllib_agentmixer.acting import EpisodeRecord
 from rllib_agentmixer.algorithms.evaluation import CONTESTANTS, share, summarize
@@ -15,15 +22,6 @@ SHORT = {"max_steps": 12}
 
 def returns(results):
     return {kind: results[kind] for kind in KINDS}
-
-
-def make_decisive(algorithm):
-    network = algorithm.team_policy.network
-    with torch.no_grad():
-        for part in (network.individual_policies, network.policy_modifier):
-            for parameter in part.parameters():
-                parameter.mul_(3.0)
-    return algorithm
 
 
 @pytest.mark.parametrize("duration", [1, 5, 9])
@@ -116,7 +114,7 @@ def test_evaluation_steps_are_counted_apart_from_training(build):
 def test_other_units_than_episodes_are_refused(build):
     config = tiny(counter).evaluation(evaluation_duration_unit="timesteps")
     with pytest.raises(ConfigError, match="evaluation_duration_unit must be 'episodes'"):
-        build(config).evaluate()
+        build(config)
 
 
 def test_a_summary_holds_the_statistics_of_its_episodes():

@@ -68,6 +68,7 @@ UNSUITABLE = {
     "use_gae": False,
     "grad_clip_by": "norm",
     "custom_evaluation_function": print,
+    "evaluation_duration_unit": "timesteps",
     "remote_worker_envs": True,
     "count_steps_by": "agent_steps",
     "clip_rewards": True,

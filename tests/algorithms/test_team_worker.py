@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from algorithms_test_helpers import Counter, counter, learner_stats, outputs_of, tiny
+from algorithms_test_helpers import Counter, counter, learner_stats, make_decisive, outputs_of, tiny
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.policy.sample_batch import SampleBatch
 
@@ -14,16 +14,6 @@ from rllib_agentmixer.core.batch import map_tensors
 from rllib_agentmixer.errors import ConfigError
 
 # Batches.
-
-
-def make_decisive(algorithm):
-    """Untrained policies hardly depend on what they read; larger weights let a test see it."""
-    network = algorithm.team_policy.network
-    with torch.no_grad():
-        for part in (network.individual_policies, network.policy_modifier):
-            for parameter in part.parameters():
-                parameter.mul_(3.0)
-    return algorithm
 
 
 def recomputed_log_prob(algorithm, batch):
