@@ -107,6 +107,23 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(build, env, kl_coeff):
     assert kl > 1e-4
 
 
+@pytest.mark.parametrize("env", ENVS)
+def test_the_divergence_term_pulls_back_to_the_policy_that_acted(build, env):
+    actor, batch = build.collected(env)
+    network = moved(build, actor.network)
+    free, held = (
+        gradients(network, batch, replace(build.weights, kl_coeff=coeff)) for coeff in (0.0, 0.7)
+    )
+    network.zero_grad()
+    joint = network(batch.inputs).joint
+    old = network.policy_from_flat(batch.policy_parameters, batch.inputs)
+    losses.valid_mean(old.kl(joint), batch.valid).backward()
+    pull = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    assert any(gradient.abs().max() > 1e-4 for gradient in pull.values())
+    for name, gradient in pull.items():
+        torch.testing.assert_close(held[name], free[name] + 0.7 * gradient, atol=1e-5, rtol=1e-3)
+
+
 def test_values_are_compared_in_normalised_units(build):
     actor, batch = build.collected("continuous_game")
     weights = replace(build.weights, entropy_coeff=0.0)
