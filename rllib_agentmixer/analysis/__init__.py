@@ -1,1 +1,1 @@
-"""Checks of the theory and of results: equilibria of normal-form games."""
+"""Checks of the theory and of results: equilibria of normal-form games, statistics over seeds."""
