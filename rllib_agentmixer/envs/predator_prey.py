@@ -66,7 +66,7 @@ class PredatorPreySettings:
     max_steps: int
     """Length at which an episode is truncated."""
     view_radius: int
-    """Cells that a predator sees in each direction: radius 2 is a 5x5 window."""
+    """Cells that a predator sees in each direction: radius r is a window of 2r+1 by 2r+1."""
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -129,7 +129,8 @@ class PredatorPrey(NativeParallelEnv):
         step_cost: added in every step.
         capture_reward: added for each prey caught by two or more predators.
         max_steps: truncates the episode.
-        view_radius: cells seen in each direction.
+        view_radius: the observability dial: cells seen in each direction. 0 shows no prey, as
+            none stands on a predator's own cell; grid - 1 shows the whole board from anywhere.
         render_mode: ``None``, ``"rgb_array"`` or ``"ansi"``.
     """
 

@@ -279,7 +279,21 @@ def test_the_state_holds_everything(play):
     np.testing.assert_allclose(seen.state, [*places, 1, 1, 32 / 128])
 
 
-@pytest.mark.parametrize(("radius", "size"), [(0, 4), (1, 12), (2, 28), (3, 52)])
+@pytest.mark.parametrize("row", range(5))
+@pytest.mark.parametrize("radius", [0, 1, 2, 4, 6])
+def test_a_predator_sees_as_far_as_its_radius(play, radius, row):
+    # Seen from the left edge, where every other row lies within reach of some radius.
+    for target in [(r, column) for r in range(5) if r != row for column in range(5)]:
+        seen = play([(row, 0), (row, 4)], [target], [STAY, STAY], view_radius=radius)
+        window = seen.obs[0, 2:-1].reshape(2 * radius + 1, 2 * radius + 1)
+        expected = np.zeros_like(window)
+        down, right = target[0] - row, target[1]
+        if max(abs(down), right) <= radius:
+            expected[radius + down, radius + right] = 1
+        np.testing.assert_array_equal(window, expected)
+
+
+@pytest.mark.parametrize(("radius", "size"), [(0, 4), (1, 12), (2, 28), (3, 52), (4, 84)])
 def test_the_view_is_a_setting(radius, size):
     assert PredatorPrey(view_radius=radius).observation_space("predator_0").shape == (size,)
     assert VectorPredatorPrey(1, view_radius=radius).spec.obs_sizes == (size, size)

@@ -51,7 +51,9 @@ def test_every_cell_is_about_equally_likely_for_the_first_predator():
         ({"step_cost": float("inf")}, "step_cost.*inf"),
         ({"capture_reward": None}, "capture_reward.*None"),
         ({"max_steps": 0}, "max_steps.*0"),
-        ({"view_radius": -1}, "view_radius.*-1"),
+        ({"view_radius": -1}, "view_radius.*>= 0.*-1"),
+        ({"view_radius": 1.5}, "view_radius.*1.5"),
+        ({"view_radius": "all"}, "view_radius.*'all'"),
     ],
 )
 def test_settings_that_make_no_game_are_refused(arguments, message):
@@ -86,7 +88,7 @@ def chase(vector, rng):
     preset=st.sampled_from(list(PRESETS)),
     penalty=st.sampled_from([0.0, -1.0, -1.5]),
     max_steps=st.integers(5, 25),
-    view_radius=st.integers(0, 3),
+    view_radius=st.integers(0, 9),
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=25, deadline=None)
@@ -110,6 +112,30 @@ def test_both_forms_agree_through_catches_and_time_limits(helpers, preset):
     assert any(step.truncated.any() for step in steps) or preset == "5x5"
     assert any(step.terminated.any() for step in steps) or preset == "10x10"
     assert not any((step.terminated & step.truncated).any() for step in steps)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 4])
+def test_both_forms_agree_on_every_view_from_nothing_to_the_whole_board(helpers, radius):
+    copies = [PredatorPrey(num_prey=2, max_steps=20, view_radius=radius) for _ in range(4)]
+    vector = VectorPredatorPrey(4, num_prey=2, max_steps=20, view_radius=radius)
+    rng = np.random.default_rng(radius)
+    steps = helpers.check_forms_agree(copies, vector, lambda v: chase(v, rng), 100, seed=radius)
+    assert any(step.reward.max() > 5 for step in steps), "nothing was caught"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_widest_view_holds_all_living_prey_and_the_narrowest_none(preset):
+    size = PRESETS[preset]["grid"]
+    rng = np.random.default_rng(0)
+    for radius in (0, size - 1):
+        env = VectorPredatorPrey(4, preset=preset, max_steps=30, view_radius=radius)
+        env.reset(seed=0)
+        for _ in range(60):
+            living = env._state[:, -1 - env.settings.num_prey : -1].sum(axis=1)
+            for predator in range(env.spec.num_agents):
+                seen = env._obs[:, predator, 2:-1].sum(axis=1)
+                np.testing.assert_array_equal(seen, living if radius else 0 * living)
+            env.step(chase(env, rng))
 
 
 def test_no_predator_is_ever_erased_from_the_batched_board(helpers):
