@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,9 @@ RED: Colour = (214, 69, 65)
 GREY: Colour = (150, 155, 160)
 PAPER: Colour = (250, 249, 246)
 LINE: Colour = (205, 205, 200)
+GRASS: Colour = (205, 222, 190)
+WATER: Colour = (176, 208, 230)
+WOOD: Colour = (214, 186, 148)
 
 OVERSAMPLING = 4
 """Sub-pixels per pixel and axis when a disc is drawn: smooth edges."""
@@ -30,7 +33,13 @@ class Disc:
     """In cells."""
 
 
-def draw_board(rows: int, columns: int, discs: Sequence[Disc], cell: int = 48) -> np.ndarray:
+def draw_board(
+    rows: int,
+    columns: int,
+    discs: Sequence[Disc],
+    cell: int = 48,
+    ground: Mapping[tuple[int, int], Colour] | None = None,
+) -> np.ndarray:
     """RGB picture [rows * cell + 1, columns * cell + 1, 3] with grid lines and discs.
 
     Args:
@@ -38,9 +47,12 @@ def draw_board(rows: int, columns: int, discs: Sequence[Disc], cell: int = 48) -
         columns: cells from left to right.
         discs: drawn in order, later ones on top.
         cell: side of a cell in pixels.
+        ground: colours by row and column of the cells that are not plain paper.
     """
     picture = np.empty((rows * cell + 1, columns * cell + 1, 3), np.float32)
     picture[:] = PAPER
+    for (row, column), colour in (ground or {}).items():
+        picture[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = colour
     picture[::cell] = LINE
     picture[:, ::cell] = LINE
     for disc in discs:

@@ -81,6 +81,18 @@ _NATIVE = (
         summary="continuous actions, own targets, a coupled reward with optimum 1",
     ),
     EnvEntry(
+        name="bridge",
+        constructor="rllib_agentmixer.envs.bridge:Bridge",
+        vector="rllib_agentmixer.envs.bridge_vector:VectorBridge",
+        summary="two agents cross a single-file bridge, the right of way is hidden: visibility=",
+    ),
+    EnvEntry(
+        name="memory_game",
+        constructor="rllib_agentmixer.envs.memory_game:MemoryGame",
+        vector="rllib_agentmixer.envs.memory_game:VectorMemoryGame",
+        summary="answer with a cue that was seen delay= steps ago; 1/K without memory",
+    ),
+    EnvEntry(
         name="simple_spread",
         constructor="rllib_agentmixer.envs.mpe:simple_spread",
         extra="mpe",

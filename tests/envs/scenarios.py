@@ -1,9 +1,12 @@
-"""Predator-prey positions set up by hand and played for one step, in either form."""
+"""Situations set up by hand and played in either form: predator-prey, bridge, memory game."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from rllib_agentmixer.envs.bridge import Bridge
+from rllib_agentmixer.envs.bridge_vector import VectorBridge
+from rllib_agentmixer.envs.memory_game import MemoryGame, VectorMemoryGame
 from rllib_agentmixer.envs.predator_prey import PREY_MOVES, PredatorPrey
 from rllib_agentmixer.envs.predator_prey_vector import FREE, PREDATOR, PREY, VectorPredatorPrey
 
@@ -82,3 +85,89 @@ def play_batched(scripted, predators, prey, actions, draws, time, **arguments):
         result.final_observation.obs[1],
         result.final_observation.state[1],
     )
+
+
+@dataclass
+class Crossing:
+    """What is left of a bridge after a forced step."""
+
+    reward: float
+    terminated: bool
+    truncated: bool
+    obs: np.ndarray
+    state: np.ndarray
+
+
+def cross_one_copy(positions, actions, holder, is_visible, is_fined, time, **arguments):
+    env = Bridge(**arguments)
+    env.reset(seed=0)
+    env._positions, env._holder, env._time = list(positions), holder, time
+    env._is_visible, env._is_fined = is_visible, is_fined
+    obs, rewards, terminated, truncated, _ = env.step(
+        dict(zip(env.possible_agents, actions, strict=True))
+    )
+    rows = np.stack([obs[name] for name in env.possible_agents])
+    first = env.possible_agents[0]
+    return Crossing(rewards[first], terminated[first], truncated[first], rows, env.state())
+
+
+def cross_batched(positions, actions, holder, is_visible, is_fined, time, **arguments):
+    # Played in the second copy; the first waits on its banks.
+    env = VectorBridge(2, **arguments)
+    env.reset(seed=0)
+    env._positions[:, 1], env._holder[1], env._time[1] = positions, holder, time
+    env._is_visible[1], env._is_fined[1] = is_visible, is_fined
+    result = env.step(np.array([(0, 0), actions]))
+    return Crossing(
+        float(result.reward[1]),
+        bool(result.terminated[1]),
+        bool(result.truncated[1]),
+        result.final_observation.obs[1],
+        result.final_observation.state[1],
+    )
+
+
+@dataclass
+class Answered:
+    """A whole episode of the memory game: one entry per observation, one per decision."""
+
+    obs: list
+    states: list
+    rewards: list
+    terminated: list
+
+
+def answer_one_copy(cue, plan, **arguments):
+    """Plays the joint actions of a plan, which is as long as the episode."""
+    env = MemoryGame(**arguments)
+    env.reset(seed=0)
+    env._cue = cue
+    first = env._observations()
+    seen = Answered([np.stack(list(first.values()))], [env.state()], [], [])
+    for actions in plan:
+        obs, rewards, terminated, truncated, _ = env.step(
+            dict(zip(env.possible_agents, actions, strict=True))
+        )
+        assert not any(truncated.values())
+        seen.obs.append(np.stack(list(obs.values())))
+        seen.states.append(env.state())
+        seen.rewards.append(rewards["agent_0"])
+        seen.terminated.append(terminated["agent_0"])
+    return seen
+
+
+def answer_batched(cue, plan, **arguments):
+    # Played in the second copy.
+    env = VectorMemoryGame(2, **arguments)
+    first = env.reset(seed=0)
+    env._cues[1] = cue
+    env._observe(slice(None))
+    seen = Answered([first.obs[1].copy()], [first.state[1].copy()], [], [])
+    for actions in plan:
+        result = env.step(np.array([actions, actions]))
+        assert not result.truncated.any()
+        seen.obs.append(result.final_observation.obs[1].copy())
+        seen.states.append(result.final_observation.state[1].copy())
+        seen.rewards.append(float(result.reward[1]))
+        seen.terminated.append(bool(result.terminated[1]))
+    return seen
