@@ -1,0 +1,137 @@
+"""What is compared: cells, and studies made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.suggest import unknown_name
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.algorithms.team_config import TeamConfig
+
+NOT_APPLICABLE = "-"
+"""Value of a label that says nothing about a cell."""
+
+DIAL = "dial"
+"""Label with numbers: the report draws final returns against it."""
+
+REACHED_TOLERANCE = 0.01
+"""How far below its target a return may end."""
+
+Labels = dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One configuration, to be run on several seeds.
+
+    Attributes:
+        study: that the cell belongs to.
+        labels: its coordinates in the study, which become columns of the table.
+        algo: name in ``ALGORITHMS``.
+        env: name of an environment.
+        env_config: its arguments.
+        settings: RLlib's or this package's, as ``key=value`` on the command line.
+        steps: joint environment steps to train for.
+        team_reward: how the agents' rewards become the team's.
+        target: return that the individual policies are to reach; None for none.
+    """
+
+    study: str
+    labels: Labels
+    algo: str
+    env: str
+    env_config: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    steps: int
+    team_reward: str = "shared"
+    target: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Hash of all that decides the outcome of a run: names and target are left out."""
+        content = [
+            self.algo,
+            self.env,
+            self.env_config,
+            self.settings,
+            self.steps,
+            self.team_reward,
+        ]
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Its settings as ``rllib-agentmixer train`` takes them."""
+        env = {f"env.{name}": value for name, value in self.env_config.items()}
+        settings = {"team_reward": self.team_reward, **env, **self.settings}
+        return tuple(f"{name}={json.dumps(value)}" for name, value in settings.items())
+
+    def config(self, seed: int) -> TeamConfig:
+        """A checked configuration.
+
+        Raises:
+            ConfigError: an unknown name, or a value out of its range.
+        """
+        from rllib_agentmixer.cli import make_config
+
+        return make_config(self.env, self.algo, seed, 0, self.words)
+
+    def reaches_target(self, individual_return: float) -> bool:
+        """Whether a final return meets the target, if there is one."""
+        return self.target is not None and individual_return >= self.target - REACHED_TOLERANCE
+
+    def __str__(self) -> str:
+        return " ".join(value for value in self.labels.values() if value != NOT_APPLICABLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question, and the cells that answer it.
+
+    Attributes:
+        name: on the command line, and of its files.
+        question: what the comparison is about, in a sentence.
+        make_cells: builds the grid.
+        num_seeds: runs of each cell unless asked otherwise.
+        panels: labels whose every combination gets a panel of its own in the picture.
+    """
+
+    name: str
+    question: str
+    make_cells: Callable[[], list[Cell]]
+    num_seeds: int
+    panels: tuple[str, ...] = ()
+
+
+def choose(cells: list[Cell], conditions: Iterable[str]) -> list[Cell]:
+    """Cells whose labels meet all ``label=value`` conditions; values of one label are either-or.
+
+    Raises:
+        ConfigError: no cell has such a label or value, or none is left.
+    """
+    wanted: dict[str, set[str]] = {}
+    for condition in conditions:
+        label, separator, value = condition.partition("=")
+        if not separator:
+            raise ConfigError(f"conditions are written label=value, got {condition!r}")
+        values = {cell.labels[label] for cell in cells if label in cell.labels}
+        if not values:
+            raise ConfigError(unknown_name("label", label, {x for c in cells for x in c.labels}))
+        if value not in values:
+            raise ConfigError(unknown_name(f"value of {label}", value, values))
+        wanted.setdefault(label, set()).add(value)
+    chosen = [
+        cell
+        for cell in cells
+        if all(cell.labels.get(label) in values for label, values in wanted.items())
+    ]
+    if not chosen:
+        raise ConfigError(f"no cell meets all of: {', '.join(conditions)}")
+    return chosen

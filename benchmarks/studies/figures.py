@@ -1,0 +1,129 @@
+"""Pictures of studies: learning curves, or final returns against a dial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.studies.cells import DIAL, NOT_APPLICABLE, Cell, Study
+from benchmarks.studies.report import CellResults
+from rllib_agentmixer.analysis.statistics import Summary, summarize
+from rllib_agentmixer.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = (
+    "#22577a",
+    "#d1603d",
+    "#4c956c",
+    "#8e5572",
+    "#e0a030",
+    "#5fa8d3",
+    "#7a7a7a",
+    "#b0304f",
+    "#6a994e",
+    "#3d348b",
+)
+MOST_COLUMNS = 3
+PANEL_INCHES = (4.2, 3.1)
+LEGEND_INCHES = 2.6
+
+Panel = tuple[str, ...]
+
+
+def save_figure(study: Study, entries: Sequence[CellResults], path: Path) -> None:
+    """Draw all cells that have runs.
+
+    Args:
+        study: its panels; cells with the label ``dial`` are drawn against it.
+        entries: at least one.
+        path: PNG to write.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(
+            "figures need matplotlib: pip install 'rllib_agentmixer[plot]'"
+        ) from error
+    panels = list(dict.fromkeys(_panel(study, entry.cell) for entry in entries))
+    columns = min(len(panels), MOST_COLUMNS)
+    rows = -(-len(panels) // columns)
+    width, height = columns * PANEL_INCHES[0] + LEGEND_INCHES, rows * PANEL_INCHES[1]
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    lines = list(dict.fromkeys(_line(study, entry.cell) for entry in entries))
+    colours = {line: COLOURS[place % len(COLOURS)] for place, line in enumerate(lines)}
+    has_dial = any(DIAL in entry.cell.labels for entry in entries)
+    draw: Callable[..., None] = _draw_dial if has_dial else _draw_curves
+    for place, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        draw(axes, [e for e in entries if _panel(study, e.cell) == panel], study, colours)
+        axes.set_title(", ".join(panel), fontsize=10)
+        axes.grid(alpha=0.3)
+    figure.legend(handles=_legend(colours, has_dial), loc="outside right upper", frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_curves(
+    axes: Axes, entries: Sequence[CellResults], study: Study, colours: dict[str, str]
+) -> None:
+    """Individual return over environment steps."""
+    for entry in entries:
+        curves = [run.curve for run in entry.runs]
+        points = list(zip(*curves, strict=False))  # as far as every seed came
+        steps = [point[0][0] for point in points]
+        summaries = [summarize([seed[1] for seed in point]) for point in points]
+        _draw_line(axes, steps, summaries, colours[_line(study, entry.cell)], "-")
+    axes.set_xlabel("joint environment steps")
+    axes.set_ylabel("individual return, modes")
+
+
+def _draw_dial(
+    axes: Axes, entries: Sequence[CellResults], study: Study, colours: dict[str, str]
+) -> None:
+    """Final individual and joint return against the dial."""
+    for line, colour in colours.items():
+        mine = [entry for entry in entries if _line(study, entry.cell) == line]
+        mine.sort(key=lambda entry: float(entry.cell.labels[DIAL]))
+        dial = [float(entry.cell.labels[DIAL]) for entry in mine]
+        _draw_line(axes, dial, [entry.individual for entry in mine], colour, "-")
+        _draw_line(axes, dial, [entry.joint for entry in mine], colour, "--")
+    axes.set_xlabel(DIAL)
+    axes.set_ylabel("final return, modes")
+
+
+def _draw_line(
+    axes: Axes, x: Sequence[float], summaries: Sequence[Summary], colour: str, style: str
+) -> None:
+    marker: dict[str, Any] = {"marker": "o", "markersize": 2.5}
+    axes.plot(x, [s.mean for s in summaries], color=colour, linestyle=style, **marker)
+    low, high = [s.low for s in summaries], [s.high for s in summaries]
+    axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def _legend(colours: dict[str, str], has_dial: bool) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour, label=line) for line, colour in colours.items()]
+    if has_dial:
+        handles.append(Line2D([], [], color="black", label="individual policies"))
+        handles.append(Line2D([], [], color="black", linestyle="--", label="joint policy"))
+    return handles
+
+
+def _panel(study: Study, cell: Cell) -> Panel:
+    return tuple(cell.labels[label] for label in study.panels)
+
+
+def _line(study: Study, cell: Cell) -> str:
+    """Name of a cell's line: its labels that neither make panels nor an axis."""
+    apart = (*study.panels, DIAL)
+    words = [value for label, value in cell.labels.items() if label not in apart]
+    return " ".join(word for word in words if word != NOT_APPLICABLE)

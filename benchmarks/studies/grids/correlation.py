@@ -1,0 +1,98 @@
+"""Which source of correlation, under which scale of advantages, finds the better equilibrium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.studies.cells import NOT_APPLICABLE, Cell, Study
+from benchmarks.studies.grids.shared import ONE_STEP_GAME
+
+CORRELATIONS = ("state", "signal", "autoregressive")
+BASELINES = ("mappo", "ippo")
+ADVANTAGES = ("standard", "robust", "hysteretic")
+OPTIMA = {"climbing": 11.0, "penalty_100": 10.0}
+
+PREDATOR_PREY: dict[str, Any] = {
+    "lr": 5e-4,
+    "num_envs_per_env_runner": 32,
+    "train_batch_size": 3200,
+    "num_epochs": 15,
+}
+
+
+def matrix_games() -> list[Cell]:
+    """Climbing and penalty 100: one decision, a safe equilibrium beside the optimum."""
+
+    def cell(game: str, labels: dict[str, str], algo: str, settings: dict[str, Any]) -> Cell:
+        return Cell(
+            study="correlation",
+            labels={"game": game, **labels},
+            algo=algo,
+            env=game,
+            settings={**ONE_STEP_GAME, **settings},
+            steps=76_800,
+            target=OPTIMA[game],
+        )
+
+    own = {"igc": "gumbel", "dispersion_gain": 10.0, "modifier_lr": 1e-3}
+    return [made for game in OPTIMA for made in _grid(cell, game, own)]
+
+
+def predator_prey() -> list[Cell]:
+    """Predator-prey where a lone approach costs 1.5: the same dilemma over many steps."""
+
+    def cell(game: str, labels: dict[str, str], algo: str, settings: dict[str, Any]) -> Cell:
+        return Cell(
+            study="correlation_predator_prey",
+            labels={"game": game, **labels},
+            algo=algo,
+            env="predator_prey",
+            env_config={"penalty": -1.5},
+            settings={**PREDATOR_PREY, **settings},
+            steps=192_000,
+            target=5.0,
+        )
+
+    return _grid(cell, "predator_prey -1.5", {"igc": "strict", "modifier_lr": 5e-4})
+
+
+def _grid(cell: Callable[..., Cell], game: str, own: dict[str, Any]) -> list[Cell]:
+    """AgentMixer with every source of correlation and the baselines, each with every scale."""
+    cells = []
+    for advantages in ADVANTAGES:
+        scale = {"advantage_scale": advantages}
+        for correlation in CORRELATIONS:
+            labels = _labels("agentmixer", correlation, advantages)
+            cells.append(
+                cell(game, labels, "agentmixer", {**own, "correlation": correlation, **scale})
+            )
+        for baseline in BASELINES:
+            labels = _labels(baseline, NOT_APPLICABLE, advantages)
+            cells.append(cell(game, labels, baseline, scale))
+    return cells
+
+
+def _labels(algorithm: str, correlation: str, advantages: str) -> dict[str, str]:
+    return {"algorithm": algorithm, "correlation": correlation, "advantages": advantages}
+
+
+STUDIES = (
+    Study(
+        name="correlation",
+        question=(
+            "On matrix games whose optimum is shadowed by a safer equilibrium, which source of "
+            "correlation and which scale of advantages finds the optimum?"
+        ),
+        make_cells=matrix_games,
+        num_seeds=10,
+        panels=("game", "advantages"),
+    ),
+    Study(
+        name="correlation_predator_prey",
+        question="The same comparison on predator-prey with a penalty of 1.5 for a lone approach.",
+        make_cells=predator_prey,
+        num_seeds=3,
+        panels=("game", "advantages"),
+    ),
+)

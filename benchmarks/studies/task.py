@@ -1,0 +1,136 @@
+"""One run of one cell: train, evaluate on the way and at the end, say how it ended."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import traceback
+import warnings
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from benchmarks.studies.cells import Cell
+from benchmarks.studies.results import Result, Returns, described
+
+EVALUATIONS = 10
+"""Evaluations on the way, as near as whole iterations allow."""
+
+EPISODES = 32
+"""Episodes of every evaluation, for each way to play."""
+
+LEARNER_METRICS = ("mode_agreement", "kl_joint_individual")
+EQUILIBRIUM = "equilibrium/"
+"""Where metrics of equilibria stand in a result."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A cell and a seed."""
+
+    cell: Cell
+    seed: int
+
+
+def prepare_process() -> None:
+    """A Ray of this process's own, one torch thread, and silence on the terminal."""
+    import ray
+    import torch
+
+    from rllib_agentmixer.local_ray import start_ray
+
+    torch.set_num_threads(1)
+    for name in ("ray", "ray.rllib", "ray.rllib.algorithms.algorithm_config"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", UserWarning)  # gymnasium, about names that RLlib reuses
+    try:
+        start_ray(0)
+    except Exception:  # a busy machine can miss Ray's start-up deadline once
+        ray.shutdown()
+        start_ray(0)
+
+
+def attempt(task: Task) -> Result:
+    """Run a task; an error becomes a result that names it."""
+    started = time.monotonic()
+    try:
+        result = _run(task)
+    except Exception as error:  # whatever it was, the other tasks must go on
+        traceback.print_exc()
+        result = failure(task, f"{type(error).__name__}: {error}")
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def failure(task: Task, reason: str) -> Result:
+    """The result of a task that did not end well."""
+    return Result(
+        key=task.cell.key, seed=task.seed, cell=described(task.cell), error=" ".join(reason.split())
+    )
+
+
+def _run(task: Task) -> Result:
+    started = time.monotonic()
+    cell = task.cell
+    config = cell.config(task.seed)
+    num_iterations = math.ceil(cell.steps / config.train_batch_size)
+    every = max(1, round(num_iterations / EVALUATIONS))
+    config.evaluation(evaluation_interval=every, evaluation_duration=EPISODES)
+    algorithm: Any = config.build_algo()
+    try:
+        setup_seconds = time.monotonic() - started
+        curve: list[list[float]] = []
+        result: dict[str, Any] = {}
+        while algorithm.num_env_steps < cell.steps:
+            result = algorithm.train()
+            if algorithm.iteration % every == 0:
+                curve.append(_point(algorithm.num_env_steps, result["evaluation"]))
+        if algorithm.iteration % every:
+            result["evaluation"] = algorithm.evaluate()
+            curve.append(_point(algorithm.num_env_steps, result["evaluation"]))
+        return Result(
+            key=cell.key,
+            seed=task.seed,
+            cell=described(cell),
+            env_steps=algorithm.num_env_steps,
+            setup_seconds=setup_seconds,
+            returns=_final_returns(result["evaluation"]),
+            curve=curve,
+            metrics=_metrics(result),
+            versions=_versions() | {cell.env: algorithm.team_spec.version},
+        )
+    finally:
+        algorithm.stop()
+
+
+def _point(env_steps: int, evaluation: dict[str, Any]) -> list[float]:
+    played = (evaluation[policy]["episode_return_mean"] for policy in ("individual", "joint"))
+    return [env_steps, *played]
+
+
+def _final_returns(evaluation: dict[str, Any]) -> Returns:
+    names = ("individual", "joint", "individual_sampled", "joint_sampled")
+    returns = Returns(*(float(evaluation[name]["episode_return_mean"]) for name in names))
+    if not all(map(math.isfinite, asdict(returns).values())):
+        raise ArithmeticError(f"training diverged: final returns are {returns}")
+    return returns
+
+
+def _metrics(result: dict[str, Any]) -> dict[str, float]:
+    """The learner's chosen metrics, and whatever the result says about equilibria."""
+    from rllib_agentmixer.tracking import flatten, metrics_of
+
+    curves = metrics_of(result)
+    found = {n: curves[f"learner/{n}"] for n in LEARNER_METRICS if f"learner/{n}" in curves}
+    for name, value in flatten(result).items():
+        _, separator, rest = name.partition(EQUILIBRIUM)
+        if separator:
+            found[EQUILIBRIUM + rest] = value
+    return found
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    from rllib_agentmixer.tracking import version_tags
+
+    return {name.rpartition(".")[2]: value for name, value in version_tags().items()}
