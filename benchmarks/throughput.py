@@ -45,6 +45,8 @@ HIDDEN = 64
 ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "climbing": {"env": "climbing", "config": {"repeat": 25}},
     "predator_prey": {"env": "predator_prey", "config": {}},
+    "bridge": {"env": "bridge", "config": {}},
+    "memory_game": {"env": "memory_game", "config": {}},
     "simple_spread": {"env": "simple_spread", "config": {}},
 }
 

@@ -9,6 +9,8 @@
 | permutation | 4 | 4 | all agents choose differently: N! modes |
 | predator_prey | 2, 4, 8 | 5 | meet at the prey without seeing each other |
 | continuous_game | 2 | Box 1 | continuous actions, coupled reward, known optimum |
+| bridge | 2 | 2 | agree who goes first although the right of way is hidden |
+| memory_game | 2 | 4 | answer with a cue that was seen k steps ago |
 | simple_spread | 3 | 5 | cover landmarks (mpe2; extra ``mpe``) |
 
 ``make_env`` gives one copy as a PettingZoo ``ParallelEnv``, ``make_vector_env`` B copies as

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
 
+from rllib_agentmixer.envs import drawing
 from rllib_agentmixer.envs.memory_game import MemoryGame, VectorMemoryGame
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
@@ -235,6 +236,21 @@ def test_the_batched_form_draws_the_same_picture():
     game.reset(seed=0)
     game._cue = int(vector._cues[1])
     np.testing.assert_array_equal(vector.render(1), game.render())
-    vector.step(np.array([[0, 0], [1, 3]]))
+    actions = np.array([[0, 0], [1, 3]])
+    vector.step(actions)
+    actions[:] = 2  # a caller may use its array again
     game.step({"agent_0": 1, "agent_1": 3})
     np.testing.assert_array_equal(vector.render(1), game.render())
+
+
+def test_a_fresh_episode_shows_no_answers():
+    game, vector = MemoryGame(render_mode="ansi"), VectorMemoryGame(1)
+    game.reset(seed=0)
+    vector.reset(seed=0)
+    empty = (vector.render() == drawing.PAPER).all(axis=-1).mean()
+    for _ in range(5):
+        game.step({"agent_0": 1, "agent_1": 3})
+        vector.step(np.array([[1, 3]]))
+    game.reset()
+    assert game.render().endswith("actions none yet")
+    assert (vector.render() == drawing.PAPER).all(axis=-1).mean() == empty
