@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .algorithms.agentmixer import AgentMixer, AgentMixerConfig
+    from .algorithms.policy_gradient import IPPO, MAPPO, IPPOConfig, MAPPOConfig
     from .envs import ENVS, make_env, register_env
     from .runtime import load_policies
 
@@ -24,8 +25,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ENVS",
+    "IPPO",
+    "MAPPO",
     "AgentMixer",
     "AgentMixerConfig",
+    "IPPOConfig",
+    "MAPPOConfig",
     "__version__",
     "load_policies",
     "make_env",
@@ -35,6 +40,10 @@ __all__ = [
 _HOME_OF = {
     "AgentMixer": ".algorithms.agentmixer",
     "AgentMixerConfig": ".algorithms.agentmixer",
+    "IPPO": ".algorithms.policy_gradient",
+    "IPPOConfig": ".algorithms.policy_gradient",
+    "MAPPO": ".algorithms.policy_gradient",
+    "MAPPOConfig": ".algorithms.policy_gradient",
     "ENVS": ".envs",
     "make_env": ".envs",
     "register_env": ".envs",

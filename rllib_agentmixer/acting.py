@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from rllib_agentmixer.core.actions import ActionScaling
-from rllib_agentmixer.core.batch import RecurrentState, map_tensors
+from rllib_agentmixer.core.batch import Draws, RecurrentState, map_tensors
+from rllib_agentmixer.core.critics import StateValueCritic
 from rllib_agentmixer.core.layout import TeamLayout
-from rllib_agentmixer.core.team_network import TeamNetwork
+from rllib_agentmixer.core.team_network import TeamNetwork, act
 from rllib_agentmixer.envs.vector_env import TeamObs, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import EnvContractError
 
@@ -71,11 +72,13 @@ class Choice:
         actions: [B, N] or [B, N, A] as the network samples them.
         parameters: [B, P] flat parameters of the policy that acted.
         hidden: recurrent state after the step.
+        draws: [B, ...] what a correlated joint policy drew, or None.
     """
 
     actions: np.ndarray
     parameters: np.ndarray
     hidden: RecurrentState | None
+    draws: Draws | None = None
 
 
 @dataclass
@@ -111,25 +114,38 @@ class TeamActor:
         """Choose for rows [B, F]; the individual policies read no state even if it is there."""
         inputs = self.layout.inputs(torch.from_numpy(rows).to(self.device).unsqueeze(0))
         if policy == "joint":
-            output = self.network(inputs, hidden)
-            distribution, after = output.joint, output.hidden
-        else:
-            decision = self.network.decide_individually(
-                inputs, hidden.individual if hidden else None
+            inputs = self.network.draw(inputs, self.generator, explore=explore)
+            decision = self.network.decide(
+                inputs, hidden, explore=explore, generator=self.generator
             )
-            distribution, after = decision.policy, None
-            if hidden is not None and decision.hidden is not None:
-                after = replace(hidden, individual=decision.hidden)
-        if self.device.type != "cpu":
-            distribution = map_tensors(distribution, Tensor.cpu)
-        actions = distribution.sample(self.generator) if explore else distribution.mode()
-        return Choice(actions[0].numpy(), distribution.flat()[0].numpy(), after)
+            actions, distribution, after = decision.actions, decision.policy, decision.hidden
+            if after is not None and after.critic is not None:
+                after = replace(after, critic=self.network.values(inputs, after.critic).hidden)
+        else:
+            alone = self.network.decide_individually(inputs, hidden.individual if hidden else None)
+            distribution, after = alone.policy, None
+            actions = act(distribution, explore=explore, generator=self.generator)
+            if hidden is not None and alone.hidden is not None:
+                after = replace(hidden, individual=alone.hidden)
+        draws = inputs.draws and map_tensors(inputs.draws, lambda x: x[0].cpu())
+        parameters = distribution.flat()[0].cpu().numpy()
+        return Choice(actions[0].cpu().numpy(), parameters, after, draws)
 
     @torch.inference_mode()
-    def values(self, rows: np.ndarray) -> Tensor:
-        """V(s) of rows [..., F] in reward units, on the processor."""
-        states = torch.from_numpy(rows)[..., self.layout.slices["state"]]
-        return self.network.critic.value(states.to(self.device)).cpu()
+    def values(self, rows: np.ndarray, hidden: Tensor | None = None) -> Tensor:
+        """V in reward units, on the processor: [...] of the state or [..., N] of histories.
+
+        Args:
+            rows: [..., F].
+            hidden: [N, R, H] state of a recurrent critic before each of the R rows.
+        """
+        tensor = torch.from_numpy(rows).to(self.device)
+        if isinstance(self.network.critic, StateValueCritic):
+            return self.network.critic.value(tensor[..., self.layout.slices["state"]]).cpu()
+        inputs = self.layout.inputs(tensor.reshape(1, -1, rows.shape[-1]))
+        values = self.network.values(inputs, hidden).normalized
+        values = self.network.critic.normalizer.denormalize(values).cpu()
+        return values.reshape(*rows.shape[:-1], -1)
 
     def to_env(self, actions: np.ndarray) -> np.ndarray:
         """Policy actions -> environment actions."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from rllib_agentmixer import runtime
 from rllib_agentmixer.acting import pack_rows, start
-from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
+from rllib_agentmixer.core.hyperparameters import TeamHyperparameters
 from rllib_agentmixer.core.individual_policies import (
     IndividualPolicies,
     TeamSizes,
@@ -54,7 +54,7 @@ def single_policy(policies: IndividualPolicies, agent: int, sharing: Any) -> Ind
     sizes = policies.sizes
     group = agent_groups(sharing, sizes.num_agents)[agent]
     own = TeamSizes((sizes.obs_sizes[agent],), 1, sizes.action_kind, (sizes.action_sizes[agent],))
-    single = IndividualPolicies(own, AgentMixerHyperparameters(**network_settings(policies)))
+    single = IndividualPolicies(own, TeamHyperparameters(**network_settings(policies)))
     state, full = single.state_dict(), policies.state_dict()
     per_agent = ("agent_embedding", "log_std")
     for name, target in state.items():

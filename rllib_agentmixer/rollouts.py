@@ -5,8 +5,8 @@ Free of Ray: both the RLlib worker and plain scripts call :func:`collect`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from rllib_agentmixer.acting import (
     pack_rows,
     start,
 )
-from rllib_agentmixer.core.batch import RecurrentState
+from rllib_agentmixer.core.batch import Draws, RecurrentState
 from rllib_agentmixer.core.returns import generalized_advantages
 from rllib_agentmixer.envs.vector_env import TeamStep, VectorTeamEnv
 
@@ -34,17 +34,18 @@ class Rollout:
         rows: [T, B, F] joint observations, as the network saw them.
         raw_rows: the same before any filter (the same array without one).
         actions: [T, B, N] or [T, B, N, A], policy units.
-        log_prob: [T, B] joint log-probability.
+        log_prob: [T, B] of joint actions, or [T, B, N] of each agent's.
         parameters: [T, B, P] of the acting policy.
         rewards: [T, B].
-        values: [T, B] V(s), reward units.
-        advantages: [T, B].
-        value_targets: [T, B].
+        values: [T, B] V(s), or [T, B, N] V_i(h_i), reward units.
+        advantages: shaped as ``values``.
+        value_targets: shaped as ``values``.
         terminated: [T, B].
         truncated: [T, B].
         keep: [T, B] False on steps that belong to no wanted episode.
         hidden: per step, recurrent state before it; None without recurrence.
         episodes: finished episodes, in the order of their end.
+        draws: [T, B, ...] what a correlated joint policy drew, or None.
     """
 
     rows: np.ndarray
@@ -61,6 +62,15 @@ class Rollout:
     keep: np.ndarray
     hidden: list[RecurrentState] | None
     episodes: list[EpisodeRecord]
+    draws: Draws | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """Rows [B, F] of final observations, and the recurrent state there."""
+
+    rows: np.ndarray
+    hidden: RecurrentState | None
 
 
 @dataclass
@@ -76,8 +86,9 @@ class _Columns:
     truncated: list[np.ndarray] = field(default_factory=list)
     keep: list[np.ndarray] = field(default_factory=list)
     hidden: list[RecurrentState] = field(default_factory=list)
-    cut_rows: dict[int, np.ndarray] = field(default_factory=dict)
-    """Time -> rows [B, F] of final observations, for steps at which some copy was cut."""
+    draws: list[Draws] = field(default_factory=list)
+    cuts: dict[int, _Cut] = field(default_factory=dict)
+    """Time -> what followed the step, for steps at which some copy was cut."""
 
 
 StepHook = Callable[[TeamStep, dict[int, EpisodeRecord]], None]
@@ -136,7 +147,8 @@ def collect(
             active &= ~ended
     last_rows = pack_rows(actor.layout, rollout.observation)
     last_rows = row_filter(last_rows) if row_filter else last_rows
-    return _finish(actor, columns, last_rows, episodes, gamma=gamma, lambda_=lambda_)
+    last = _Cut(last_rows, rollout.hidden)
+    return _finish(actor, columns, last, episodes, gamma=gamma, lambda_=lambda_)
 
 
 def _advance(
@@ -156,7 +168,10 @@ def _advance(
     ended = step.terminated | step.truncated
     if step.truncated.any():
         final = pack_rows(actor.layout, step.final_observation)
-        columns.cut_rows[len(columns.rows)] = row_filter(final) if row_filter else final
+        final = row_filter(final) if row_filter else final
+        columns.cuts[len(columns.rows)] = _Cut(final, choice.hidden)
+    if choice.draws is not None:
+        columns.draws.append(choice.draws)
     columns.rows.append(rows)
     columns.raw_rows.append(raw)
     columns.actions.append(choice.actions)
@@ -172,24 +187,28 @@ def _advance(
 def _finish(
     actor: TeamActor,
     columns: _Columns,
-    last_rows: np.ndarray,
+    last: _Cut,
     episodes: list[EpisodeRecord],
     *,
     gamma: float,
     lambda_: float,
 ) -> Rollout:
     """Values, advantages and log-probabilities of the whole fragment in one go."""
-    rows = np.stack([*columns.rows, last_rows])
-    values = actor.values(rows)
+    rows = np.stack([*columns.rows, last.rows])
+    hidden = [*columns.hidden, last.hidden] if columns.hidden else [None]
+    values = actor.values(rows, _critic_states(hidden))
     rewards = np.stack(columns.rewards)
     terminated, truncated = np.stack(columns.terminated), np.stack(columns.truncated)
     actions, parameters = np.stack(columns.actions), np.stack(columns.parameters)
+    of_steps = (torch.from_numpy(x) for x in (rewards, terminated, terminated | truncated))
+    # One team reward against one V(s), or against every agent's own V.
+    reward, is_last, is_over = (x[(...,) + (None,) * (values.ndim - 2)] for x in of_steps)
     estimate = generalized_advantages(
-        torch.from_numpy(rewards),
+        reward,
         values[:-1],
         _next_values(actor, columns, values, truncated),
-        torch.from_numpy(terminated),
-        torch.from_numpy(terminated | truncated),
+        is_last,
+        is_over,
         gamma=gamma,
         lambda_=lambda_,
     )
@@ -209,16 +228,35 @@ def _finish(
         keep=np.stack(columns.keep),
         hidden=columns.hidden or None,
         episodes=episodes,
+        draws=_stack_draws(columns.draws),
     )
+
+
+def _critic_states(hidden: Sequence[RecurrentState | None]) -> Tensor | None:
+    """[N, K * B, H] states of a recurrent critic at K steps, if there is one."""
+    states = [h.critic for h in hidden if h is not None and h.critic is not None]
+    return torch.cat(states, dim=1) if states else None
+
+
+def _stack_draws(draws: list[Draws]) -> Draws | None:
+    """[T, B, ...] of [B, ...] each."""
+    if not draws:
+        return None
+    first = draws[0]
+    names = [f.name for f in fields(Draws) if getattr(first, f.name) is not None]
+    return Draws(**{name: torch.stack([getattr(d, name) for d in draws]) for name in names})
 
 
 def _next_values(
     actor: TeamActor, columns: _Columns, values: Tensor, truncated: np.ndarray
 ) -> Tensor:
-    """[T, B] V of what followed each step: where a copy was cut, of its last observation."""
+    """V of what followed each step: where a copy was cut, of its last observation."""
     next_values = values[1:].clone()
-    for t, cut_rows in columns.cut_rows.items():
-        next_values[t, torch.from_numpy(truncated[t])] = actor.values(cut_rows[truncated[t]])
+    for t, cut in columns.cuts.items():
+        was_cut = torch.from_numpy(truncated[t])
+        states = _critic_states([cut.hidden])
+        states = None if states is None else states[:, was_cut.to(states.device)]
+        next_values[t, was_cut] = actor.values(cut.rows[truncated[t]], states)
     return next_values
 
 
@@ -227,5 +265,7 @@ def _log_prob(
 ) -> np.ndarray:
     inputs = actor.layout.inputs(torch.from_numpy(rows))
     policy = actor.network.policy_from_flat(torch.from_numpy(parameters), inputs)
-    log_prob: Tensor = policy.log_prob(torch.from_numpy(actions))
-    return log_prob.numpy()
+    chosen = torch.from_numpy(actions)
+    if actor.network.settings.ratio == "agent":
+        return policy.agent_log_prob(chosen).numpy()
+    return policy.log_prob(chosen).numpy()

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
+from rllib_agentmixer.core.hyperparameters import TeamHyperparameters
 from rllib_agentmixer.core.individual_policies import IndividualPolicies, TeamSizes
 from rllib_agentmixer.errors import EnvContractError, ExportError
 from rllib_agentmixer.tensor_files import read_safetensors
@@ -241,7 +241,7 @@ def check_parity(policy: IndividualPolicy, fixture: dict[str, Any]) -> float:
 
 
 def _load_policy(folder: Path, entry: dict[str, Any], network: dict[str, Any]) -> IndividualPolicy:
-    settings = AgentMixerHyperparameters.from_mapping(network | {"parameter_sharing": "separate"})
+    settings = TeamHyperparameters.from_mapping(network | {"parameter_sharing": "separate"})
     sizes = TeamSizes((entry["obs_size"],), 1, entry["action_kind"], (entry["action_size"],))
     policies = IndividualPolicies(sizes, settings)
     tensors = read_safetensors(folder, entry["weights"], entry["sha256"])

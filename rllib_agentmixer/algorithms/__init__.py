@@ -10,14 +10,30 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.algorithms.agentmixer import AgentMixerConfig
+    from rllib_agentmixer.algorithms.team_config import TeamConfig
 
 
-def _agentmixer() -> type[AgentMixerConfig]:
+def _agentmixer() -> type[TeamConfig]:
     from rllib_agentmixer.algorithms.agentmixer import AgentMixerConfig
 
     return AgentMixerConfig
 
 
-ALGORITHMS: dict[str, Callable[[], type[AgentMixerConfig]]] = {"agentmixer": _agentmixer}
+def _mappo() -> type[TeamConfig]:
+    from rllib_agentmixer.algorithms.policy_gradient import MAPPOConfig
+
+    return MAPPOConfig
+
+
+def _ippo() -> type[TeamConfig]:
+    from rllib_agentmixer.algorithms.policy_gradient import IPPOConfig
+
+    return IPPOConfig
+
+
+ALGORITHMS: dict[str, Callable[[], type[TeamConfig]]] = {
+    "agentmixer": _agentmixer,
+    "mappo": _mappo,
+    "ippo": _ippo,
+}
 """Name -> function that returns the configuration class (importing Ray only then)."""

@@ -6,15 +6,11 @@ arXiv:2401.08728.
 
 from __future__ import annotations
 
-from ray.tune.registry import register_env as register_with_tune
 from ray.tune.registry import register_trainable
 
 from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
 from rllib_agentmixer.algorithms.team_config import TeamConfig
-from rllib_agentmixer.algorithms.team_model import register_model
-from rllib_agentmixer.core.hyperparameters import INHERITED_DEFAULTS
-from rllib_agentmixer.envs import ENVS
-from rllib_agentmixer.envs.team_gym import TeamEnvCreator
+from rllib_agentmixer.algorithms.team_model import register_environments, register_model
 
 
 class AgentMixerConfig(TeamConfig):
@@ -31,9 +27,6 @@ class AgentMixerConfig(TeamConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or AgentMixer)
-        for name, default in INHERITED_DEFAULTS.items():
-            setattr(self, name, default)
-        self.use_kl_loss = False
 
 
 class AgentMixer(TeamAlgorithm):
@@ -51,8 +44,7 @@ def register_with_rllib() -> None:
     """
     register_model()
     register_trainable("AgentMixer", AgentMixer)
-    for name in ENVS:
-        register_with_tune(name, TeamEnvCreator(name))
+    register_environments()
 
 
 register_with_rllib()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import SampleBatch
 from torch import Tensor
 
-from rllib_agentmixer.core.batch import RecurrentState, TeamBatch
+from rllib_agentmixer.core.batch import Draws, RecurrentState, TeamBatch
 from rllib_agentmixer.core.layout import TeamLayout
 from rllib_agentmixer.rollouts import Rollout
 
@@ -35,6 +36,10 @@ def to_sample_batch(rollout: Rollout, max_seq_len: int, first_episode_id: int) -
         Postprocessing.ADVANTAGES: rollout.advantages,
         Postprocessing.VALUE_TARGETS: rollout.value_targets,
     }
+    if rollout.draws is not None:
+        columns |= {
+            name: draw.numpy() for name, draw in vars(rollout.draws).items() if draw is not None
+        }
     keep = rollout.keep.T  # [B, T]
     data = {name: column.swapaxes(0, 1)[keep] for name, column in columns.items()}
     if rollout.hidden is not None:
@@ -54,13 +59,30 @@ def _sequence_columns(rollout: Rollout, ended: np.ndarray, max_seq_len: int) -> 
     copies, times = np.nonzero(starts.T)
     flat_starts = np.flatnonzero(starts.T[rollout.keep.T])
     lengths = np.diff(np.append(flat_starts, int(rollout.keep.sum())))
-    individual = torch.stack([h.individual for h in hidden])  # [T, N, B, H]
-    modifier = torch.stack([h.modifier[0] for h in hidden])  # [T, B, H]
-    return {
-        SampleBatch.SEQ_LENS: lengths.astype(np.int32),
-        "state_in_0": individual.transpose(1, 2)[times, copies].cpu().numpy(),
-        "state_in_1": modifier[times, copies].cpu().numpy(),
+    by_part = zip(*(hidden_to_rllib(h) for h in hidden), strict=True)
+    columns = {
+        f"state_in_{index}": torch.stack(steps)[times, copies].cpu().numpy()
+        for index, steps in enumerate(by_part)
     }
+    return columns | {SampleBatch.SEQ_LENS: lengths.astype(np.int32)}
+
+
+def hidden_to_rllib(hidden: RecurrentState) -> list[Tensor]:
+    """Agent-first -> copies first, as RLlib keeps states: [B, N, H] each, [B, H] the modifier's."""
+    parts = [hidden.individual.transpose(0, 1)]
+    if hidden.modifier is not None:
+        parts.append(hidden.modifier[0])
+    if hidden.critic is not None:
+        parts.append(hidden.critic.transpose(0, 1))
+    return parts
+
+
+def hidden_from_rllib(parts: list[Tensor]) -> RecurrentState:
+    """Copies first -> agent-first; the modifier's part is the one without an axis of agents."""
+    individual, *others = parts
+    modifier = next((x.unsqueeze(0) for x in others if x.ndim == 2), None)
+    critic = next((x.transpose(0, 1) for x in others if x.ndim == 3), None)
+    return RecurrentState(individual.transpose(0, 1), modifier, critic)
 
 
 def _sequence_starts(ended: np.ndarray, max_seq_len: int) -> np.ndarray:
@@ -88,13 +110,18 @@ def to_team_batch(
     # Padded rows repeat a real one: every number in them stays finite, and none counts.
     hidden = None
     if lengths is not None and "state_in_0" in batch:
-        states = [torch.as_tensor(batch[f"state_in_{i}"], device=device) for i in (0, 1)]
-        hidden = RecurrentState(states[0].transpose(0, 1), states[1].unsqueeze(0))
+        names = sorted(name for name in batch if name.startswith("state_in_"))
+        hidden = hidden_from_rllib([torch.as_tensor(batch[n], device=device) for n in names])
     actions = column(SampleBatch.ACTIONS)
     if layout.sizes.action_kind == "continuous":
         actions = actions.unflatten(-1, (layout.sizes.num_agents, -1))
+    inputs = layout.inputs(rows)
+    drawn = [f.name for f in fields(Draws) if f.name in batch]
+    if drawn:
+        draws = {name: torch.as_tensor(batch[name], device=device)[index] for name in drawn}
+        inputs = replace(inputs, draws=Draws(**draws))
     return TeamBatch(
-        inputs=layout.inputs(rows),
+        inputs=inputs,
         actions=actions,
         log_prob=column(SampleBatch.ACTION_LOGP),
         policy_parameters=column(SampleBatch.ACTION_DIST_INPUTS),

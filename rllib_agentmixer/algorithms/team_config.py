@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo.ppo import PPOConfig
@@ -15,16 +15,16 @@ from rllib_agentmixer.algorithms.team_base_env import TeamBaseEnv
 from rllib_agentmixer.algorithms.team_model import MODEL_NAME
 from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
 from rllib_agentmixer.core.hyperparameters import (
+    HYPERPARAMETERS,
+    INHERITED_DEFAULTS,
     INHERITED_RANGES,
-    AgentMixerHyperparameters,
-    one_of,
-    whole,
+    TeamHyperparameters,
 )
+from rllib_agentmixer.core.ranges import one_of, whole
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.suggest import unknown_name
 
-OWN_SETTINGS = tuple(entry.name for entry in fields(AgentMixerHyperparameters))
 TEAM_REWARDS = one_of("shared", "sum", "mean")
 
 UNSUPPORTED: dict[str, tuple[Any, str]] = {
@@ -44,7 +44,10 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
 
 
 class TeamConfig(PPOConfig):
-    """PPO's configuration plus :class:`AgentMixerHyperparameters` and a team environment."""
+    """PPO's configuration plus an algorithm's own settings and a team environment."""
+
+    algorithm: ClassVar[str] = "agentmixer"
+    """Name in ``HYPERPARAMETERS``: which settings there are besides RLlib's."""
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -57,8 +60,16 @@ class TeamConfig(PPOConfig):
         self.grad_clip_by = "global_norm"
         self.evaluation_duration = 32
         self.evaluation_seed = 0
-        for name, default in asdict(AgentMixerHyperparameters()).items():
+        for name, default in asdict(HYPERPARAMETERS[self.algorithm]()).items():
             setattr(self, name, default)
+        for name, default in INHERITED_DEFAULTS.items():
+            setattr(self, name, default)
+        self.use_kl_loss = False
+
+    @classmethod
+    def own_settings(cls) -> tuple[str, ...]:
+        """Names of the settings that this package adds to RLlib's."""
+        return tuple(entry.name for entry in fields(HYPERPARAMETERS[cls.algorithm]))
 
     def environment(
         self, env: Any = NotProvided, *, team_reward: Any = NotProvided, **settings: Any
@@ -86,11 +97,12 @@ class TeamConfig(PPOConfig):
         Raises:
             ConfigError: the name of a setting is unknown.
         """
-        own = {name: settings.pop(name) for name in OWN_SETTINGS if name in settings}
+        names = self.own_settings()
+        own = {name: settings.pop(name) for name in names if name in settings}
         known = {*_keywords(PPOConfig.training), *_keywords(AlgorithmConfig.training)}
         for name in settings:
             if name not in known:
-                raise ConfigError(unknown_name("training setting", name, known | {*OWN_SETTINGS}))
+                raise ConfigError(unknown_name("training setting", name, known | {*names}))
         super().training(**settings)
         for name, value in own.items():
             setattr(self, name, value)
@@ -109,9 +121,10 @@ class TeamConfig(PPOConfig):
         super().evaluation(**settings)
         return self
 
-    def hyperparameters(self) -> AgentMixerHyperparameters:
+    def hyperparameters(self) -> TeamHyperparameters:
         """This package's own settings, checked."""
-        return AgentMixerHyperparameters(**{name: getattr(self, name) for name in OWN_SETTINGS})
+        own = {name: getattr(self, name) for name in self.own_settings()}
+        return HYPERPARAMETERS[self.algorithm](**own)
 
     def env_creator(self) -> TeamEnvCreator:
         """What builds the environment on every worker."""
@@ -142,9 +155,20 @@ class TeamConfig(PPOConfig):
         if self.is_multi_agent:
             raise ConfigError("multi_agent() is not used: the whole team is one policy")
         self.minibatch_size = self.minibatch_size or self.train_batch_size
+        if settings.learner == "a2c":
+            self._check_single_pass()
         self.model["custom_model"] = MODEL_NAME
-        self.model["custom_model_config"] = asdict(settings)
+        self.model["custom_model_config"] = {"algorithm": self.algorithm, **asdict(settings)}
         super().validate()
+
+    def _check_single_pass(self) -> None:
+        """A2C's gradient is that of the policy which acted: one step for each batch."""
+        if self.num_epochs != 1 or self.minibatch_size < self.train_batch_size:
+            raise ConfigError(
+                "learner='a2c' learns from each batch once and as a whole: set num_epochs=1 and "
+                f"minibatch_size=None, got num_epochs={self.num_epochs!r} and "
+                f"minibatch_size={self.minibatch_size!r} of {self.train_batch_size!r} steps"
+            )
 
 
 def _keywords(function: Callable[..., Any]) -> set[str]:

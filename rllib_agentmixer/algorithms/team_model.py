@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ray.rllib.models import ModelCatalog
 from ray.rllib.models.torch.torch_modelv2 import TorchModelV2
+from ray.tune.registry import register_env as register_with_tune
 from torch import Tensor, nn
 
-from rllib_agentmixer.core.batch import RecurrentState
-from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
+from rllib_agentmixer.algorithms.sample_batches import hidden_from_rllib, hidden_to_rllib
+from rllib_agentmixer.core.hyperparameters import HYPERPARAMETERS
 from rllib_agentmixer.core.individual_policies import TeamSizes
 from rllib_agentmixer.core.layout import TeamLayout
 from rllib_agentmixer.core.team_network import TeamNetwork
+from rllib_agentmixer.envs import ENVS
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import ConfigError
 
@@ -29,8 +33,8 @@ class TeamModel(TorchModelV2, nn.Module):
     """The joint policy of a team as RLlib's single-agent model.
 
     Its outputs are the parameters of RLlib's own MultiCategorical or DiagGaussian, so it
-    also runs under stock algorithms. ``custom_model_config`` takes the fields of
-    :class:`AgentMixerHyperparameters`.
+    also runs under stock algorithms. ``custom_model_config`` takes ``algorithm`` (a name in
+    ``HYPERPARAMETERS``, default ``agentmixer``) and the fields of its settings.
 
     Raises:
         ConfigError: the observation space is not a team's, or a setting is wrong.
@@ -43,6 +47,7 @@ class TeamModel(TorchModelV2, nn.Module):
         num_outputs: int,
         model_config: dict[str, Any],
         name: str,
+        algorithm: str = "agentmixer",
         **settings: Any,
     ) -> None:
         TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
@@ -54,54 +59,63 @@ class TeamModel(TorchModelV2, nn.Module):
                 f"{obs_space}; name one from ENVS or wrap yours with TeamEnvCreator"
             )
         self.team_spec = spec
-        hyperparameters = AgentMixerHyperparameters.from_mapping(settings)
+        hyperparameters = HYPERPARAMETERS[algorithm].from_mapping(settings)
         self.layout = TeamLayout(team_sizes(spec))
         self.network = TeamNetwork(self.layout.sizes, hyperparameters)
-        if not isinstance(hyperparameters.temperature, (list, tuple)):
-            self.network.temperature = float(hyperparameters.temperature)
-        self._states: Tensor | None = None
+        temperature = settings.get("temperature", 1.0)
+        if not isinstance(temperature, (list, tuple)):
+            self.network.temperature = float(temperature)
+        self._values: Tensor | None = None
 
     def get_initial_state(self) -> list[Tensor]:
-        """[N, H] of the individual policies and [H] of the modifier, or nothing."""
+        """[N, H] of policies (and critics), [H] of the modifier, or nothing."""
         hidden = self.network.initial_state(1)
-        if hidden is None:
-            return []
-        return [hidden.individual[:, 0], hidden.modifier[0, 0]]
+        return [] if hidden is None else [part[0] for part in hidden_to_rllib(hidden)]
 
     def forward(
         self, input_dict: dict[str, Any], state: list[Tensor], seq_lens: Tensor | None
     ) -> tuple[Tensor, list[Tensor]]:
-        """[R, P] flat parameters of the joint policy; rows are batch-major when recurrent."""
+        """[R, P] flat parameters of the joint policy; rows are batch-major when recurrent.
+
+        Raises:
+            ConfigError: a correlated form, whose joint policy is no product over agents.
+        """
+        correlation = self.network.settings.correlation
+        if correlation != "state":
+            raise ConfigError(
+                f"correlation={correlation!r} is no product over agents, which is all that RLlib's "
+                "own action distributions can express; use AgentMixer's own worker (train, "
+                "evaluate) or the exported individual policies"
+            )
         rows = input_dict["obs_flat"].float()
         num_sequences = len(seq_lens) if state and seq_lens is not None else len(rows)
         by_time = rows.view(num_sequences, -1, rows.shape[-1]).transpose(0, 1)  # [T, B, F]
         inputs = self.layout.inputs(by_time)
         hidden = hidden_from_rllib(state) if state else None
         output = self.network(inputs, hidden)
-        self._states = rows[:, self.layout.slices["state"]]
-        after = [] if output.hidden is None else hidden_to_rllib(output.hidden)
-        return output.joint.flat().transpose(0, 1).flatten(0, 1), after
+        values = self.network.values(inputs, hidden.critic if hidden else None)
+        in_reward_units = self.network.critic.normalizer.denormalize(values.normalized)
+        by_rows = in_reward_units.transpose(0, 1).flatten(0, 1)
+        self._values = by_rows if by_rows.ndim == 1 else by_rows.mean(-1)
+        after = output.hidden and hidden_to_rllib(replace(output.hidden, critic=values.hidden))
+        return output.joint.flat().transpose(0, 1).flatten(0, 1), after or []
 
     def value_function(self) -> Tensor:
-        """[R] V(s) of the rows of the last forward pass, in reward units."""
-        if self._states is None:
+        """[R] V(s), or the agents' mean V_i, at the last forward pass, in reward units."""
+        if self._values is None:
             raise ValueError("value_function() needs a forward pass first")
-        return self.network.critic.value(self._states)
-
-
-def hidden_from_rllib(state: list[Tensor]) -> RecurrentState:
-    """[B, N, H] and [B, H] -> agent-first."""
-    return RecurrentState(state[0].transpose(0, 1), state[1].unsqueeze(0))
-
-
-def hidden_to_rllib(hidden: RecurrentState) -> list[Tensor]:
-    """Agent-first -> [B, N, H] and [B, H]."""
-    return [hidden.individual.transpose(0, 1), hidden.modifier[0]]
+        return self._values
 
 
 def register_model() -> None:
     """Make the model known to RLlib by name, in the Ray that runs now or is started next."""
     ModelCatalog.register_custom_model(MODEL_NAME, TeamModel)
+
+
+def register_environments() -> None:
+    """Make the environments of ``ENVS`` known to Tune and RLlib's own algorithms by name."""
+    for name in ENVS:
+        register_with_tune(name, TeamEnvCreator(name))
 
 
 register_model()

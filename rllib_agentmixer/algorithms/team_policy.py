@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rllib_agentmixer.algorithms.sample_batches import to_team_batch
 from rllib_agentmixer.core.advantages import ADVANTAGE_SCALES
-from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, agentmixer_loss
+from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, team_loss
 
 # Checkpoints hold the policy class by reference to this package; RLlib warns at every save
 # that it is none of its own.
@@ -53,8 +53,12 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
 
     def __init__(self, observation_space: Any, action_space: Any, config: Any) -> None:
         config = dict(PPOConfig().to_dict(), **config)
-        legacy = {name: config.get(f"{name}_schedule") for name in SCHEDULED}
-        self.schedules = {name: schedule(config[name], legacy[name]) for name in SCHEDULED}
+        # Algorithms without a policy modifier have neither its rate nor a temperature.
+        self.schedules = {
+            name: schedule(config[name], config.get(f"{name}_schedule"))
+            for name in SCHEDULED
+            if name in config
+        }
         self.current = {name: s.value(0) for name, s in self.schedules.items()}
         self.generator = torch.Generator()
         if config["seed"] is not None:
@@ -77,7 +81,7 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam with one group for individual policies and critic, one for the modifier."""
         self.learner = PPOLearner(
-            self.network, lr=self.current["lr"], modifier_lr=self.current["modifier_lr"]
+            self.network, lr=self.current["lr"], modifier_lr=self.current.get("modifier_lr", 0.0)
         )
         return self.learner.optimizer
 
@@ -85,7 +89,8 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
         """All epochs over one train batch."""
         team_batch = to_team_batch(batch, self.model.layout, self.device)
         scale = ADVANTAGE_SCALES[self.config["advantage_scale"]]
-        scaled = scale(team_batch.advantages, team_batch.valid)
+        advantages = team_batch.advantages
+        scaled = scale(advantages, team_batch.counts(advantages))
         team_batch = replace(team_batch, advantages=scaled)
         plan = UpdatePlan(
             num_epochs=self.config["num_epochs"],
@@ -110,7 +115,7 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
     def loss(self, model: Any, dist_class: Any, train_batch: SampleBatch) -> Tensor:
         """Loss of one batch as it comes, for RLlib's gradient API; advantages are not scaled."""
         batch = to_team_batch(train_batch, model.layout, self.device)
-        loss = agentmixer_loss(model.network, batch, self._coefficients())
+        loss = team_loss(model.network, batch, self._coefficients())
         model.tower_stats.update(loss.metrics)
         return loss.total
 
@@ -142,8 +147,9 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
     def _follow_schedules(self) -> None:
         step = self.global_timestep
         self.current = {name: s.value(step) for name, s in self.schedules.items()}
-        self.network.temperature = float(self.current["temperature"])
-        self.learner.set_learning_rates(self.current["lr"], self.current["modifier_lr"])
+        self.network.temperature = float(self.current.get("temperature", 1.0))
+        modifier_lr = self.current.get("modifier_lr", 0.0)
+        self.learner.set_learning_rates(self.current["lr"], modifier_lr)
 
     def _coefficients(self) -> PPOCoefficients:
         return PPOCoefficients(
@@ -155,10 +161,6 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
         )
 
     def _rates(self) -> dict[str, float]:
-        return {
-            "cur_lr": self.current["lr"],
-            "cur_modifier_lr": self.current["modifier_lr"],
-            "entropy_coeff": self.current["entropy_coeff"],
-            "temperature": self.current["temperature"],
-            "cur_kl_coeff": self.kl_coeff,
-        }
+        names = {"lr": "cur_lr", "modifier_lr": "cur_modifier_lr"}
+        current = {names.get(name, name): value for name, value in self.current.items()}
+        return current | {"cur_kl_coeff": self.kl_coeff}

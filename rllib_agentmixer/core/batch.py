@@ -23,6 +23,19 @@ def map_tensors(structure: Structure, function: Callable[[Tensor], Tensor]) -> S
 
 
 @dataclass(frozen=True)
+class Draws:
+    """What the joint policy drew beside actions; stored, because ratios are given it.
+
+    Attributes:
+        signal: [T, B, Z] latent of the ``signal`` form, or None.
+        agent_order: [T, B, N] agents in the order in which they acted, or None.
+    """
+
+    signal: Tensor | None = None
+    agent_order: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class TeamInputs:
     """What the networks read.
 
@@ -31,12 +44,14 @@ class TeamInputs:
         state: [T, B, S] global state, for modifier and critic only.
         action_mask: [T, B, N, A] legal actions, or existing action dimensions.
         alive: [T, B, N].
+        draws: of a correlated joint policy, or None.
     """
 
     obs: Tensor
     state: Tensor
     action_mask: Tensor
     alive: Tensor
+    draws: Draws | None = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +60,13 @@ class RecurrentState:
 
     Attributes:
         individual: [N, B, H] of the individual policies.
-        modifier: [1, B, H] of the policy modifier.
+        modifier: [1, B, H] of the policy modifier, or None without one.
+        critic: [N, B, H] of V_i(h_i), or None with V(s).
     """
 
     individual: Tensor
-    modifier: Tensor
+    modifier: Tensor | None = None
+    critic: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -59,11 +76,12 @@ class TeamBatch:
     Attributes:
         inputs: what the networks read.
         actions: [T, B, N] indices or [T, B, N, A] vectors.
-        log_prob: [T, B] joint log-probability under the policy that acted.
+        log_prob: under the policy that acted: [T, B] of the joint action, or [T, B, N] of
+            each agent's (``ratio="agent"``).
         policy_parameters: [T, B, P] flat parameters of that policy.
-        values: [T, B] V(s) when the rollout was collected, reward units.
-        advantages: [T, B], reward units.
-        value_targets: [T, B], reward units.
+        values: [T, B] V(s), or [T, B, N] V_i(h_i), when the rollout was collected, reward units.
+        advantages: shaped as ``values``, reward units.
+        value_targets: shaped as ``values``, reward units.
         valid: [T, B] False on padding.
         hidden: recurrent state before the first step, or None.
     """
@@ -86,6 +104,12 @@ class TeamBatch:
                     f"TeamBatch.{name} must start with [T, B] = {list(leading)} as `valid` does, "
                     f"got shape {list(tensor.shape)}"
                 )
+
+    def counts(self, x: Tensor) -> Tensor:
+        """Which entries of ``x`` [T, B] or [T, B, N] count: no padding, and only living agents."""
+        if x.ndim == self.valid.ndim:
+            return self.valid
+        return self.valid.unsqueeze(-1) & self.inputs.alive
 
     @property
     def num_sequences(self) -> int:

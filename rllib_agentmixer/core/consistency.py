@@ -13,6 +13,7 @@ import math
 import torch
 from torch.nn import functional
 
+from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
 from rllib_agentmixer.core.individual_policies import MASKED_LOGIT
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
 
@@ -75,3 +76,44 @@ def joint_std(
     The joint mean is the individual mean itself, so IGC holds exactly.
     """
     return (ceiling * torch.sigmoid(gain * modifier)).clamp_min(min_std)
+
+
+def joint_parameters(
+    settings: AgentMixerHyperparameters,
+    head: Float[Tensor, "*batch A"],
+    dispersion: Float[Tensor, "*batch P"],
+    action_mask: Bool[Tensor, "*batch A"],
+    *,
+    is_discrete: bool,
+    temperature: float,
+) -> tuple[Tensor, ...]:
+    """Logits, or mean and standard deviation, of the joint policy in the chosen form.
+
+    Args:
+        settings: IGC form, ceiling, gain, bound and floor.
+        head: individual logits or means.
+        dispersion: the modifier's output b; [.., 2 A] of a continuous team without IGC.
+        action_mask: legal actions, or existing action dimensions.
+        is_discrete: kind of the actions.
+        temperature: tau of the discrete forms.
+    """
+    squash = {"ceiling": settings.dispersion_ceiling, "gain": settings.dispersion_gain}
+    if not is_discrete:
+        mean, spread = dispersion.chunk(2, -1) if settings.igc == "none" else (head, dispersion)
+        return mean, joint_std(spread, **squash, min_std=settings.min_std)
+    if settings.igc == "none":
+        return ((dispersion / temperature).masked_fill(~action_mask, MASKED_LOGIT),)
+    if settings.igc == "gumbel":
+        logits = gumbel_joint_logits(
+            head, dispersion, action_mask, **squash, temperature=temperature
+        )
+    else:
+        logits = strict_joint_logits(
+            head,
+            dispersion,
+            action_mask,
+            bound=settings.strict_bound,
+            gain=settings.dispersion_gain,
+            temperature=temperature,
+        )
+    return (logits,)

@@ -46,10 +46,14 @@ class TeamCategorical:
         probs = self.logits.softmax(-1)
         return (probs / torch.empty_like(probs).exponential_(generator=generator)).argmax(-1)
 
+    def agent_log_prob(self, actions: Tensor) -> Tensor:
+        """[*batch, N] log pi_i(a_i) in nats; 0 for the dead."""
+        chosen = self.log_probs.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+        return chosen * self.alive
+
     def log_prob(self, actions: Tensor) -> Tensor:
         """[*batch] log pi(a | s) = sum_i log pi_i(a_i), in nats."""
-        chosen = self.log_probs.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
-        return (chosen * self.alive).sum(-1)
+        return self.agent_log_prob(actions).sum(-1)
 
     def entropy(self) -> Tensor:
         """[*batch] entropy of an agent's policy in nats, averaged over living agents."""
@@ -102,11 +106,15 @@ class TeamGaussian:
         noise = torch.empty_like(self.mean).normal_(generator=generator)
         return (self.mean + self.std * noise) * self.valid
 
-    def log_prob(self, actions: Tensor) -> Tensor:
-        """[*batch] log density of the joint action, in nats."""
+    def agent_log_prob(self, actions: Tensor) -> Tensor:
+        """[*batch, N] log density of each agent's action, in nats; 0 for the dead."""
         z = (actions - self.mean) / self.std
         per_dimension = -0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)
-        return (per_dimension * self._counts()).sum((-2, -1))
+        return (per_dimension * self._counts()).sum(-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """[*batch] log density of the joint action, in nats."""
+        return self.agent_log_prob(actions).sum(-1)
 
     def entropy(self) -> Tensor:
         """[*batch] entropy of one action dimension in nats, averaged over agents' dimensions."""

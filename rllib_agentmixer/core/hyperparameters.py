@@ -1,105 +1,38 @@
-"""Every setting that AgentMixer adds to RLlib's PPO: default, meaning, unit, source, range.
+"""Every setting that this package adds to RLlib's PPO: default, meaning, unit, source, range.
 
 The RLlib configuration, the command line and the networks are all fed from here, so a
-number stands in one place. Sources: [paper] arXiv:2401.08728; [authors] the published
-code's computation; [ours] a choice of this package, numbered in
-``docs/algorithms/agentmixer.md``.
+number stands in one place. Algorithms are points in one small space: what all share is
+:class:`TeamHyperparameters`, and a baseline differs by its defaults. Sources: [paper]
+arXiv:2401.08728; [authors] the published code's computation; [MAPPO] arXiv:2103.01955;
+[ours] a choice of this package, numbered in ``docs/algorithms/agentmixer.md``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Self
 
+from rllib_agentmixer.core.ranges import (
+    Range,
+    boolean,
+    groups,
+    number,
+    one_of,
+    open_unit,
+    optional,
+    order,
+    schedule,
+    whole,
+    widths,
+)
 from rllib_agentmixer.errors import ConfigError
 
 Igc = Literal["strict", "gumbel", "none"]
-ParameterSharing = Literal["separate", "shared"]
+Correlation = Literal["state", "signal", "autoregressive"]
+ModifierKind = Literal["mixer", "linear", "hypernetwork", "attention", "none"]
 Schedule = float | list[list[float]]
 """A constant, or RLlib's piecewise-linear ``[[env_steps, value], ...]``."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """The values that a setting may take, with the words that an error shows."""
-
-    words: str
-    holds: Callable[[Any], bool]
-
-    def check(self, name: str, value: Any) -> None:
-        """Raise ConfigError unless the value lies in the range."""
-        try:
-            good = self.holds(value)
-        except (TypeError, ValueError, IndexError):
-            good = False
-        if not good:
-            raise ConfigError(f"{name} must be {self.words}, got {value!r}")
-
-
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
-
-
-def number(low: int | float, high: int | float = math.inf, *, open_low: bool = False) -> Range:
-    """A finite number in [low, high], or in (low, high] with ``open_low``."""
-    words = f"a number {'above' if open_low else 'of at least'} {low:g}"
-    if high < math.inf:
-        words = f"a number in {'(' if open_low else '['}{low:g}, {high:g}]"
-    return Range(
-        words,
-        lambda v: _is_number(v) and (v > low if open_low else v >= low) and v <= high,
-    )
-
-
-def whole(low: int, high: int | float = math.inf) -> Range:
-    """A whole number in [low, high]."""
-    words = f"a whole number of at least {low}" if high == math.inf else f"one of {low}..{high:g}"
-    return Range(
-        words, lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
-    )
-
-
-def one_of(*choices: Any) -> Range:
-    """One of a few names."""
-    return Range(f"one of {list(choices)}", lambda v: v in choices)
-
-
-def optional(inner: Range) -> Range:
-    """None, or a value of the inner range."""
-    return Range(f"None or {inner.words}", lambda v: v is None or inner.holds(v))
-
-
-def schedule(inner: Range) -> Range:
-    """A value of the inner range, or ``[[env_steps, value], ...]`` with rising steps from 0."""
-
-    def holds(value: Any) -> bool:
-        if not isinstance(value, (list, tuple)):
-            return inner.holds(value)
-        steps = [step for step, _ in value]
-        rising = all(a < b for a, b in pairwise(steps))
-        return bool(value) and steps[0] == 0 and rising and all(inner.holds(v) for _, v in value)
-
-    return Range(f"{inner.words}, or [[0, value], [env_steps, value], ...] of such", holds)
-
-
-def _widths(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(w, int) and w > 0 for w in value)
-
-
-def _groups(value: Any) -> bool:
-    if value in get_args(ParameterSharing):
-        return True
-    if isinstance(value, str):
-        return False
-    members = sorted(agent for group in value for agent in group)
-    return members == list(range(len(members))) and len(members) > 0
-
-
-boolean = Range("True or False", lambda v: isinstance(v, bool))
 
 
 def _setting(default: Any, allowed: Range) -> Any:
@@ -107,33 +40,24 @@ def _setting(default: Any, allowed: Range) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgentMixerHyperparameters:
-    """What AgentMixer adds to RLlib's own PPO settings."""
+class TeamHyperparameters:
+    """What every policy-gradient algorithm of a team adds to RLlib's PPO settings."""
 
-    igc: Igc = _setting("strict", one_of("strict", "gumbel", "none"))
-    """How dispersion and individual policies make the joint policy. ``strict`` keeps every
-    mode exactly [ours 1]; ``gumbel`` is the published form; ``none`` is the ablation."""
+    policy_modifier: ClassVar[Any] = "none"
+    correlation: ClassVar[Any] = "state"
+    sample_std_from_joint: ClassVar[bool] = False
+    distillation_coeff: ClassVar[float] = 0.0
 
-    modifier_lr: Schedule = _setting(5e-5, schedule(number(0)))
-    """Learning rate of the policy modifier [authors: 5e-5 on predator-prey]."""
+    learner: str = _setting("ppo", one_of("ppo", "a2c"))
+    """``ppo``: clipped ratio, several epochs. ``a2c``: log-probability times advantage, one
+    pass over each batch [Mnih et al. 2016]."""
 
-    temperature: Schedule = _setting(1.0, schedule(number(0, open_low=True)))
-    """tau > 0: joint logits are divided by it; discrete teams only [authors]."""
+    ratio: str = _setting("joint", one_of("joint", "agent"))
+    """Whose probability is compared with what it was: the whole team's at once, or each
+    agent's on its own [MAPPO]."""
 
-    dispersion_ceiling: float = _setting(
-        0.95, Range("a number in (0, 1)", lambda v: _is_number(v) and 0 < v < 1)
-    )
-    """y in (0, 1): upper end of what the modifier puts out [paper: 0.95 discrete, 0.75
-    continuous]."""
-
-    dispersion_gain: float = _setting(1.0, number(0, open_low=True))
-    """kappa > 0: slope of the squashing [paper: 1 discrete, 0.3 continuous]."""
-
-    strict_bound: float = _setting(3.0, number(0, 20, open_low=True))
-    """Largest |r| of the strict form: logit gaps shrink or grow by at most exp(r) [ours 1]."""
-
-    min_std: float = _setting(1e-3, number(0, 1, open_low=True))
-    """Floor of the joint standard deviation, in units of the normalised action."""
+    critic_input: str = _setting("state", one_of("state", "obs"))
+    """``state``: V(s) for the team. ``obs``: V_i(h_i), one per agent from its own history."""
 
     hidden_size: int = _setting(64, whole(1))
     """H: width of every torso and of the GRU [paper]."""
@@ -146,28 +70,12 @@ class AgentMixerHyperparameters:
     they are [ours 9]."""
 
     use_gru: bool = _setting(False, boolean)
-    """Whether individual policies and modifier carry a recurrent state."""
+    """Whether individual policies, the modifier and V_i(h_i) carry a recurrent state."""
 
-    parameter_sharing: Any = _setting(
-        "separate", Range("'separate', 'shared', or lists of agent indices that cover all", _groups)
-    )
+    parameter_sharing: Any = _setting("separate", groups)
     """Own parameters per agent, one set for all, or one per group such as [[0, 1], [2]]."""
 
-    modifier_width: int = _setting(64, whole(1))
-    """D: embedding width of one agent in the modifier [paper]."""
-
-    num_mixer_blocks: int = _setting(1, whole(1, 16))
-    """M: mixing rounds [authors: 1; paper: N x]."""
-
-    agent_mixing_factor: int = _setting(4, whole(1, 256))
-    """Hidden width of agent mixing as a multiple of N [ours 4; authors: 32 whatever N]."""
-
-    channel_mixing_factor: int = _setting(4, whole(1, 16))
-    """Hidden width of channel mixing as a multiple of D [paper]."""
-
-    critic_hidden: tuple[int, ...] = _setting(
-        (64, 64), Range("a list of positive whole numbers", _widths)
-    )
+    critic_hidden: tuple[int, ...] = _setting((64, 64), widths)
     """Hidden widths of V(s)."""
 
     huber_delta: float = _setting(10.0, number(0, open_low=True))
@@ -187,25 +95,136 @@ class AgentMixerHyperparameters:
     """Torch threads of the process that learns; None leaves torch's own choice. At these
     widths one is fastest: two took 1.7 to 8 times as long on two busy cores."""
 
-    sample_std_from_joint: bool = _setting(True, boolean)
-    """Continuous teams: fit the individual policies' own std (used only when they sample at
-    execution) to the joint policy's by matching moments [ours 7]."""
-
     def __post_init__(self) -> None:
         for entry in fields(self):
             entry.metadata["range"].check(entry.name, getattr(self, entry.name))
 
     @classmethod
-    def from_mapping(cls, settings: Mapping[str, Any]) -> AgentMixerHyperparameters:
+    def from_mapping(cls, settings: Mapping[str, Any]) -> Self:
         """Build from a dictionary; unknown names raise ConfigError with the nearest one."""
         from rllib_agentmixer.suggest import unknown_name
 
         known = [entry.name for entry in fields(cls)]
+        kind = f"{cls.__name__.removesuffix('Hyperparameters')} setting"
         for name in settings:
             if name not in known:
-                raise ConfigError(unknown_name("AgentMixer setting", name, known))
+                raise ConfigError(unknown_name(kind, name, known))
         return cls(**settings)
 
+
+@dataclass(frozen=True, kw_only=True)
+class MAPPOHyperparameters(TeamHyperparameters):
+    """No modifier, per-agent ratios, V(s)."""
+
+    ratio: str = _setting("agent", one_of("joint", "agent"))
+    """Each agent's own clipped ratio [MAPPO]; ``joint`` compares the team's probability."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IPPOHyperparameters(MAPPOHyperparameters):
+    """MAPPO whose critics see what their agents see."""
+
+    critic_input: str = _setting("obs", one_of("state", "obs"))
+    """V_i(h_i) [de Witt et al. 2020]; ``state`` is MAPPO."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentMixerHyperparameters(TeamHyperparameters):
+    """The policy modifier, and how it makes the joint policy."""
+
+    igc: Igc = _setting("strict", one_of("strict", "gumbel", "none"))
+    """How dispersion and individual policies make the joint policy. ``strict`` keeps every
+    mode exactly [ours 1]; ``gumbel`` is the published form; ``none`` is the ablation."""
+
+    distillation_coeff: float = _setting(0.0, number(0))  # type: ignore[misc]
+    """Weight of KL(joint || individual) in the loss: the individual policies imitate a joint
+    policy that is tied to nothing. Only with ``igc="none"``; the paper argues against it."""
+
+    correlation: Correlation = _setting(  # type: ignore[misc]
+        "state", one_of("state", "signal", "autoregressive")
+    )
+    """What agents' joint actions share beyond their policies: the ``state`` [paper]; a random
+    ``signal`` too; or ``autoregressive``: the actions of the agents before them [ours 11]."""
+
+    signal_size: int = _setting(4, whole(1, 256))
+    """Z: numbers in the random signal of one environment step."""
+
+    agent_order: Any = _setting(None, order)
+    """Who acts after whom in the autoregressive form: None is 0..N-1, ``random`` draws anew
+    at every step."""
+
+    policy_modifier: ModifierKind = _setting(  # type: ignore[misc]
+        "mixer", one_of("mixer", "linear", "hypernetwork", "attention", "none")
+    )
+    """How agents are mixed: the MLP ``mixer`` [paper], its ablations, or ``none``: the joint
+    policy is the product of the individual ones."""
+
+    modifier_lr: Schedule = _setting(5e-5, schedule(number(0)))
+    """Learning rate of the policy modifier [authors: 5e-5 on predator-prey]."""
+
+    temperature: Schedule = _setting(1.0, schedule(number(0, open_low=True)))
+    """tau > 0: joint logits are divided by it; discrete teams only [authors]."""
+
+    dispersion_ceiling: float = _setting(0.95, open_unit)
+    """y in (0, 1): upper end of what the modifier puts out [paper: 0.95 discrete, 0.75
+    continuous]."""
+
+    dispersion_gain: float = _setting(1.0, number(0, open_low=True))
+    """kappa > 0: slope of the squashing [paper: 1 discrete, 0.3 continuous]."""
+
+    strict_bound: float = _setting(3.0, number(0, 20, open_low=True))
+    """Largest |r| of the strict form: logit gaps shrink or grow by at most exp(r) [ours 1]."""
+
+    min_std: float = _setting(1e-3, number(0, 1, open_low=True))
+    """Floor of the joint standard deviation, in units of the normalised action."""
+
+    modifier_width: int = _setting(64, whole(1))
+    """D: embedding width of one agent in the modifier [paper]."""
+
+    num_mixer_blocks: int = _setting(1, whole(1, 16))
+    """M: mixing rounds [authors: 1; paper: N x]."""
+
+    agent_mixing_factor: int = _setting(4, whole(1, 256))
+    """Hidden width of agent mixing as a multiple of N [ours 4; authors: 32 whatever N]."""
+
+    channel_mixing_factor: int = _setting(4, whole(1, 16))
+    """Hidden width of channel mixing as a multiple of D [paper]."""
+
+    sample_std_from_joint: bool = _setting(True, boolean)  # type: ignore[misc]
+    """Continuous teams: fit the individual policies' own std (used only when they sample at
+    execution) to the joint policy's by matching moments [ours 7]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        has_modifier = self.policy_modifier != "none"
+        if not has_modifier and self.igc == "none":
+            raise ConfigError(
+                "policy_modifier='none' with igc='none' leaves nothing that makes the joint "
+                "policy; choose igc='strict'"
+            )
+        if not has_modifier and self.correlation != "state":
+            raise ConfigError(
+                f"correlation={self.correlation!r} is the policy modifier's work; it cannot be "
+                "had with policy_modifier='none'"
+            )
+        if self.agent_order is not None and self.correlation != "autoregressive":
+            raise ConfigError(
+                f"agent_order={self.agent_order!r} has a meaning only with "
+                f"correlation='autoregressive', got correlation={self.correlation!r}"
+            )
+        if self.distillation_coeff and self.igc != "none":
+            raise ConfigError(
+                f"distillation_coeff={self.distillation_coeff!r} needs igc='none' (with "
+                f"igc={self.igc!r} modes are tied already)"
+            )
+
+
+HYPERPARAMETERS: dict[str, type[TeamHyperparameters]] = {
+    "agentmixer": AgentMixerHyperparameters,
+    "mappo": MAPPOHyperparameters,
+    "ippo": IPPOHyperparameters,
+}
+"""Algorithm -> its settings."""
 
 INHERITED_RANGES: dict[str, Range] = {
     "lr": schedule(number(0)),
@@ -244,11 +263,11 @@ INHERITED_DEFAULTS: dict[str, Any] = {
 """Defaults of RLlib's settings that differ from RLlib's own [authors; sizes ours]."""
 
 
-def setting_rows() -> list[tuple[str, Any, str]]:
-    """Name, default and allowed values of every setting, for listings."""
+def setting_rows(algorithm: str = "agentmixer") -> list[tuple[str, Any, str]]:
+    """Name, default and allowed values of every setting of an algorithm, for listings."""
     own = [
         (entry.name, entry.default, entry.metadata["range"].words)
-        for entry in fields(AgentMixerHyperparameters)
+        for entry in fields(HYPERPARAMETERS[algorithm])
     ]
     inherited = [
         (name, INHERITED_DEFAULTS.get(name, "RLlib's"), allowed.words)

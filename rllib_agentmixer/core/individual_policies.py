@@ -14,7 +14,7 @@ from rllib_agentmixer.core.encoders import (
     GroupedLinear,
     TeamEncoder,
 )
-from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
+from rllib_agentmixer.core.hyperparameters import TeamHyperparameters
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
 from rllib_agentmixer.errors import ConfigError
 
@@ -111,7 +111,7 @@ class IndividualPolicies(nn.Module):
 
     log_std: Tensor
 
-    def __init__(self, sizes: TeamSizes, settings: AgentMixerHyperparameters) -> None:
+    def __init__(self, sizes: TeamSizes, settings: TeamHyperparameters) -> None:
         super().__init__()
         self.sizes = sizes
         self.settings = settings
@@ -130,9 +130,12 @@ class IndividualPolicies(nn.Module):
         nn.init.orthogonal_(self.agent_embedding)
         self.feature_norm = GroupedLayerNorm(groups, width)
         self.head = GroupedLinear(groups, width, sizes.num_actions, gain=OUTPUT_GAIN)
-        # Never trained by the joint loss, so a buffer: execution alone samples with it.
         log_std = torch.full((sizes.num_agents, sizes.num_actions), INITIAL_STD).log()
-        self.register_buffer("log_std", log_std)
+        if settings.policy_modifier == "none" and sizes.action_kind == "continuous":
+            self.log_std = nn.Parameter(log_std)
+        else:
+            # A modifier brings its own dispersion, and execution alone samples with this one.
+            self.register_buffer("log_std", log_std)
 
     def forward(
         self,

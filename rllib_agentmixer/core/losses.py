@@ -15,22 +15,23 @@ def valid_mean(x: Float[Tensor, "*batch"], valid: Bool[Tensor, "*batch"]) -> Flo
 def clipped_policy_loss(
     log_prob: Float[Tensor, "*batch"],
     old_log_prob: Float[Tensor, "*batch"],
-    advantages: Float[Tensor, "*batch"],
+    advantages: Float[Tensor, "*ones"],
     valid: Bool[Tensor, "*batch"],
     *,
     clip_param: float,
 ) -> Float[Tensor, ""]:
-    r"""PPO's clipped surrogate on the joint action, averaged over valid steps.
+    r"""PPO's clipped surrogate, averaged over what counts.
 
     .. math:: L = -\mathbb{E}[\min(\rho A,\ \mathrm{clip}(\rho, 1-\epsilon, 1+\epsilon) A)]
 
-    with :math:`\rho = \pi(a|s) / \pi_{old}(a|s)` the ratio of *joint* probabilities.
+    with :math:`\rho = \pi(a|s) / \pi_{old}(a|s)` the ratio of *joint* probabilities, or of each
+    agent's own (MAPPO) where the arrays have an axis of agents.
 
     Args:
-        log_prob: log-probability in nats of the joint action under the current policy.
+        log_prob: log-probability in nats of the action under the current policy.
         old_log_prob: the same under the policy that acted; carries no gradient.
-        advantages: team advantages, normalised by the caller; no gradient.
-        valid: False on padded steps, whose other entries must be finite.
+        advantages: scaled by the caller, broadcast to ``log_prob``; no gradient.
+        valid: False on padding and dead agents, whose other entries must be finite.
         clip_param: epsilon, the largest change of the ratio that is still rewarded.
 
     Reference: Schulman et al. 2017, arXiv:1707.06347, eq. 7.
@@ -40,6 +41,23 @@ def clipped_policy_loss(
     return -valid_mean(torch.minimum(ratio * advantages, clipped * advantages), valid)
 
 
+def policy_gradient_loss(
+    log_prob: Float[Tensor, "*batch"],
+    advantages: Float[Tensor, "*ones"],
+    valid: Bool[Tensor, "*batch"],
+) -> Float[Tensor, ""]:
+    r"""A2C's loss: :math:`L = -\mathbb{E}[A \log \pi(a|s)]`, for one pass over fresh experience.
+
+    Args:
+        log_prob: log-probability in nats under the policy that acted; gradient flows.
+        advantages: scaled by the caller, broadcast to ``log_prob``; no gradient.
+        valid: entries that count.
+
+    Reference: Mnih et al. 2016, arXiv:1602.01783.
+    """
+    return -valid_mean(log_prob * advantages, valid)
+
+
 def clip_fraction(
     log_prob: Float[Tensor, "*batch"],
     old_log_prob: Float[Tensor, "*batch"],
@@ -47,7 +65,7 @@ def clip_fraction(
     *,
     clip_param: float,
 ) -> Float[Tensor, ""]:
-    """Share of steps whose joint ratio lies outside [1 - epsilon, 1 + epsilon]."""
+    """Share of entries whose ratio lies outside [1 - epsilon, 1 + epsilon]."""
     ratio = (log_prob - old_log_prob).exp()
     return valid_mean(((ratio - 1).abs() > clip_param).float(), valid)
 

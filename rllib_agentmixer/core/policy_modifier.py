@@ -8,89 +8,46 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from rllib_agentmixer.core.encoders import HIDDEN_GAIN, OUTPUT_GAIN, TeamEncoder
+from rllib_agentmixer.core.correlation import ActionConditioning
+from rllib_agentmixer.core.encoders import OUTPUT_GAIN, TeamEncoder
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
 from rllib_agentmixer.core.individual_policies import IndividualOutput, TeamSizes
+from rllib_agentmixer.core.mixing import linear, mixing_blocks
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
 
 MODIFIER_LOGIT_FLOOR = -10.0
 """Lowest log-probability shown to the modifier: a masked logit must not blind it."""
 
 
-def linear(in_features: int, out_features: int, gain: float = HIDDEN_GAIN) -> nn.Linear:
-    """A linear layer, orthogonally initialised with zero bias."""
-    layer = nn.Linear(in_features, out_features)
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-class MixerBlock(nn.Module):
-    r"""One round of mixing, first across agents, then across channels.
-
-    .. math:: X &\leftarrow X + W_2\, \sigma(W_1\, LN(X)) \quad\text{(agents)} \\
-              X &\leftarrow X + \sigma(LN(X)\, W_1)\, W_2 \quad\text{(channels)}
-
-    (arXiv:2401.08728, eq. 5). Agent mixing treats every channel alike, channel mixing every
-    agent. Dead agents enter as zero and therefore influence nobody.
-
-    Args:
-        num_agents: N, fixed for the lifetime of the block.
-        width: D.
-        agent_hidden: hidden width of agent mixing.
-        channel_hidden: hidden width of channel mixing.
-    """
-
-    def __init__(
-        self, num_agents: int, width: int, *, agent_hidden: int, channel_hidden: int
-    ) -> None:
-        super().__init__()
-        self.agent_norm = nn.LayerNorm(width)
-        self.agent_in = linear(num_agents, agent_hidden)
-        self.agent_out = linear(agent_hidden, num_agents)
-        self.channel_norm = nn.LayerNorm(width)
-        self.channel_in = linear(width, channel_hidden)
-        self.channel_out = linear(channel_hidden, width)
-
-    def forward(
-        self, agents: Float[Tensor, "N R D"], alive: Float[Tensor, "N R 1"]
-    ) -> Float[Tensor, "N R D"]:
-        flat = (self.agent_norm(agents) * alive).flatten(1)  # [N, R * D]
-        hidden = torch.relu(torch.addmm(self.agent_in.bias[:, None], self.agent_in.weight, flat))
-        mixed = torch.addmm(self.agent_out.bias[:, None], self.agent_out.weight, hidden)
-        agents = agents + mixed.view_as(agents)
-        return agents + self.channel_out(torch.relu(self.channel_in(self.channel_norm(agents))))
-
-
 @dataclass(frozen=True)
-class ModifierOutput:
-    """b of section 3 of the method, and the modifier's recurrent state.
+class ModifierFeatures:
+    """What the modifier knows of every agent before anybody has acted.
 
     Attributes:
-        modifier: [N, R, A], or [N, R, 2 A] for a continuous team without IGC.
+        agents: [N, R, D] mixed embeddings.
         hidden: [1, B, H] recurrent state after the last step, or None.
     """
 
-    modifier: Tensor
+    agents: Tensor
     hidden: Tensor | None
 
 
 class PolicyModifier(nn.Module):
     """Mixes all agents' individual policies, knowing the state, into their dispersion.
 
-    Its inputs from the individual policies are detached (except without IGC, where no other
-    path could train them): actors learn through their own logits or means alone, the
-    modifier through dispersion alone.
+    Its inputs from the individual policies are detached (except without IGC and without
+    distillation, where no other path could train them): actors learn through their own
+    logits or means alone, the modifier through dispersion alone.
 
     Args:
         sizes: sizes of the team.
-        settings: widths, number of blocks, recurrence and IGC form.
+        settings: kind and width of mixing, recurrence, IGC form and correlation.
     """
 
     def __init__(self, sizes: TeamSizes, settings: AgentMixerHyperparameters) -> None:
         super().__init__()
         self.sizes = sizes
-        self.is_detached = settings.igc != "none"
+        self.is_detached = settings.igc != "none" or settings.distillation_coeff > 0
         width, num_agents, num_actions = (
             settings.modifier_width,
             sizes.num_agents,
@@ -108,17 +65,21 @@ class PolicyModifier(nn.Module):
         self.policy_norm = nn.LayerNorm(width)
         self.from_state = linear(settings.hidden_size, width)
         self.from_agent = linear(width + settings.hidden_size, width)
+        has_signal = settings.correlation == "signal"
+        self.from_signal = (
+            nn.Linear(settings.signal_size, num_agents * width, bias=False) if has_signal else None
+        )
         self.agent_bias = nn.Parameter(torch.zeros(num_agents, width))
         nn.init.orthogonal_(self.agent_bias)
         self.input_norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(
-            MixerBlock(
-                num_agents,
-                width,
-                agent_hidden=settings.agent_mixing_factor * num_agents,
-                channel_hidden=settings.channel_mixing_factor * width,
+        self.blocks = mixing_blocks(num_agents, settings)
+        is_autoregressive = settings.correlation == "autoregressive"
+        self.conditioning = (
+            ActionConditioning(
+                num_agents, num_actions, width, hidden=settings.channel_mixing_factor * width
             )
-            for _ in range(settings.num_mixer_blocks)
+            if is_autoregressive
+            else None
         )
         self.output_norm = nn.LayerNorm(width)
         has_own_std = settings.igc == "none" and sizes.action_kind == "continuous"
@@ -132,8 +93,18 @@ class PolicyModifier(nn.Module):
         action_mask: Bool[Tensor, "N R A"],
         alive: Bool[Tensor, "N R"],
         hidden: Float[Tensor, "1 B H"] | None = None,
-    ) -> ModifierOutput:
-        """b for every agent in every row; see the class for where gradient flows."""
+        signal: Float[Tensor, "R Z"] | None = None,
+    ) -> ModifierFeatures:
+        """Mixed embeddings of every row; see the class for where gradient flows.
+
+        Args:
+            individual: individual policies of the same rows.
+            state: global state; time-major rows where a recurrent state runs along.
+            action_mask: legal actions, or existing action dimensions.
+            alive: agents that take part.
+            hidden: recurrent state before the first step.
+            signal: z of the correlated form; zeros where None.
+        """
         policies = self._policy_inputs(individual.head, action_mask)
         features = individual.features
         if self.is_detached:
@@ -144,11 +115,18 @@ class PolicyModifier(nn.Module):
         # state's share is computed once per row and not once per agent.
         agents = self.from_agent(torch.cat([embedded, features], -1))
         agents = agents + self.from_state(state_features) + self.agent_bias[:, None]
+        if self.from_signal is not None and signal is not None:
+            heard = self.from_signal(signal).unflatten(-1, (self.sizes.num_agents, -1))
+            agents = agents + heard.transpose(0, 1)
         agents = self.input_norm(torch.relu(agents))
         living = alive.unsqueeze(-1).to(agents.dtype)
         for block in self.blocks:
-            agents = block(agents, living)
-        return ModifierOutput(self.output(self.output_norm(agents)), hidden)
+            agents = block(agents, living, state_features[0])
+        return ModifierFeatures(agents, hidden)
+
+    def dispersion(self, agents: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch P"]:
+        """b of section 3 of the method: [.., A], or [.., 2 A] of a continuous team without IGC."""
+        return self.output(self.output_norm(agents))
 
     def _policy_inputs(self, head: Tensor, action_mask: Tensor) -> Tensor:
         """[N, R, 2 A] finite policy parameters beside the bits that say which are real."""

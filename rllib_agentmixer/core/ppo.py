@@ -1,4 +1,4 @@
-"""AgentMixer-PPO: the loss of one minibatch and the epochs over one batch."""
+"""Policy-gradient learning of a team: the loss of one minibatch, the epochs over one batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from rllib_agentmixer.core import losses
-from rllib_agentmixer.core.batch import TeamBatch
+from rllib_agentmixer.core.batch import TeamBatch, map_tensors
 from rllib_agentmixer.core.distributions import TeamGaussian
 from rllib_agentmixer.core.team_network import PolicyOutput, TeamNetwork
 
@@ -43,50 +43,75 @@ class Loss:
     metrics: dict[str, Tensor]
 
 
-def agentmixer_loss(network: TeamNetwork, batch: TeamBatch, weights: PPOCoefficients) -> Loss:
-    r"""PPO on the joint policy as if the team were one agent.
+def team_loss(network: TeamNetwork, batch: TeamBatch, weights: PPOCoefficients) -> Loss:
+    r"""Policy, value and entropy terms of a team.
 
-    .. math:: L = L_{clip}(\theta) + c_v L_V - c_e\, \mathbb{E}[H] + c_k\,\mathbb{E}[KL]
+    .. math:: L = L_\pi(\theta) + c_v L_V - c_e\, \mathbb{E}[H] + c_k\,\mathbb{E}[KL]
+              + c_d\,\mathbb{E}[KL(\text{joint} \,\|\, \text{individual})]
 
-    (arXiv:2401.08728, section "AgentMixer-PPO"; losses in :mod:`.losses`). ``batch`` holds
-    advantages that are already standardised.
+    With one ratio for the joint action this is PPO as if the team were one agent
+    (arXiv:2401.08728, section "AgentMixer-PPO"); with one per agent, MAPPO's or IPPO's loss
+    (arXiv:2103.01955); with ``learner="a2c"`` the plain policy gradient of either. Losses in
+    :mod:`.losses`. ``batch`` holds advantages that are already scaled.
     """
-    output = network(batch.inputs, batch.hidden)
-    valid, old_log_prob = batch.valid, batch.log_prob
-    log_prob = output.joint.log_prob(batch.actions)
-    policy_loss = losses.clipped_policy_loss(
-        log_prob, old_log_prob, batch.advantages, valid, clip_param=weights.clip_param
-    )
-    normalizer = network.critic.normalizer
-    values = network.critic(batch.inputs.state)
-    targets = normalizer.normalize(batch.value_targets)
-    vf_loss = losses.clipped_value_loss(
-        values,
-        normalizer.normalize(batch.values),
-        targets,
-        valid,
-        clip=weights.vf_clip_param,
-        huber_delta=network.settings.huber_delta,
-    )
-    entropy = losses.valid_mean(output.joint.entropy(), valid)
+    settings = network.settings
+    output = network(batch.inputs, batch.hidden, batch.actions)
+    per_agent = output.joint.agent_log_prob(batch.actions)
+    log_prob = per_agent if settings.ratio == "agent" else per_agent.sum(-1)
+    advantages = batch.advantages
+    if advantages.ndim < log_prob.ndim:  # the team's advantage is every agent's
+        advantages = advantages.unsqueeze(-1)
+    counts = batch.counts(log_prob)
+    if settings.learner == "a2c":
+        policy_loss = losses.policy_gradient_loss(log_prob, advantages, counts)
+    else:
+        policy_loss = losses.clipped_policy_loss(
+            log_prob, batch.log_prob, advantages, counts, clip_param=weights.clip_param
+        )
+    vf_loss, explained = value_loss(network, batch, clip=weights.vf_clip_param)
+    entropy = losses.valid_mean(output.joint.entropy(), batch.valid)
     old_joint = network.policy_from_flat(batch.policy_parameters, batch.inputs)
     with torch.set_grad_enabled(bool(weights.kl_coeff)):  # else it is a diagnostic alone
-        kl = losses.valid_mean(old_joint.kl(output.joint), valid)
+        kl = losses.valid_mean(old_joint.kl(output.joint), batch.valid)
     total = policy_loss + weights.vf_loss_coeff * vf_loss - weights.entropy_coeff * entropy
     if weights.kl_coeff:
         total = total + weights.kl_coeff * kl
-    metrics = {
-        "total_loss": total,
-        "policy_loss": policy_loss,
-        "vf_loss": vf_loss,
-        "entropy": entropy,
-        "kl": kl,
-        "clip_fraction": losses.clip_fraction(
-            log_prob.detach(), old_log_prob, valid, clip_param=weights.clip_param
-        ),
-        "explained_variance": losses.explained_variance(values.detach(), targets, valid),
-    }
+    metrics = {"policy_loss": policy_loss, "vf_loss": vf_loss, "entropy": entropy, "kl": kl}
+    if settings.distillation_coeff:
+        metrics["distillation_loss"] = distillation_loss(output, batch.valid)
+        total = total + settings.distillation_coeff * metrics["distillation_loss"]
+    metrics |= {"total_loss": total, "explained_variance": explained}
+    metrics["clip_fraction"] = losses.clip_fraction(
+        log_prob.detach(), batch.log_prob, counts, clip_param=weights.clip_param
+    )
     return Loss(total, {name: value.detach() for name, value in metrics.items()})
+
+
+def value_loss(network: TeamNetwork, batch: TeamBatch, *, clip: float) -> tuple[Tensor, Tensor]:
+    """Clipped Huber loss of V in normalised units, and the variance that V explains."""
+    normalizer = network.critic.normalizer
+    critic_hidden = batch.hidden.critic if batch.hidden else None
+    values = network.values(batch.inputs, critic_hidden).normalized
+    counts = batch.counts(values)
+    targets = normalizer.normalize(batch.value_targets)
+    loss = losses.clipped_value_loss(
+        values,
+        normalizer.normalize(batch.values),
+        targets,
+        counts,
+        clip=clip,
+        huber_delta=network.settings.huber_delta,
+    )
+    return loss, losses.explained_variance(values.detach(), targets, counts)
+
+
+def distillation_loss(output: PolicyOutput, valid: Tensor) -> Tensor:
+    r"""The projection step of imitation: :math:`KL(\text{joint} \,\|\, \text{individual})`.
+
+    Gradient reaches the individual policies alone; the joint policy is the teacher.
+    """
+    teacher = map_tensors(output.joint, Tensor.detach)
+    return losses.valid_mean(teacher.kl(output.individual), valid)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -94,8 +119,11 @@ def consistency_metrics(network: TeamNetwork, batch: TeamBatch) -> dict[str, Ten
     """How far joint and individual policies stand apart on a batch.
 
     One extra forward pass, so callers run it once an iteration and not in every epoch.
+    Without a policy modifier they are the same, and nothing is measured.
     """
-    output: PolicyOutput = network(batch.inputs, batch.hidden)
+    if network.policy_modifier is None:
+        return {}
+    output: PolicyOutput = network(batch.inputs, batch.hidden, batch.actions)
     valid = batch.valid
     kl = output.joint.kl(output.individual)  # type: ignore[arg-type]
     return {
@@ -119,7 +147,7 @@ def fit_individual_std(network: TeamNetwork, batch: TeamBatch) -> None:
     """
     if network.sizes.action_kind == "discrete":
         return
-    joint = cast(TeamGaussian, network(batch.inputs, batch.hidden).joint)
+    joint = cast(TeamGaussian, network(batch.inputs, batch.hidden, batch.actions).joint)
     counts = (batch.valid.unsqueeze(-1) & joint.alive.bool()).unsqueeze(-1) & joint.valid.bool()
     totals = counts.sum((0, 1))
     variance = (joint.std.square() * counts).sum((0, 1)) / totals.clamp_min(1)
@@ -162,29 +190,26 @@ class PPOLearner:
     Args:
         network: what is trained.
         lr: learning rate of individual policies and critic.
-        modifier_lr: learning rate of the policy modifier.
+        modifier_lr: learning rate of the policy modifier, if there is one.
     """
 
-    def __init__(self, network: TeamNetwork, *, lr: float, modifier_lr: float) -> None:
+    def __init__(self, network: TeamNetwork, *, lr: float, modifier_lr: float = 0.0) -> None:
         self.network = network
         self.parts: dict[str, list[nn.Parameter]] = {
             "individual_policies": list(network.individual_policies.parameters()),
             "critic": list(network.critic.parameters()),
-            "policy_modifier": list(network.policy_modifier.parameters()),
         }
         actors_and_critic = self.parts["individual_policies"] + self.parts["critic"]
+        groups = [{"params": actors_and_critic, "lr": lr}]
+        if network.policy_modifier is not None:
+            self.parts["policy_modifier"] = list(network.policy_modifier.parameters())
+            groups.append({"params": self.parts["policy_modifier"], "lr": modifier_lr})
         # Adam's epsilon 1e-5 as in the authors' code and MAPPO.
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": actors_and_critic, "lr": lr},
-                {"params": self.parts["policy_modifier"], "lr": modifier_lr},
-            ],
-            eps=1e-5,
-        )
+        self.optimizer = torch.optim.Adam(groups, eps=1e-5)
 
-    def set_learning_rates(self, lr: float, modifier_lr: float) -> None:
-        """Follow the schedules."""
-        for group, rate in zip(self.optimizer.param_groups, (lr, modifier_lr), strict=True):
+    def set_learning_rates(self, lr: float, modifier_lr: float = 0.0) -> None:
+        """Follow the schedules; the second rate is the modifier's, if there is one."""
+        for group, rate in zip(self.optimizer.param_groups, (lr, modifier_lr), strict=False):
             group["lr"] = rate
 
     def update(
@@ -195,7 +220,8 @@ class PPOLearner:
         generator: torch.Generator,
     ) -> dict[str, float]:
         """Learn from one batch and return metrics averaged over its gradient steps."""
-        self.network.critic.observe_targets(batch.value_targets, batch.valid)
+        targets = batch.value_targets
+        self.network.critic.observe_targets(targets, batch.counts(targets))
         sums: dict[str, Tensor] = {}
         num_updates = num_epochs = 0
         for _ in range(plan.num_epochs):
@@ -223,7 +249,7 @@ class PPOLearner:
         self, batch: TeamBatch, weights: PPOCoefficients, grad_clip: float | None
     ) -> dict[str, Tensor]:
         """One gradient step; returns its metrics with the norms before clipping."""
-        loss = agentmixer_loss(self.network, batch, weights)
+        loss = team_loss(self.network, batch, weights)
         self.optimizer.zero_grad()
         loss.total.backward()
         norms = {f"grad_norm_{name}": gradient_norm(part) for name, part in self.parts.items()}

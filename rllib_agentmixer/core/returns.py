@@ -14,8 +14,8 @@ class Advantages:
     """Estimates for every step of a rollout, in reward units.
 
     Attributes:
-        advantages: [T, B].
-        value_targets: [T, B] what V(s) should have said: advantages + values.
+        advantages: [T, B], or [T, B, N] where every agent has its own V_i.
+        value_targets: what V should have said: advantages + values.
     """
 
     advantages: Tensor
@@ -35,11 +35,11 @@ def discounted_returns(
 
 
 def generalized_advantages(
-    rewards: Float[Tensor, "T B"],
-    values: Float[Tensor, "T B"],
-    next_values: Float[Tensor, "T B"],
-    terminated: Bool[Tensor, "T B"],
-    ended: Bool[Tensor, "T B"],
+    rewards: Float[Tensor, "T B *one"],
+    values: Float[Tensor, "T B *agents"],
+    next_values: Float[Tensor, "T B *agents"],
+    terminated: Bool[Tensor, "T B *one"],
+    ended: Bool[Tensor, "T B *one"],
     *,
     gamma: float,
     lambda_: float,
@@ -53,8 +53,8 @@ def generalized_advantages(
     one that terminated does not. Both stop the sum.
 
     Args:
-        rewards: team reward of each step.
-        values: V(s_t).
+        rewards: team reward of each step, with a last axis of 1 where values have agents.
+        values: V(s_t), or V_i(h_t) with a last axis of agents.
         next_values: V of the state after the step, before any reset.
         terminated: nothing follows this step.
         ended: terminated or truncated.

@@ -2,74 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from rllib_agentmixer.core.batch import RecurrentState, TeamInputs
-from rllib_agentmixer.core.consistency import (
-    gumbel_joint_logits,
-    joint_std,
-    strict_joint_logits,
-)
-from rllib_agentmixer.core.critics import StateValueCritic
+from rllib_agentmixer.core.batch import RecurrentState, TeamInputs, map_tensors
+from rllib_agentmixer.core.consistency import joint_parameters
+from rllib_agentmixer.core.correlation import action_inputs, draw, fixed_order, precedence
+from rllib_agentmixer.core.critics import IndividualValueCritic, StateValueCritic
 from rllib_agentmixer.core.distributions import TeamCategorical, TeamDistribution, TeamGaussian
-from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
+from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters, TeamHyperparameters
 from rllib_agentmixer.core.individual_policies import (
-    MASKED_LOGIT,
     IndividualOutput,
     IndividualPolicies,
     TeamSizes,
 )
+from rllib_agentmixer.core.outputs import IndividualDecision, JointDecision, PolicyOutput, Values
 from rllib_agentmixer.core.policy_modifier import PolicyModifier
 
 
 @dataclass(frozen=True)
-class PolicyOutput:
-    """Joint and individual policies of the same rows.
+class _Parts:
+    """What both evaluation and sampling of the joint policy start from, agent-first."""
 
-    Attributes:
-        joint: the policy that explores and is trained.
-        individual: the product of the policies that will be deployed.
-        hidden: recurrent state after the last step, or None.
-    """
-
-    joint: TeamDistribution
-    individual: TeamDistribution
+    individual: IndividualOutput
+    mixed: Tensor | None
+    mask: Tensor
+    alive: Tensor
     hidden: RecurrentState | None
 
 
 @dataclass(frozen=True)
-class IndividualDecision:
-    """Decentralised policies of some rows, and their recurrent state [N, B, H] or None."""
+class _Chosen:
+    """Actions and joint parameters that agents chose in turn, agent-first."""
 
-    policy: TeamDistribution
-    hidden: Tensor | None
+    actions: Tensor
+    parameters: tuple[Tensor, ...]
 
 
 class TeamNetwork(nn.Module):
-    """Individual policies, the modifier that correlates them, and V(s).
+    """Individual policies, the modifier that correlates them (if any), and a critic.
 
     Args:
         sizes: sizes of the team.
-        settings: everything else.
+        settings: everything else; those of AgentMixer bring the modifier.
+
+    Raises:
+        ConfigError: an order of agents, or a sharing of parameters, that does not fit the team.
     """
 
     temperature: float
 
-    def __init__(self, sizes: TeamSizes, settings: AgentMixerHyperparameters) -> None:
+    def __init__(self, sizes: TeamSizes, settings: TeamHyperparameters) -> None:
         super().__init__()
         self.sizes = sizes
         self.settings = settings
         self.individual_policies = IndividualPolicies(sizes, settings)
-        self.policy_modifier = PolicyModifier(sizes, settings)
-        self.critic = StateValueCritic(
-            sizes.state_size,
-            tuple(settings.critic_hidden),
-            normalize_values=settings.normalize_values,
-            normalize_input=settings.input_layer_norm,
-        )
+        has_modifier = settings.policy_modifier != "none"
+        self.policy_modifier, self.mixing = None, None
+        if has_modifier and isinstance(settings, AgentMixerHyperparameters):
+            self.policy_modifier, self.mixing = PolicyModifier(sizes, settings), settings
+            self.order = fixed_order(settings.agent_order, sizes.num_agents)
+        self.critic: StateValueCritic | IndividualValueCritic
+        if settings.critic_input == "obs":
+            self.critic = IndividualValueCritic(sizes, settings)
+        else:
+            self.critic = StateValueCritic(
+                sizes.state_size,
+                tuple(settings.critic_hidden),
+                normalize_values=settings.normalize_values,
+                normalize_input=settings.input_layer_norm,
+            )
         self.temperature = 1.0
 
     def initial_state(self, num_sequences: int) -> RecurrentState | None:
@@ -78,28 +82,72 @@ class TeamNetwork(nn.Module):
             return None
         like = self.individual_policies.agent_embedding
         shape = (num_sequences, self.settings.hidden_size)
+        of_agents = (self.sizes.num_agents, *shape)
         return RecurrentState(
-            like.new_zeros(self.sizes.num_agents, *shape), like.new_zeros(1, *shape)
+            individual=like.new_zeros(of_agents),
+            modifier=like.new_zeros(1, *shape) if self.policy_modifier else None,
+            critic=like.new_zeros(of_agents) if self.settings.critic_input == "obs" else None,
         )
 
-    def forward(self, inputs: TeamInputs, hidden: RecurrentState | None = None) -> PolicyOutput:
-        """Joint and individual policies of [T, B] rows."""
-        obs, mask, alive = (_agent_first(x) for x in (inputs.obs, inputs.action_mask, inputs.alive))
-        own, own_modifier = (hidden.individual, hidden.modifier) if hidden else (None, None)
-        individual = self.individual_policies(obs, mask, own)
-        modifier = self.policy_modifier(
-            individual, inputs.state.flatten(0, 1), mask, alive, own_modifier
+    def draw(self, inputs: TeamInputs, generator: torch.Generator, *, explore: bool) -> TeamInputs:
+        """The inputs with what a correlated joint policy draws for them."""
+        if self.mixing is None:
+            return inputs
+        leading, device = inputs.alive.shape[:2], inputs.alive.device
+        draws = draw(
+            self.mixing, self.sizes.num_agents, leading, explore=explore, generator=generator
         )
-        joint = self._joint_parameters(individual, modifier.modifier, mask)
-        leading = inputs.alive.shape[:2]
-        after = None
-        if individual.hidden is not None and modifier.hidden is not None:
-            after = RecurrentState(individual.hidden, modifier.hidden)
-        return PolicyOutput(
-            joint=self._distribution(tuple(_rows_first(x, leading) for x in joint), inputs),
-            individual=self._individual_distribution(individual, inputs),
-            hidden=after,
+        if draws is None:
+            return inputs
+        return replace(inputs, draws=map_tensors(draws, lambda x: x.to(device)))
+
+    def forward(
+        self,
+        inputs: TeamInputs,
+        hidden: RecurrentState | None = None,
+        actions: Tensor | None = None,
+    ) -> PolicyOutput:
+        """Joint and individual policies of [T, B] rows.
+
+        Args:
+            inputs: what the networks read, with the stored draws of a correlated form.
+            hidden: recurrent state before the first step.
+            actions: what the team did; the autoregressive form is given them.
+        """
+        parts = self._parts(inputs, hidden)
+        individual = self._individual_distribution(parts.individual, inputs)
+        if self.policy_modifier is None or parts.mixed is None:
+            return PolicyOutput(individual, individual, parts.hidden)
+        mixed = parts.mixed
+        if self.policy_modifier.conditioning is not None:
+            if actions is None:
+                raise ValueError("the autoregressive form is evaluated for actions, got None")
+            taken = self._action_inputs(_agent_first(actions), parts.alive)
+            order = _agent_order(inputs, self.order).flatten(0, 1)
+            mixed = self.policy_modifier.conditioning(mixed, taken, precedence(order))
+        joint = self._joint_parameters(
+            parts.individual.head, self.policy_modifier.dispersion(mixed), parts.mask
         )
+        return PolicyOutput(self._from_agent_first(joint, inputs), individual, parts.hidden)
+
+    def decide(
+        self,
+        inputs: TeamInputs,
+        hidden: RecurrentState | None,
+        *,
+        explore: bool,
+        generator: torch.Generator,
+    ) -> JointDecision:
+        """Actions of the joint policy: sampled, or its mode agent by agent."""
+        modifier = self.policy_modifier
+        if modifier is None or modifier.conditioning is None:
+            output = self(inputs, hidden)
+            actions = act(output.joint, explore=explore, generator=generator)
+            return JointDecision(actions, output.joint, output.hidden)
+        parts = self._parts(inputs, hidden)
+        chosen = self._decide_in_turn(parts, _agent_order(inputs, self.order), explore, generator)
+        policy = self._from_agent_first(chosen.parameters, inputs)
+        return JointDecision(_rows_first(chosen.actions, inputs), policy, parts.hidden)
 
     def decide_individually(
         self, inputs: TeamInputs, hidden: Tensor | None = None
@@ -111,6 +159,13 @@ class TeamNetwork(nn.Module):
             self._individual_distribution(individual, inputs), individual.hidden
         )
 
+    def values(self, inputs: TeamInputs, hidden: Tensor | None = None) -> Values:
+        """What the critic expects at [T, B] rows; ``hidden`` is its own recurrent state."""
+        if isinstance(self.critic, StateValueCritic):
+            return Values(self.critic(inputs.state), None)
+        values, hidden = self.critic(_agent_first(inputs.obs), hidden)
+        return Values(_rows_first(values, inputs), hidden)
+
     def policy_from_flat(self, parameters: Tensor, inputs: TeamInputs) -> TeamDistribution:
         """The policy whose :meth:`flat` parameters [T, B, P] were stored beside ``inputs``."""
         shape = inputs.action_mask.shape
@@ -119,50 +174,108 @@ class TeamNetwork(nn.Module):
         mean, log_std = (part.reshape(shape) for part in parameters.chunk(2, -1))
         return TeamGaussian(mean, log_std.exp(), inputs.action_mask, inputs.alive)
 
-    def _joint_parameters(
-        self, individual: IndividualOutput, modifier: Tensor, mask: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Agent-first logits, or mean and standard deviation, of the joint policy."""
-        settings = self.settings
-        squash = {"ceiling": settings.dispersion_ceiling, "gain": settings.dispersion_gain}
-        if self.sizes.action_kind == "continuous":
-            mean, spread = individual.head, modifier
-            if settings.igc == "none":
-                mean, spread = modifier.chunk(2, -1)
-            return mean, joint_std(spread, **squash, min_std=settings.min_std)
-        temperature = self.temperature
-        if settings.igc == "none":
-            return ((modifier / temperature).masked_fill(~mask, MASKED_LOGIT),)
-        if settings.igc == "gumbel":
-            return (
-                gumbel_joint_logits(
-                    individual.head, modifier, mask, **squash, temperature=temperature
-                ),
-            )
-        return (
-            strict_joint_logits(
-                individual.head,
-                modifier,
+    def _parts(self, inputs: TeamInputs, hidden: RecurrentState | None) -> _Parts:
+        obs, mask, alive = (_agent_first(x) for x in (inputs.obs, inputs.action_mask, inputs.alive))
+        individual = self.individual_policies(obs, mask, hidden.individual if hidden else None)
+        mixed, after_modifier = None, None
+        if self.policy_modifier is not None:
+            signal = inputs.draws.signal if inputs.draws else None
+            output = self.policy_modifier(
+                individual,
+                inputs.state.flatten(0, 1),
                 mask,
-                bound=settings.strict_bound,
-                gain=settings.dispersion_gain,
-                temperature=temperature,
-            ),
+                alive,
+                hidden.modifier if hidden else None,
+                None if signal is None else signal.flatten(0, 1),
+            )
+            mixed, after_modifier = output.agents, output.hidden
+        after = None
+        if hidden is not None and individual.hidden is not None:
+            # The critic's own state moves when values are asked for, not here.
+            after = RecurrentState(individual.hidden, after_modifier, hidden.critic)
+        return _Parts(individual, mixed, mask, alive, after)
+
+    def _decide_in_turn(
+        self, parts: _Parts, order: Tensor, explore: bool, generator: torch.Generator
+    ) -> _Chosen:
+        """One light pass per agent: only what depends on actions is computed again."""
+        modifier, mixed = self.policy_modifier, parts.mixed
+        if modifier is None or modifier.conditioning is None or mixed is None:
+            raise ValueError("agents act in turn in the autoregressive form alone")
+        rows = torch.arange(mixed.shape[1], device=mixed.device)
+        heard = torch.zeros_like(mixed[0])
+        actions, parameters = [], []
+        turns = order.flatten(0, 1).T  # [N, R] who acts at each turn
+        for agent in turns:
+            own = (agent, rows)
+            embedding = modifier.conditioning.channels(mixed[own] + heard)
+            chosen = self._joint_parameters(
+                parts.individual.head[own], modifier.dispersion(embedding), parts.mask[own]
+            )
+            alone = self._distribution(chosen, parts.alive[own], parts.mask[own])
+            action = act(alone, explore=explore, generator=generator)
+            taken = self._action_inputs(action, parts.alive[own])
+            heard = heard + modifier.conditioning.embed(taken, agent)
+            actions.append(action)
+            parameters.append(chosen)
+        back = turns.argsort(0)  # [N, R] at which turn each agent acted
+        return _Chosen(
+            torch.stack(actions)[back, rows],
+            tuple(torch.stack(parts)[back, rows] for parts in zip(*parameters, strict=True)),
+        )
+
+    def _action_inputs(self, actions: Tensor, alive: Tensor) -> Tensor:
+        """[.., A] actions as the modifier hears them; the dead are silent."""
+        is_discrete = self.sizes.action_kind == "discrete"
+        taken = action_inputs(actions, self.sizes.num_actions, is_discrete=is_discrete)
+        return taken * alive.unsqueeze(-1)
+
+    def _joint_parameters(self, head: Tensor, spread: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        if self.mixing is None:
+            raise ValueError("without a policy modifier the joint policy is the individual ones")
+        is_discrete = self.sizes.action_kind == "discrete"
+        return joint_parameters(
+            self.mixing, head, spread, mask, is_discrete=is_discrete, temperature=self.temperature
         )
 
     def _individual_distribution(
         self, individual: IndividualOutput, inputs: TeamInputs
     ) -> TeamDistribution:
-        head = _rows_first(individual.head, inputs.alive.shape[:2])
         if self.sizes.action_kind == "discrete":
-            return self._distribution((head,), inputs)
-        std = self.individual_policies.log_std.exp().expand_as(head)
-        return self._distribution((head, std), inputs)
+            return self._from_agent_first((individual.head,), inputs)
+        std = self.individual_policies.log_std.exp()[:, None].expand_as(individual.head)
+        return self._from_agent_first((individual.head, std), inputs)
 
-    def _distribution(self, parameters: tuple[Tensor, ...], inputs: TeamInputs) -> TeamDistribution:
+    def _from_agent_first(
+        self, parameters: tuple[Tensor, ...], inputs: TeamInputs
+    ) -> TeamDistribution:
+        by_rows = tuple(_rows_first(x, inputs) for x in parameters)
+        return self._distribution(by_rows, inputs.alive, inputs.action_mask)
+
+    def _distribution(
+        self, parameters: tuple[Tensor, ...], alive: Tensor, mask: Tensor
+    ) -> TeamDistribution:
         if self.sizes.action_kind == "discrete":
-            return TeamCategorical(parameters[0], inputs.alive)
-        return TeamGaussian(parameters[0], parameters[1], inputs.action_mask, inputs.alive)
+            return TeamCategorical(parameters[0], alive)
+        return TeamGaussian(parameters[0], parameters[1], mask, alive)
+
+
+def act(policy: TeamDistribution, *, explore: bool, generator: torch.Generator | None) -> Tensor:
+    """Sampled actions, or modes. Noise is drawn on the processor, whatever the device."""
+    if not explore:
+        return policy.mode()
+    device = policy.head.device
+    on_processor = policy if device.type == "cpu" else map_tensors(policy, Tensor.cpu)
+    return on_processor.sample(generator).to(device)
+
+
+def _agent_order(inputs: TeamInputs, fixed: tuple[int, ...] | None) -> Tensor:
+    """[T, B, N] agents in the order in which they act: stored, fixed, or 0..N-1."""
+    if inputs.draws is not None and inputs.draws.agent_order is not None:
+        return inputs.draws.agent_order
+    if fixed is None:
+        raise ValueError("agent_order='random' needs the order that was drawn, got none")
+    return torch.tensor(fixed, device=inputs.alive.device).expand_as(inputs.alive)
 
 
 def _agent_first(x: Tensor) -> Tensor:
@@ -170,6 +283,6 @@ def _agent_first(x: Tensor) -> Tensor:
     return x.flatten(0, 1).transpose(0, 1)
 
 
-def _rows_first(x: Tensor, leading: torch.Size) -> Tensor:
+def _rows_first(x: Tensor, inputs: TeamInputs) -> Tensor:
     """[N, T * B, ...] -> [T, B, N, ...]."""
-    return x.transpose(0, 1).unflatten(0, leading)
+    return x.transpose(0, 1).unflatten(0, inputs.alive.shape[:2])

@@ -16,9 +16,11 @@ SMALL_NETWORKS = {"hidden_size": 16, "modifier_width": 8, "critic_hidden": (16,)
 
 def tiny(env="predator_prey", *, num_envs=4, env_config=None, config_class=None, **training):
     """A configuration that trains an iteration in a fraction of a second on the driver."""
-    settings = {"train_batch_size": 64, "num_epochs": 1} | SMALL_NETWORKS | training
+    config = (config_class or AgentMixerConfig)()
+    networks = {k: v for k, v in SMALL_NETWORKS.items() if k in config.own_settings()}
+    settings = {"train_batch_size": 64, "num_epochs": 1} | networks | training
     config = (
-        (config_class or AgentMixerConfig)()
+        config
         .environment(env, env_config=env_config or {})
         .env_runners(num_envs_per_env_runner=num_envs)
         .training(**settings)

@@ -19,28 +19,47 @@ LEARNER_KEYS = {
     "kl",
     "clip_fraction",
     "explained_variance",
+    "grad_norm_individual_policies",
+    "grad_norm_critic",
+    "grad_norm",
+    "cur_lr",
+    "entropy_coeff",
+}
+MODIFIER_KEYS = {
     "mode_agreement",
     "kl_joint_individual",
     "joint_entropy",
     "individual_entropy",
-    "grad_norm_individual_policies",
     "grad_norm_policy_modifier",
-    "grad_norm_critic",
-    "grad_norm",
-    "cur_lr",
-    "cur_modifier_lr",
-    "entropy_coeff",
-    "temperature",
 }
 EVALUATION_KEYS = {"individual", "joint", "individual_sampled", "joint_sampled", "central_gap"}
 SHORT = {"predator_prey": {"max_steps": 8}, "simple_spread": {"max_cycles": 8}}
 """Settings with which an episode ends within the 16 steps that a copy takes."""
-VARIANTS = ({"use_gru": True}, {"igc": "gumbel"}, {"igc": "none"}, {"igc": "none", "use_gru": True})
+AGENTMIXER_VARIANTS = (
+    {"use_gru": True},
+    {"igc": "gumbel"},
+    {"igc": "none"},
+    {"igc": "none", "use_gru": True},
+    {"igc": "none", "distillation_coeff": 1.0},
+    {"correlation": "signal", "use_gru": True},
+    {"correlation": "autoregressive", "use_gru": True},
+    {"correlation": "autoregressive", "agent_order": "random", "igc": "gumbel"},
+    {"policy_modifier": "hypernetwork", "num_mixer_blocks": 2},
+    {"policy_modifier": "attention"},
+    {"policy_modifier": "linear"},
+    {"policy_modifier": "none"},
+    {"learner": "a2c"},
+)
+RIVAL_VARIANTS = ({"use_gru": True}, {"parameter_sharing": "shared"}, {"learner": "a2c"})
+VARIED = ("predator_prey", "continuous_game")
+"""One environment of each kind of action, on which every variant is tried."""
+RIVALS_PLAY = (*VARIED, "climbing", "simple_spread")
 CASES = [
     (algorithm, env, settings)
     for algorithm in ALGORITHMS
-    for env in ENVS
-    for settings in ({}, *(VARIANTS if env in ("predator_prey", "continuous_game") else ()))
+    for env in (ENVS if algorithm == "agentmixer" else RIVALS_PLAY)
+    for variants in [AGENTMIXER_VARIANTS if algorithm == "agentmixer" else RIVAL_VARIANTS]
+    for settings in ({}, *(variants if env in VARIED else ()))
 ]
 
 
@@ -74,6 +93,10 @@ def trained(request, ray_cluster):
 def test_an_iteration_reports_finite_numbers_under_the_documented_keys(trained):
     stats = learner_stats(trained.result)
     assert stats.keys() >= LEARNER_KEYS
+    has_modifier = trained.algorithm.team_policy.network.policy_modifier is not None
+    assert (stats.keys() >= MODIFIER_KEYS) == has_modifier
+    is_agentmixer = hasattr(trained.algorithm.config, "modifier_lr")
+    assert (stats.keys() >= {"cur_modifier_lr", "temperature"}) == is_agentmixer
     assert all(math.isfinite(value) for value in stats.values())
     assert math.isfinite(trained.result["env_runners"]["episode_return_mean"])
     assert trained.result["num_env_steps_sampled_lifetime"] == 64

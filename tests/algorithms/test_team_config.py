@@ -5,7 +5,7 @@ import torch
 from algorithms_test_helpers import counter, differences, learner_stats, tiny, weights_of
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.algorithms.team_config import OWN_SETTINGS, UNSUPPORTED
+from rllib_agentmixer.algorithms.team_config import UNSUPPORTED
 from rllib_agentmixer.core.hyperparameters import INHERITED_RANGES, AgentMixerHyperparameters
 from rllib_agentmixer.envs.predator_prey import PredatorPrey
 from rllib_agentmixer.errors import CheckpointError, ConfigError
@@ -159,10 +159,10 @@ def test_the_team_reward_is_made_as_asked(build, team_reward, expected):
 
 def test_a_copy_and_a_dictionary_hold_every_setting():
     config = tiny(env_config={"penalty": -1.0}, igc="gumbel", modifier_lr=[[0, 1e-3], [100, 0.0]])
-    own = {name: getattr(config, name) for name in OWN_SETTINGS}
+    own = {name: getattr(config, name) for name in AgentMixerConfig.own_settings()}
     again = AgentMixerConfig.from_dict(config.to_dict())
     for other in (config.copy(), again):
-        assert {name: getattr(other, name) for name in OWN_SETTINGS} == own
+        assert {name: getattr(other, name) for name in AgentMixerConfig.own_settings()} == own
         assert other.env_config == {"penalty": -1.0}
         assert other.env == "predator_prey"
         assert other.train_batch_size == 64

@@ -28,7 +28,15 @@ NAN = math.nan
 RISING = [[0, 1e-3], [1000, 1e-4]]
 
 GOOD = {
+    "learner": ["ppo", "a2c"],
+    "ratio": ["joint", "agent"],
+    "critic_input": ["state", "obs"],
     "igc": ["strict", "gumbel", "none"],
+    "distillation_coeff": [0.0],
+    "correlation": ["state", "signal", "autoregressive"],
+    "signal_size": [1, 256],
+    "agent_order": [None],
+    "policy_modifier": ["mixer", "linear", "hypernetwork", "attention", "none"],
     "modifier_lr": [0.0, 1e-3, RISING],
     "temperature": [0.05, 3.0, RISING],
     "dispersion_ceiling": [0.01, 0.99],
@@ -54,6 +62,14 @@ GOOD = {
 }
 
 BAD = {
+    "learner": ["PPO", None],
+    "ratio": ["team", 1],
+    "critic_input": ["observation", None],
+    "distillation_coeff": [-0.1, NAN],
+    "correlation": ["none", None],
+    "signal_size": [0, 257, 2.0],
+    "agent_order": ["fixed", [1, 2], [0, 0], [], 3, [0, 2]],
+    "policy_modifier": ["mlp", None],
     "igc": ["Strict", None],
     "modifier_lr": [-1e-9, "fast", NAN, None],
     "temperature": [0.0, -1.0, math.inf, [], [[1, 0.5]], [[0, 0.0]]],
@@ -177,6 +193,50 @@ def test_a_schedule_that_makes_no_sense_is_refused(schedule):
 def test_the_message_says_what_is_allowed(name, value, words):
     with pytest.raises(ConfigError, match=words):
         AgentMixerHyperparameters(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"policy_modifier": "none", "igc": "none"}, "leaves nothing that makes the joint policy"),
+        ({"policy_modifier": "none", "correlation": "signal"}, "correlation='signal'"),
+        ({"policy_modifier": "none", "correlation": "autoregressive"}, "'autoregressive'"),
+        ({"agent_order": [1, 0]}, r"agent_order=\[1, 0\].*correlation='state'"),
+        ({"agent_order": "random", "correlation": "signal"}, "agent_order='random'"),
+        ({"distillation_coeff": 0.5}, "distillation_coeff=0.5 needs igc='none'"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        AgentMixerHyperparameters(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"policy_modifier": "none"},
+        {"agent_order": "random", "correlation": "autoregressive"},
+        {"agent_order": [2, 0, 1], "correlation": "autoregressive"},
+        {"distillation_coeff": 0.5, "igc": "none"},
+        {"igc": "none", "correlation": "autoregressive"},
+    ],
+)
+def test_settings_that_go_together_are_taken(settings):
+    AgentMixerHyperparameters(**settings)
+
+
+def test_baselines_differ_from_each_other_by_their_defaults():
+    common = {field.name for field in fields(UNCHECKED.TeamHyperparameters)}
+    for name, expected in {
+        "agentmixer": ("joint", "state"),
+        "mappo": ("agent", "state"),
+        "ippo": ("agent", "obs"),
+    }.items():
+        settings = UNCHECKED.HYPERPARAMETERS[name]()
+        assert (settings.ratio, settings.critic_input) == expected
+        assert (settings.policy_modifier == "none") == (name != "agentmixer")
+        if name != "agentmixer":
+            assert {field.name for field in fields(settings)} == common
 
 
 def test_gamma_says_its_closed_range():

@@ -5,10 +5,12 @@ import torch
 from torch import nn
 
 from rllib_agentmixer.core.individual_policies import MASKED_LOGIT, IndividualOutput
-from rllib_agentmixer.core.policy_modifier import MixerBlock, PolicyModifier, linear
+from rllib_agentmixer.core.mixing import MixerBlock, linear
+from rllib_agentmixer.core.policy_modifier import PolicyModifier
 
 N, R, D = 3, 4, 5
 AGENT_HIDDEN, CHANNEL_HIDDEN = 6, 7
+STATE_FEATURES = torch.zeros(R, 2)
 
 
 def draw(*shape, seed=0):
@@ -37,9 +39,10 @@ def mix_by_loops(block, agents, alive):
             hidden = torch.relu(block.agent_in.weight @ normed[:, d] + block.agent_in.bias)
             agents[:, r, d] += block.agent_out.weight @ hidden + block.agent_out.bias
         for i in range(N):
-            own = layer_norm(agents[i, r], block.channel_norm)
-            hidden = torch.relu(block.channel_in.weight @ own + block.channel_in.bias)
-            agents[i, r] += block.channel_out.weight @ hidden + block.channel_out.bias
+            own = layer_norm(agents[i, r], block.channels.norm)
+            inward, outward = block.channels.channel_in, block.channels.channel_out
+            hidden = torch.relu(inward.weight @ own + inward.bias)
+            agents[i, r] += outward.weight @ hidden + outward.bias
     return agents
 
 
@@ -50,16 +53,16 @@ def test_a_block_mixes_agents_then_channels(build, num_dead):
     alive = torch.ones(N, R, 1)
     alive[:num_dead, 1] = 0
     with torch.no_grad():
-        torch.testing.assert_close(block(agents, alive), mix_by_loops(block, agents, alive))
+        torch.testing.assert_close(block(agents, alive, STATE_FEATURES), mix_by_loops(block, agents, alive))
 
 
 def test_a_block_with_zero_outputs_is_the_identity(build):
     block = block_of(build)
-    for layer in (block.agent_out, block.channel_out):
+    for layer in (block.agent_out, block.channels.channel_out):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     agents = draw(N, R, D)
-    assert torch.equal(block(agents, torch.ones(N, R, 1)), agents)
+    assert torch.equal(block(agents, torch.ones(N, R, 1), STATE_FEATURES), agents)
 
 
 def test_dead_agents_influence_nobody_in_a_block(build):
@@ -69,7 +72,7 @@ def test_dead_agents_influence_nobody_in_a_block(build):
     agents = draw(N, R, D)
     changed = agents.clone()
     changed[1] = draw(R, D, seed=9)
-    before, after = block(agents, alive), block(changed, alive)
+    before, after = block(agents, alive, STATE_FEATURES), block(changed, alive, STATE_FEATURES)
     torch.testing.assert_close(after[[0, 2], 2], before[[0, 2], 2])
     for row in (0, 1, 3):  # alive there, so it does influence the others
         assert not torch.allclose(after[0, row], before[0, row])
@@ -85,6 +88,10 @@ def test_linear_starts_orthogonal_without_bias():
 # --- the whole modifier
 
 OBS_WIDTH, STATE = 8, 7
+
+
+def dispersion_of(modifier, *inputs):
+    return modifier.dispersion(modifier(*inputs).agents)
 
 
 def modifier_of(build, sizes, **settings):
@@ -110,9 +117,11 @@ def everything(sizes):
 def test_output_has_one_dispersion_per_action_and_own_means_without_igc(build, kind, igc):
     sizes = build.sizes(kind)
     mask, state, alive = everything(sizes)
-    output = modifier_of(build, sizes, igc=igc)(individual_of(sizes, mask), state, mask, alive)
+    modifier = modifier_of(build, sizes, igc=igc)
+    output = modifier(individual_of(sizes, mask), state, mask, alive)
     factor = 2 if igc == "none" and kind == "continuous" else 1
-    assert output.modifier.shape == (N, R, factor * 4)
+    assert output.agents.shape == (N, R, 6)
+    assert modifier.dispersion(output.agents).shape == (N, R, factor * 4)
     assert output.hidden is None
 
 
@@ -131,7 +140,7 @@ def by_parts(modifier, sizes, individual, state, mask, alive):
         rows.append(modifier.input_norm(torch.relu(joined)))
     mixed = torch.stack(rows)
     for block in modifier.blocks:
-        mixed = block(mixed, alive.float().unsqueeze(-1))
+        mixed = block(mixed, alive.float().unsqueeze(-1), state_features[0])
     return modifier.output(modifier.output_norm(mixed))
 
 
@@ -143,7 +152,7 @@ def test_the_modifier_embeds_policies_state_and_agent_then_mixes(build, kind):
     alive[2, 1] = False
     individual = individual_of(sizes, mask)
     expected = by_parts(modifier, sizes, individual, state, mask, alive)
-    torch.testing.assert_close(modifier(individual, state, mask, alive).modifier, expected)
+    torch.testing.assert_close(dispersion_of(modifier, individual, state, mask, alive), expected)
 
 
 def test_sizes_of_the_parts_follow_the_settings(build):
@@ -153,7 +162,7 @@ def test_sizes_of_the_parts_follow_the_settings(build):
     )
     assert len(modifier.blocks) == 3
     assert modifier.blocks[0].agent_in.weight.shape == (5 * N, N)
-    assert modifier.blocks[0].channel_in.weight.shape == (2 * 6, 6)
+    assert modifier.blocks[0].channels.channel_in.weight.shape == (2 * 6, 6)
 
 
 def test_a_fresh_modifier_says_almost_nothing_and_tells_agents_apart(build):
@@ -161,7 +170,7 @@ def test_a_fresh_modifier_says_almost_nothing_and_tells_agents_apart(build):
     sizes = build.sizes()
     modifier = PolicyModifier(sizes, build.settings())
     mask, state, alive = everything(sizes)
-    output = modifier(individual_of(sizes, mask), state, mask, alive).modifier
+    output = dispersion_of(modifier, individual_of(sizes, mask), state, mask, alive)
     assert output.abs().max() < 0.2
     torch.testing.assert_close(modifier.agent_bias @ modifier.agent_bias.mT, torch.eye(N))
 
@@ -178,12 +187,12 @@ def test_dead_agents_influence_nobody(build):
         torch.where(is_dead, second.features, first.features),
         None,
     )
-    before = modifier(first, state, mask, alive).modifier
-    after = modifier(swapped, state, mask, alive).modifier
+    before = dispersion_of(modifier, first, state, mask, alive)
+    after = dispersion_of(modifier, swapped, state, mask, alive)
     torch.testing.assert_close(after[[0, 2]], before[[0, 2]])
     alive[1] = True
-    before = modifier(first, state, mask, alive).modifier
-    after = modifier(swapped, state, mask, alive).modifier
+    before = dispersion_of(modifier, first, state, mask, alive)
+    after = dispersion_of(modifier, swapped, state, mask, alive)
     assert not torch.allclose(after[[0, 2]], before[[0, 2]])
 
 
@@ -193,7 +202,7 @@ def test_permuting_agents_with_their_parameters_permutes_the_dispersion(build):
     mask, state, alive = everything(sizes)
     alive[0, 1] = False
     individual = individual_of(sizes, mask)
-    before = modifier(individual, state, mask, alive).modifier
+    before = dispersion_of(modifier, individual, state, mask, alive)
     order = torch.tensor([2, 0, 1])
     with torch.no_grad():
         modifier.agent_bias.copy_(modifier.agent_bias[order])
@@ -202,7 +211,7 @@ def test_permuting_agents_with_their_parameters_permutes_the_dispersion(build):
             block.agent_out.weight.copy_(block.agent_out.weight[order])
             block.agent_out.bias.copy_(block.agent_out.bias[order])
     permuted = IndividualOutput(individual.head[order], individual.features[order], None)
-    after = modifier(permuted, state, mask[order], alive[order]).modifier
+    after = dispersion_of(modifier, permuted, state, mask[order], alive[order])
     torch.testing.assert_close(after, before[order])
 
 
@@ -214,10 +223,11 @@ def test_a_masked_logit_does_not_blind_the_modifier(build):
     individual = individual_of(sizes, mask)
     shifted = individual.head.clone()
     shifted[1, :, 0] += 0.5
-    before = modifier(individual, state, mask, alive).modifier
-    after = modifier(IndividualOutput(shifted, individual.features, None), state, mask, alive)
+    before = dispersion_of(modifier, individual, state, mask, alive)
+    moved = IndividualOutput(shifted, individual.features, None)
+    after = dispersion_of(modifier, moved, state, mask, alive)
     assert torch.isfinite(before).all()
-    assert ((after.modifier - before).abs().amax(-1) > 1e-4).all()
+    assert ((after - before).abs().amax(-1) > 1e-4).all()
 
 
 def test_the_modifier_sees_which_actions_are_legal_and_which_are_merely_unlikely(build):
@@ -228,8 +238,8 @@ def test_the_modifier_sees_which_actions_are_legal_and_which_are_merely_unlikely
     individual.head[0, :, 3] = -50.0
     narrower = mask.clone()
     narrower[0, :, 3] = False
-    before = modifier(individual, state, mask, alive).modifier
-    assert not torch.allclose(modifier(individual, state, narrower, alive).modifier, before)
+    before = dispersion_of(modifier, individual, state, mask, alive)
+    assert not torch.allclose(dispersion_of(modifier, individual, state, narrower, alive), before)
 
 
 @pytest.mark.parametrize("part", ["state", "features", "head"])
@@ -238,7 +248,7 @@ def test_state_features_and_policies_of_mates_all_matter(build, part):
     modifier = modifier_of(build, sizes)
     mask, state, alive = everything(sizes)
     individual = individual_of(sizes, mask)
-    before = modifier(individual, state, mask, alive).modifier
+    before = dispersion_of(modifier, individual, state, mask, alive)
     head, features = individual.head.clone(), individual.features.clone()
     if part == "state":
         state = draw(R, STATE, seed=30)
@@ -247,7 +257,7 @@ def test_state_features_and_policies_of_mates_all_matter(build, part):
         head[0, :, 0] += 1.0
     else:
         features[0] = draw(R, OBS_WIDTH, seed=30)
-    after = modifier(IndividualOutput(head, features, None), state, mask, alive).modifier
+    after = dispersion_of(modifier, IndividualOutput(head, features, None), state, mask, alive)
     assert ((after[1:] - before[1:]).abs().amax(-1) > 1e-5).all()
 
 
@@ -260,7 +270,7 @@ def test_gradient_flows_back_to_individual_policies_only_without_igc(build, kind
     plain = individual_of(sizes, mask)
     head, features = plain.head.requires_grad_(), plain.features.requires_grad_()
     output = modifier(IndividualOutput(head, features, None), state, mask, alive)
-    output.modifier.square().sum().backward()
+    modifier.dispersion(output.agents).square().sum().backward()
     for tensor in (head, features):
         assert (tensor.grad is not None) == (igc == "none")
     assert all(p.grad is not None for p in modifier.parameters())
@@ -279,6 +289,6 @@ def test_the_recurrent_state_runs_over_the_rows_of_a_sequence(build):
         rows = slice(t * B, (t + 1) * B)
         part = IndividualOutput(individual.head[:, rows], individual.features[:, rows], None)
         step = modifier(part, state[rows], mask[:, rows], alive[:, rows], hidden)
-        torch.testing.assert_close(step.modifier, whole.modifier[:, rows])
+        torch.testing.assert_close(step.agents, whole.agents[:, rows])
         hidden = step.hidden
     torch.testing.assert_close(hidden, whole.hidden)

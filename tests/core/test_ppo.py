@@ -12,7 +12,7 @@ from rllib_agentmixer.core.ppo import (
     PPOCoefficients,
     PPOLearner,
     UpdatePlan,
-    agentmixer_loss,
+    team_loss,
     consistency_metrics,
     fit_individual_std,
     gradient_norm,
@@ -38,7 +38,7 @@ def parameters_of(network):
 
 def gradients(network, batch, weights):
     network.zero_grad()
-    agentmixer_loss(network, batch, weights).total.backward()
+    team_loss(network, batch, weights).total.backward()
     return {
         name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
         for name, p in network.named_parameters()
@@ -51,7 +51,7 @@ def gradients(network, batch, weights):
 @pytest.mark.parametrize("env", ENVS)
 def test_in_the_first_minibatch_the_policy_is_the_one_that_acted(build, env):
     actor, batch = build.collected(env)
-    metrics = agentmixer_loss(actor.network, batch, build.weights).metrics
+    metrics = team_loss(actor.network, batch, build.weights).metrics
     assert metrics["kl"].item() == pytest.approx(0, abs=1e-5)
     assert metrics["clip_fraction"] == 0
     # Ratio 1 and standardised advantages: the surrogate is minus their mean, 0.
@@ -85,7 +85,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(build, env, kl_coeff):
     entropy = joint.entropy().mean()
     old = network.policy_from_flat(batch.policy_parameters, batch.inputs)
     kl = old.kl(joint).mean()
-    loss = agentmixer_loss(network, batch, weights)
+    loss = team_loss(network, batch, weights)
     expected = policy_loss + 0.5 * vf_loss - 0.1 * entropy + kl_coeff * kl
     torch.testing.assert_close(loss.total, expected)
     explained = losses.explained_variance(
@@ -129,13 +129,13 @@ def test_values_are_compared_in_normalised_units(build):
     weights = replace(build.weights, entropy_coeff=0.0)
     network = actor.network
     network.critic.observe_targets(batch.value_targets, batch.valid)
-    before = agentmixer_loss(network, batch, weights).metrics["vf_loss"]
+    before = team_loss(network, batch, weights).metrics["vf_loss"]
     # Rewards and predictions ten times as large are the same thing in other units.
     normalizer = network.critic.normalizer
     normalizer.mean *= 10
     normalizer.variance *= 100
     larger = replace(batch, values=10 * batch.values, value_targets=10 * batch.value_targets)
-    after = agentmixer_loss(network, larger, weights).metrics["vf_loss"]
+    after = team_loss(network, larger, weights).metrics["vf_loss"]
     torch.testing.assert_close(after, before)
 
 
@@ -164,7 +164,7 @@ def recurrent(build, **settings):
 def test_with_the_stored_state_the_acting_policy_is_recomputed(build):
     actor, batch = recurrent(build)
     assert batch.valid.shape == (5, 4)
-    metrics = agentmixer_loss(actor.network, batch, build.weights).metrics
+    metrics = team_loss(actor.network, batch, build.weights).metrics
     assert metrics["kl"].item() == pytest.approx(0, abs=1e-5)
     assert metrics["clip_fraction"] == 0
     log_prob = actor.network(batch.inputs, batch.hidden).joint.log_prob(batch.actions)
@@ -178,7 +178,7 @@ def test_with_a_forgotten_state_it_is_not(build, forgotten):
     stored = getattr(batch.hidden, forgotten)
     assert stored.abs().max() > 0
     hidden = replace(batch.hidden, **{forgotten: torch.zeros_like(stored)})
-    metrics = agentmixer_loss(actor.network, replace(batch, hidden=hidden), build.weights).metrics
+    metrics = team_loss(actor.network, replace(batch, hidden=hidden), build.weights).metrics
     assert metrics["kl"] > 1e-6
     log_prob = actor.network(batch.inputs, hidden).joint.log_prob(batch.actions)
     assert not torch.allclose(log_prob, batch.log_prob, atol=1e-4)
@@ -196,7 +196,7 @@ def padded(batch, extra, seed):
     grown = {name: grow(x) for name, x in vars(batch).items() if name not in ("inputs", "hidden")}
     grown["valid"][-extra:] = False
     grown["actions"] = grown["actions"].clamp(0, 2)
-    inputs = TeamInputs(**{name: grow(x) for name, x in vars(batch.inputs).items()})
+    inputs = TeamInputs(**{name: grow(x) for name, x in vars(batch.inputs).items() if x is not None})
     return TeamBatch(inputs=inputs, hidden=batch.hidden, **grown)
 
 
@@ -206,8 +206,8 @@ def test_padded_steps_change_neither_loss_nor_gradient(build, seed):
     network = moved(build, actor.network)
     longer = padded(batch, 3, seed)
     assert longer.valid.shape == (8, 4)
-    first = agentmixer_loss(network, batch, build.weights)
-    second = agentmixer_loss(network, longer, build.weights)
+    first = team_loss(network, batch, build.weights)
+    second = team_loss(network, longer, build.weights)
     for name, value in first.metrics.items():
         torch.testing.assert_close(second.metrics[name], value, msg=name)
     expected = gradients(network, batch, build.weights)
@@ -221,7 +221,7 @@ def test_sequences_of_different_length_weigh_by_their_steps(build):
     network = moved(build, actor.network)
     valid = batch.valid.clone()
     valid[2:, 0] = False
-    loss = agentmixer_loss(network, replace(batch, valid=valid), build.weights)
+    loss = team_loss(network, replace(batch, valid=valid), build.weights)
     entropy = network(batch.inputs, batch.hidden).joint.entropy()
     torch.testing.assert_close(loss.metrics["entropy"], entropy[valid].mean().detach())
 

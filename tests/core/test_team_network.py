@@ -13,7 +13,7 @@ from rllib_agentmixer.core.consistency import (
 )
 from rllib_agentmixer.core.distributions import TeamCategorical, TeamGaussian
 from rllib_agentmixer.core.individual_policies import MASKED_LOGIT
-from rllib_agentmixer.core.policy_modifier import ModifierOutput
+from rllib_agentmixer.core.policy_modifier import PolicyModifier
 
 T, B, N = 2, 3, 3
 KINDS = ["discrete", "continuous"]
@@ -36,9 +36,10 @@ def gradients(network, part, inputs, actions, hidden=None):
 def detached_outputs(module):
     """Undo with ``handle.remove()``: what the module puts out carries no gradient."""
 
+    if isinstance(module, PolicyModifier):
+        return module.output.register_forward_hook(lambda _m, _inputs, output: output.detach())
+
     def detach(_module, _inputs, output):
-        if isinstance(output, ModifierOutput):
-            return replace(output, modifier=output.modifier.detach())
         return replace(output, head=output.head.detach(), features=output.features.detach())
 
     return module.register_forward_hook(detach)
@@ -130,7 +131,7 @@ def test_published_form_and_ablation_lose_modes(build):
 def parts_of(network, inputs):
     """Agent-first individual heads and modifier outputs, computed row by row."""
     rows = [
-        TeamInputs(*(x[t : t + 1, b : b + 1] for x in vars(inputs).values()))
+        TeamInputs(*(x[t : t + 1, b : b + 1] for x in vars(inputs).values() if x is not None))
         for t in range(T)
         for b in range(B)
     ]
@@ -142,7 +143,7 @@ def parts_of(network, inputs):
             individual, row.state[0], mask, row.alive[0].transpose(0, 1)
         )
         heads.append(individual.head[:, 0])
-        modifiers.append(modifier.modifier[:, 0])
+        modifiers.append(network.policy_modifier.dispersion(modifier.agents)[:, 0])
     return tuple(torch.stack(x).unflatten(0, (T, B)) for x in (heads, modifiers))
 
 
@@ -215,7 +216,7 @@ def test_running_a_sequence_at_once_equals_step_by_step(build, kind, igc):
     whole = network(inputs, start)
     hidden, joint, individual = start, [], []
     for t in range(steps):
-        step = network(TeamInputs(*(x[t : t + 1] for x in vars(inputs).values())), hidden)
+        step = network(TeamInputs(*(x[t : t + 1] for x in vars(inputs).values() if x is not None)), hidden)
         hidden = step.hidden
         joint.append(step.joint.flat())
         individual.append(step.individual.flat())
