@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: setup format check test learn bench demo docs clean help
+.PHONY: setup format check test learn bench study demo docs clean help
 
 setup: $(STAMP)  ## create .venv and install the package with its pinned dependencies
 	@echo "$(VENV) is ready"
@@ -47,6 +47,9 @@ learn: $(STAMP)  ## the learning tests: train the tuned examples to their expect
 
 bench: $(STAMP)  ## throughput against RLlib's own sampler
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+study: $(STAMP)  ## a learning study with its report: ARGS="correlation --seeds 10", ARGS=--list
+	@$(BIN)/python -m benchmarks.studies $(ARGS)
 
 demo: $(STAMP)  ## train, evaluate and export a small team into runs/demo
 	@$(BIN)/python -m rllib_agentmixer demo --out runs/demo $(ARGS)

@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return run_study(chosen)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
+        return 130
     except AgentMixerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -101,6 +101,7 @@ class Study:
         make_cells: builds the grid.
         num_seeds: runs of each cell unless asked otherwise.
         panels: labels whose every combination gets a panel of its own in the picture.
+        dial_names: environment -> what the label ``dial`` turns there.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Study:
     make_cells: Callable[[], list[Cell]]
     num_seeds: int
     panels: tuple[str, ...] = ()
+    dial_names: dict[str, str] = field(default_factory=dict)
 
 
 def choose(cells: list[Cell], conditions: Iterable[str]) -> list[Cell]:

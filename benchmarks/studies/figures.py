@@ -75,12 +75,16 @@ def _draw_curves(
     axes: Axes, entries: Sequence[CellResults], study: Study, colours: dict[str, str]
 ) -> None:
     """Individual return over environment steps."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     for entry in entries:
         curves = [run.curve for run in entry.runs]
         points = list(zip(*curves, strict=False))  # as far as every seed came
         steps = [point[0][0] for point in points]
         summaries = [summarize([seed[1] for seed in point]) for point in points]
         _draw_line(axes, steps, summaries, colours[_line(study, entry.cell)], "-")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("joint environment steps")
     axes.set_ylabel("individual return, modes")
 
@@ -95,7 +99,7 @@ def _draw_dial(
         dial = [float(entry.cell.labels[DIAL]) for entry in mine]
         _draw_line(axes, dial, [entry.individual for entry in mine], colour, "-")
         _draw_line(axes, dial, [entry.joint for entry in mine], colour, "--")
-    axes.set_xlabel(DIAL)
+    axes.set_xlabel(study.dial_names.get(entries[0].cell.env, DIAL))
     axes.set_ylabel("final return, modes")
 
 

@@ -5,21 +5,39 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from benchmarks.studies.task import Task, attempt, failure, prepare_process
-
-Record = Callable[..., None]
-"""Takes every result as soon as it is there."""
+from benchmarks.studies.results import Result
+from benchmarks.studies.task import Task, attempt, failure, own_ray
 
 READY = "ready"
 PATIENCE_S = 10.0
 """Time that a process gets to stop its Ray at the end."""
 
+Record = Callable[[Result], None]
+Serve = Callable[[Connection], None]
 
-def run_tasks(tasks: Sequence[Task], num_jobs: int, record: Record) -> None:
+
+def serve(
+    connection: Connection,
+    surroundings: Callable[[], AbstractContextManager[None]] = own_ray,
+    run: Callable[[Task], Result] = attempt,
+) -> None:
+    """What a process does: tasks in, results out, until the other end closes."""
+    with surroundings():
+        connection.send(READY)
+        while True:
+            try:
+                task = connection.recv()
+            except (EOFError, KeyboardInterrupt):
+                return
+            connection.send(run(task))
+
+
+def run_tasks(tasks: Sequence[Task], num_jobs: int, record: Record, serve: Serve = serve) -> None:
     """Run all tasks and hand each result to ``record``, in the order in which they end.
 
     A task that raises, or takes its process along, becomes a failed result; the others go on.
@@ -28,33 +46,33 @@ def run_tasks(tasks: Sequence[Task], num_jobs: int, record: Record) -> None:
         tasks: in the order in which they start.
         num_jobs: processes; 1 runs everything in this one.
         record: called in this process.
+        serve: what the processes do, if there are several.
     """
     if not tasks:
         return
-    if num_jobs == 1:
-        prepare_process()
+    if num_jobs > 1:
+        run_in_processes(deque(tasks), min(num_jobs, len(tasks)), record, serve)
+        return
+    with own_ray():
         for task in tasks:
             record(attempt(task))
-        return
-    _run_in_processes(deque(tasks), min(num_jobs, len(tasks)), record)
 
 
-def _run_in_processes(waiting: deque[Task], num_jobs: int, record: Record) -> None:
+def run_in_processes(waiting: deque[Task], num_jobs: int, record: Record, serve: Serve) -> None:
+    """Run tasks in processes that are started again when they die; empties ``waiting``."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
     members: list[Member] = []
     try:
         for _ in range(num_jobs):
             # One after another: each finds its ports free, and works while the next starts.
-            members.append(Member())
+            members.append(Member(serve))
             members[-1].give(waiting.popleft())
         while busy := [member for member in members if member.task is not None]:
-            ready = wait([handle for member in busy for handle in member.handles])
+            ready = set(wait([handle for member in busy for handle in member.handles]))
             for member in busy:
-                if not set(member.handles) & set(ready):
+                if ready.isdisjoint(member.handles):
                     continue
                 record(member.take())
-                if not member.is_alive and waiting:
-                    member.start()
                 if waiting:
                     member.give(waiting.popleft())
     finally:
@@ -65,7 +83,8 @@ def _run_in_processes(waiting: deque[Task], num_jobs: int, record: Record) -> No
 class Member:
     """A process that runs one task after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, serve: Serve) -> None:
+        self.serve = serve
         self.task: Task | None = None
         self.start()
 
@@ -77,7 +96,7 @@ class Member:
         """
         context = get_context("spawn")
         self.connection, its_end = context.Pipe()
-        self.process = context.Process(target=work, args=(its_end,), daemon=True)
+        self.process = context.Process(target=self.serve, args=(its_end,), daemon=True)
         self.process.start()
         its_end.close()
         try:
@@ -90,16 +109,15 @@ class Member:
         """What becomes ready when there is a result or the process died."""
         return self.connection, self.process.sentinel
 
-    @property
-    def is_alive(self) -> bool:
-        return self.process.is_alive()
-
     def give(self, task: Task) -> None:
-        """Let it run a task."""
+        """Let it run a task; a process that died is started again first."""
+        if not self.process.is_alive():
+            self.connection.close()
+            self.start()
         self.task = task
         self.connection.send(task)
 
-    def take(self) -> Any:
+    def take(self) -> Result:
         """The result of its task; a failure if the process died over it."""
         task, self.task = self.task, None
         assert task is not None
@@ -118,18 +136,3 @@ class Member:
             self.process.join(PATIENCE_S)
         self.process.terminate()
         self.process.join()
-
-
-def work(connection: Connection) -> None:
-    """What a process does: tasks in, results out, until the other end closes."""
-    import ray
-
-    prepare_process()
-    connection.send(READY)
-    while True:
-        try:
-            task = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            break
-        connection.send(attempt(task))
-    ray.shutdown()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from benchmarks.studies.cells import Cell
 from benchmarks.studies.results import Result, Returns, described
+from rllib_agentmixer.local_ray import start_ray
 
 EVALUATIONS = 10
 """Evaluations on the way, as near as whole iterations allow."""
@@ -33,22 +37,30 @@ class Task:
     seed: int
 
 
-def prepare_process() -> None:
-    """A Ray of this process's own, one torch thread, and silence on the terminal."""
+@contextmanager
+def own_ray() -> Iterator[None]:
+    """A Ray of this process's own, one torch thread, and silence on the terminal.
+
+    A Ray that runs already is taken, and left running.
+    """
     import ray
     import torch
-
-    from rllib_agentmixer.local_ray import start_ray
 
     torch.set_num_threads(1)
     for name in ("ray", "ray.rllib", "ray.rllib.algorithms.algorithm_config"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", UserWarning)  # gymnasium, about names that RLlib reuses
+    was_running = ray.is_initialized()
     try:
         start_ray(0)
     except Exception:  # a busy machine can miss Ray's start-up deadline once
         ray.shutdown()
         start_ray(0)
+    try:
+        yield
+    finally:
+        if not was_running:
+            ray.shutdown()
 
 
 def attempt(task: Task) -> Result:
@@ -59,6 +71,7 @@ def attempt(task: Task) -> Result:
     except Exception as error:  # whatever it was, the other tasks must go on
         traceback.print_exc()
         result = failure(task, f"{type(error).__name__}: {error}")
+    gc.collect()  # cycles hold the networks; waiting for the collector costs 3 MB a run
     return replace(result, seconds=time.monotonic() - started)
 
 

@@ -1,0 +1,71 @@
+"""What imitation loses when the teacher sees more, and what consistency keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.studies.cells import Cell, Study
+from benchmarks.studies.grids.shared import PREDATOR_PREY
+
+FORMS: dict[str, dict[str, Any]] = {
+    "strict": {"igc": "strict"},
+    "gumbel": {"igc": "gumbel"},
+    "none": {"igc": "none"},
+    "distillation": {"igc": "none", "distillation_coeff": 1.0},
+}
+VISIBILITIES = (0, 0.25, 0.5, 0.75, 1)
+VIEW_RADII = (0, 1, 2, 4)
+
+BRIDGE: dict[str, Any] = {
+    "lr": 1e-3,
+    "num_envs_per_env_runner": 128,
+    "train_batch_size": 1280,
+    "num_epochs": 5,
+}
+
+
+def cells() -> list[Cell]:
+    """Every form at every setting of what the agents see themselves."""
+    bridge = [_bridge(form, dial) for form in FORMS for dial in VISIBILITIES]
+    return bridge + [_predator_prey(form, dial) for form in FORMS for dial in VIEW_RADII]
+
+
+def _bridge(form: str, visibility: float) -> Cell:
+    return Cell(
+        study="asymmetric_failure",
+        labels={"environment": "bridge", "form": form, "dial": f"{visibility:g}"},
+        algo="agentmixer",
+        env="bridge",
+        env_config={"visibility": visibility},
+        settings={**BRIDGE, "modifier_lr": 1e-3, **FORMS[form]},
+        steps=128_000,
+    )
+
+
+def _predator_prey(form: str, view_radius: int) -> Cell:
+    return Cell(
+        study="asymmetric_failure",
+        labels={"environment": "predator_prey", "form": form, "dial": str(view_radius)},
+        algo="agentmixer",
+        env="predator_prey",
+        env_config={"penalty": 0, "view_radius": view_radius},
+        settings={**PREDATOR_PREY, "modifier_lr": 1e-3, **FORMS[form]},
+        steps=160_000,
+    )
+
+
+STUDIES = (
+    Study(
+        name="asymmetric_failure",
+        question=(
+            "The less the agents see of what the joint policy sees, the less can be imitated: "
+            "what do the individual policies earn with both forms of consistency, without, and "
+            "with distillation instead? The dial is `visibility` on the bridge and "
+            "`view_radius` on predator-prey."
+        ),
+        make_cells=cells,
+        num_seeds=5,
+        panels=("environment",),
+        dial_names={"bridge": "visibility", "predator_prey": "view_radius"},
+    ),
+)
