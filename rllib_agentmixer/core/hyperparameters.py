@@ -98,6 +98,11 @@ class TeamHyperparameters:
     def __post_init__(self) -> None:
         for entry in fields(self):
             entry.metadata["range"].check(entry.name, getattr(self, entry.name))
+        if self.critic_input == "obs" and self.ratio == "joint":
+            raise ConfigError(
+                "critic_input='obs' gives each agent an advantage of its own, and ratio='joint' "
+                "needs one for the whole team; choose ratio='agent' or critic_input='state'"
+            )
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> Self:

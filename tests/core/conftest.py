@@ -1,6 +1,6 @@
 """Small teams, networks and batches that the tests of the core share as the fixture ``build``."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ import torch
 from rllib_agentmixer import acting, rollouts
 from rllib_agentmixer.core.advantages import standardized
 from rllib_agentmixer.core.batch import TeamBatch, TeamInputs, map_tensors
-from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
+from rllib_agentmixer.core.hyperparameters import HYPERPARAMETERS, TeamHyperparameters
 from rllib_agentmixer.core.individual_policies import TeamSizes
 from rllib_agentmixer.core.layout import TeamLayout
 from rllib_agentmixer.core.ppo import PPOCoefficients
@@ -34,8 +34,10 @@ class Build:
         return TeamSizes(obs_sizes, state_size, action_kind, action_sizes)
 
     @staticmethod
-    def settings(**settings) -> AgentMixerHyperparameters:
-        return AgentMixerHyperparameters(**(SMALL | settings))
+    def settings(algorithm="agentmixer", **settings) -> TeamHyperparameters:
+        kind = HYPERPARAMETERS[algorithm]
+        known = {entry.name for entry in fields(kind)}
+        return kind(**({k: v for k, v in SMALL.items() if k in known} | settings))
 
     @staticmethod
     def randomize(module, seed=0, scale=0.5):
@@ -66,13 +68,13 @@ class Build:
         state = torch.randn(T, B, sizes.state_size, generator=generator)
         return TeamInputs(obs, state, mask, alive)
 
-    @staticmethod
-    def actor(env, seed=0, **settings) -> acting.TeamActor:
+    @classmethod
+    def actor(cls, env, seed=0, **settings) -> acting.TeamActor:
         """A fresh actor for an environment of the package."""
         torch.manual_seed(seed)
         spec = env.spec
         sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
-        network = TeamNetwork(sizes, AgentMixerHyperparameters(**(SMALL | settings)))
+        network = TeamNetwork(sizes, cls.settings(**settings))
         return acting.TeamActor(
             network, TeamLayout(sizes), torch.Generator().manual_seed(seed), scaling=None
         )
@@ -82,6 +84,7 @@ class Build:
         """All steps of a rollout; a recurrent one stays as sequences of T steps."""
         hidden = None
         inputs = actor.layout.inputs(torch.from_numpy(rollout.rows))
+        inputs = replace(inputs, draws=rollout.draws)
         columns = {
             name: torch.from_numpy(getattr(rollout, source))
             for name, source in {
@@ -98,7 +101,8 @@ class Build:
         batch = TeamBatch(inputs, **columns, valid=torch.from_numpy(rollout.keep), hidden=hidden)
         if hidden is None:  # every step is a sequence of its own
             batch = map_tensors(batch, lambda x: x.flatten(0, 1).unsqueeze(0))
-        return replace(batch, advantages=standardized(batch.advantages, batch.valid))
+        advantages = batch.advantages
+        return replace(batch, advantages=standardized(advantages, batch.counts(advantages)))
 
     @classmethod
     def collected(cls, name="climbing", T=4, B=6, skip=0, seed=0, config=None, **settings):

@@ -30,7 +30,7 @@ RISING = [[0, 1e-3], [1000, 1e-4]]
 GOOD = {
     "learner": ["ppo", "a2c"],
     "ratio": ["joint", "agent"],
-    "critic_input": ["state", "obs"],
+    "critic_input": ["state"],
     "igc": ["strict", "gumbel", "none"],
     "distillation_coeff": [0.0],
     "correlation": ["state", "signal", "autoregressive"],
@@ -204,6 +204,7 @@ def test_the_message_says_what_is_allowed(name, value, words):
         ({"agent_order": [1, 0]}, r"agent_order=\[1, 0\].*correlation='state'"),
         ({"agent_order": "random", "correlation": "signal"}, "agent_order='random'"),
         ({"distillation_coeff": 0.5}, "distillation_coeff=0.5 needs igc='none'"),
+        ({"critic_input": "obs"}, "critic_input='obs'.*ratio='joint'"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, words):
@@ -219,6 +220,7 @@ def test_settings_that_contradict_each_other_are_refused(settings, words):
         {"agent_order": [2, 0, 1], "correlation": "autoregressive"},
         {"distillation_coeff": 0.5, "igc": "none"},
         {"igc": "none", "correlation": "autoregressive"},
+        {"critic_input": "obs", "ratio": "agent"},
     ],
 )
 def test_settings_that_go_together_are_taken(settings):
