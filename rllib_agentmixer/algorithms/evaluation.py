@@ -44,6 +44,7 @@ CONTESTANTS = (
     Contestant("individual", True),
     Contestant("joint", True),
 )
+"""Individual policies come first: a joint policy that is the same copies their results."""
 
 PlayOnWorkers = Callable[[Contestant], list[EpisodeRecord]]
 
@@ -67,11 +68,20 @@ def summarize(records: list[EpisodeRecord], agents: tuple[str, ...]) -> dict[str
     }
 
 
-def compare(play: PlayOnWorkers, agents: tuple[str, ...]) -> tuple[dict[str, Any], int]:
-    """Let every contestant play; results by key, and the environment steps taken."""
+def compare(
+    play: PlayOnWorkers, agents: tuple[str, ...], *, has_modifier: bool = True
+) -> tuple[dict[str, Any], int]:
+    """Let every contestant play; results by key, and the environment steps taken.
+
+    Without a policy modifier the joint policy is the individual ones: they play once.
+    """
     results: dict[str, Any] = {}
     num_steps = 0
     for contestant in CONTESTANTS:
+        if contestant.policy == "joint" and not has_modifier:
+            same = Contestant("individual", contestant.explore)
+            results[contestant.key] = results[same.key]
+            continue
         records = play(contestant)
         results[contestant.key] = summarize(records, agents)
         num_steps += sum(record.length for record in records)
@@ -139,7 +149,8 @@ class SideBySideEvaluation:
                 kept.extend(rollout_metrics(r, self.team_spec.agents) for r in records)
             return records
 
-        team, num_steps = compare(play_and_keep, self.team_spec.agents)
+        has_modifier = self.config.hyperparameters().policy_modifier != "none"
+        team, num_steps = compare(play_and_keep, self.team_spec.agents, has_modifier=has_modifier)
         # RLlib's own keys describe what would be deployed.
         results = summarize_episodes(kept, kept) | {"team": team}
         return results, num_steps, num_steps, []

@@ -24,6 +24,7 @@ from ray.rllib.utils.metrics import (
     SAMPLE_TIMER,
     SYNCH_WORKER_WEIGHTS_TIMER,
 )
+from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 
 from rllib_agentmixer.algorithms import checkpoints
 from rllib_agentmixer.algorithms.evaluation import SideBySideEvaluation
@@ -31,6 +32,7 @@ from rllib_agentmixer.algorithms.team_config import TeamConfig
 from rllib_agentmixer.algorithms.team_model import register_model
 from rllib_agentmixer.algorithms.team_policy import TeamPolicy
 from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
+from rllib_agentmixer.analysis import games
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import CheckpointError, EnvContractError
@@ -126,7 +128,9 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         policy = self.team_policy
         batch.decompress_if_needed()
         with self._timers[LEARN_ON_BATCH_TIMER]:
-            results = {DEFAULT_POLICY_ID: policy.update(batch)}
+            update = policy.update(batch)
+        update[LEARNER_STATS_KEY] |= games.training_metrics(self)
+        results = {DEFAULT_POLICY_ID: update}
         self._timers[LEARN_ON_BATCH_TIMER].push_units_processed(batch.count)
         self._counters[NUM_ENV_STEPS_TRAINED] += batch.count
         self._counters[NUM_AGENT_STEPS_TRAINED] += batch.count

@@ -150,9 +150,16 @@ class VectorMatrixGame(NativeVectorEnv):
         self._repeat = game.repeat
         self._table = None if game.table is None else game.table.ravel()
         self._num_choices = game.num_choices
+        self._game = game
         self._time = 0
         self._obs[:] = 1.0
         self._state[:] = 1.0
+
+    def payoffs(self) -> np.ndarray | None:
+        """[N, A_1, .., A_N] payoffs of one decision; None where the table is too large."""
+        if self._table is None and self._num_choices > LARGEST_TABLE:
+            return None
+        return np.stack([self._game.payoffs] * self.spec.num_agents)
 
     def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
         self._time = 0

@@ -153,6 +153,10 @@ class VectorTeamEnv(ABC):
     def set_state(self, snapshot: Any) -> None:
         """Continue from a snapshot of :meth:`get_state`."""
 
+    def payoffs(self) -> np.ndarray | None:
+        """[N, A_1, .., A_N] what each agent gets in a game of one decision; None elsewhere."""
+        return None
+
     def render(self, copy: int = 0) -> np.ndarray | None:
         """RGB picture [height, width, 3] of one copy, or None if it cannot be drawn."""
         return None

@@ -20,8 +20,7 @@ def tiny(env="predator_prey", *, num_envs=4, env_config=None, config_class=None,
     networks = {k: v for k, v in SMALL_NETWORKS.items() if k in config.own_settings()}
     settings = {"train_batch_size": 64, "num_epochs": 1} | networks | training
     config = (
-        config
-        .environment(env, env_config=env_config or {})
+        config.environment(env, env_config=env_config or {})
         .env_runners(num_envs_per_env_runner=num_envs)
         .training(**settings)
         .evaluation(evaluation_duration=4)

@@ -1,0 +1,162 @@
+"""What a trained team plays on a normal-form game: distributions over joint actions, and gaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rllib_agentmixer.acting import TeamActor, pack_rows
+from rllib_agentmixer.analysis import equilibrium
+from rllib_agentmixer.core.batch import TeamInputs, map_tensors
+from rllib_agentmixer.core.distributions import TeamCategorical
+from rllib_agentmixer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
+
+MAX_JOINT_ACTIONS = 50_000
+"""Most joint actions whose probabilities are enumerated."""
+
+NUM_DRAWS = 256
+"""Signals, or orders of agents, that are averaged over: probabilities then have a standard
+error of at most 0.03."""
+
+LOGGED_DRAWS = 64
+LOGGED_JOINT_ACTIONS = 1000
+"""Games up to this size report their gaps at every training iteration."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class GameAnalysis:
+    """Policies of a team on a game of one decision.
+
+    Attributes:
+        payoffs: [N, A_1, .., A_N] of every player.
+        joint: [A_1, .., A_N] probability of every joint action under the joint policy, with
+            the draws of a correlated form integrated out.
+        individual: N vectors [A_i]: the individual policies' probabilities.
+    """
+
+    payoffs: Array
+    joint: Array
+    individual: list[Array]
+
+    def metrics(self) -> dict[str, float]:
+        """Gaps in payoff units, and the team's expected payoff under both kinds of policies.
+
+        ``joint_correlated_gap`` and ``joint_coarse_gap`` are the epsilons of an approximate
+        (coarse) correlated equilibrium, ``individual_nash_gap`` that of a Nash equilibrium.
+        """
+        product = equilibrium.product(self.individual)
+        team = self.payoffs.mean(0)
+        return {
+            "joint_correlated_gap": equilibrium.correlated_equilibrium_gap(
+                self.payoffs, self.joint
+            ),
+            "joint_coarse_gap": equilibrium.coarse_correlated_equilibrium_gap(
+                self.payoffs, self.joint
+            ),
+            "individual_nash_gap": equilibrium.nash_gap(self.payoffs, self.individual),
+            "joint_expected_payoff": float((team * self.joint).sum()),
+            "individual_expected_payoff": float((team * product).sum()),
+        }
+
+
+def from_algorithm(
+    algorithm: TeamAlgorithm, *, num_draws: int = NUM_DRAWS, seed: int = 0
+) -> GameAnalysis:
+    """Joint and individual policies of an algorithm on its matrix game.
+
+    Recurrent policies are read at the first decision of an episode.
+
+    Args:
+        algorithm: built or restored, on a game that says its ``payoffs()``.
+        num_draws: signals or orders of agents to average over; other forms are exact.
+        seed: of these draws.
+
+    Raises:
+        ConfigError: the environment is no matrix game, or too large to enumerate.
+    """
+    worker = algorithm.team_worker
+    env = worker.vector_env
+    payoffs = env.payoffs()
+    if payoffs is None:
+        raise ConfigError(
+            f"{env.spec.name} has no payoff table; equilibria are analysed on matrix games"
+        )
+    num_joint_actions = payoffs[0].size
+    if num_joint_actions > MAX_JOINT_ACTIONS:
+        raise ConfigError(
+            f"the game has {num_joint_actions:,} joint actions, at most {MAX_JOINT_ACTIONS:,} "
+            "are enumerated; analyse a smaller game"
+        )
+    actor = worker.make_actor(torch.Generator().manual_seed(seed))
+    fresh = worker.team_env_creator.vector(worker.env_context, 1)
+    row = pack_rows(actor.layout, fresh.reset(seed))
+    fresh.close()
+    row = worker.team_filter(row) if worker.team_filter else row
+    return analyse(actor, row, payoffs, num_draws=num_draws)
+
+
+@torch.inference_mode()
+def analyse(actor: TeamActor, row: np.ndarray, payoffs: Array, *, num_draws: int) -> GameAnalysis:
+    """The same from an actor and one joint observation [1, F]; knows no Ray."""
+    network = actor.network
+    inputs = actor.layout.inputs(torch.from_numpy(row).to(actor.device).unsqueeze(0))
+    sizes = payoffs.shape[1:]
+    alone = network.decide_individually(inputs, _zero_state(actor, 1)).policy
+    probabilities = cast(TeamCategorical, alone).log_probs[0, 0].exp().double().cpu()
+    individual = [p[:size].numpy() for p, size in zip(probabilities, sizes, strict=True)]
+    joint = _joint_probabilities(actor, inputs, sizes, num_draws)
+    return GameAnalysis(
+        np.asarray(payoffs, np.float64),
+        joint / joint.sum(),  # float32 networks: sums to one up to rounding
+        [p / p.sum() for p in individual],
+    )
+
+
+def _joint_probabilities(
+    actor: TeamActor, inputs: TeamInputs, sizes: tuple[int, ...], num_draws: int
+) -> Array:
+    """Every joint action evaluated by teacher forcing, averaged over draws."""
+    every = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=-1)
+    network, num_actions = actor.network, len(every)
+    if network.draw(inputs, torch.Generator(), explore=True).draws is None:
+        num_draws = 1
+    per_pass = max(1, MAX_JOINT_ACTIONS // num_actions)
+    total = np.zeros(num_actions)
+    for first in range(0, num_draws, per_pass):
+        count = min(per_pass, num_draws - first)
+        drawn = network.draw(_repeat(inputs, count), actor.generator, explore=True)
+        given = map_tensors(drawn, lambda x: x.repeat_interleave(num_actions, dim=1))
+        actions = torch.from_numpy(every).to(actor.device).repeat(count, 1).unsqueeze(0)
+        hidden = network.initial_state(count * num_actions)
+        log_prob = network(given, hidden, actions).joint.log_prob(actions)
+        probabilities = log_prob[0].double().exp().view(count, num_actions)
+        total += probabilities.sum(0).cpu().numpy()
+    return (total / num_draws).reshape(sizes)
+
+
+def _repeat(inputs: TeamInputs, count: int) -> TeamInputs:
+    """One row [1, 1, ..] as ``count`` rows."""
+    return map_tensors(inputs, lambda x: x.expand(1, count, *x.shape[2:]))
+
+
+def _zero_state(actor: TeamActor, num_rows: int) -> Tensor | None:
+    hidden = actor.network.initial_state(num_rows)
+    return None if hidden is None else hidden.individual
+
+
+def training_metrics(algorithm: TeamAlgorithm) -> dict[str, float]:
+    """Gaps of a matrix game that is small enough, for logging; nothing elsewhere."""
+    payoffs = algorithm.team_worker.vector_env.payoffs()
+    if payoffs is None or payoffs[0].size > LOGGED_JOINT_ACTIONS:
+        return {}
+    return from_algorithm(algorithm, num_draws=LOGGED_DRAWS).metrics()
