@@ -53,7 +53,9 @@ def test_a_block_mixes_agents_then_channels(build, num_dead):
     alive = torch.ones(N, R, 1)
     alive[:num_dead, 1] = 0
     with torch.no_grad():
-        torch.testing.assert_close(block(agents, alive, STATE_FEATURES), mix_by_loops(block, agents, alive))
+        torch.testing.assert_close(
+            block(agents, alive, STATE_FEATURES), mix_by_loops(block, agents, alive)
+        )
 
 
 def test_a_block_with_zero_outputs_is_the_identity(build):

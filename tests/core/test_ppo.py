@@ -12,10 +12,10 @@ from rllib_agentmixer.core.ppo import (
     PPOCoefficients,
     PPOLearner,
     UpdatePlan,
-    team_loss,
     consistency_metrics,
     fit_individual_std,
     gradient_norm,
+    team_loss,
 )
 from rllib_agentmixer.envs import make_vector_env
 
@@ -196,7 +196,9 @@ def padded(batch, extra, seed):
     grown = {name: grow(x) for name, x in vars(batch).items() if name not in ("inputs", "hidden")}
     grown["valid"][-extra:] = False
     grown["actions"] = grown["actions"].clamp(0, 2)
-    inputs = TeamInputs(**{name: grow(x) for name, x in vars(batch.inputs).items() if x is not None})
+    inputs = TeamInputs(
+        **{name: grow(x) for name, x in vars(batch.inputs).items() if x is not None}
+    )
     return TeamBatch(inputs=inputs, hidden=batch.hidden, **grown)
 
 

@@ -216,7 +216,9 @@ def test_running_a_sequence_at_once_equals_step_by_step(build, kind, igc):
     whole = network(inputs, start)
     hidden, joint, individual = start, [], []
     for t in range(steps):
-        step = network(TeamInputs(*(x[t : t + 1] for x in vars(inputs).values() if x is not None)), hidden)
+        step = network(
+            TeamInputs(*(x[t : t + 1] for x in vars(inputs).values() if x is not None)), hidden
+        )
         hidden = step.hidden
         joint.append(step.joint.flat())
         individual.append(step.individual.flat())
