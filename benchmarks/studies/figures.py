@@ -26,11 +26,16 @@ COLOURS = (
     "#6a994e",
     "#3d348b",
 )
+MARKERS = "osD^vPX<>*"
+WIDEST, NARROWEST = 4.0, 1.2
+"""Line widths of the first and of the last line: where curves coincide, all stay visible."""
 MOST_COLUMNS = 3
 PANEL_INCHES = (4.2, 3.1)
 LEGEND_INCHES = 2.6
 
 Panel = tuple[str, ...]
+Look = dict[str, Any]
+"""How a line is drawn, in matplotlib's words."""
 
 
 def save_figure(study: Study, entries: Sequence[CellResults], path: Path) -> None:
@@ -58,21 +63,21 @@ def save_figure(study: Study, entries: Sequence[CellResults], path: Path) -> Non
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     lines = list(dict.fromkeys(_line(study, entry.cell) for entry in entries))
-    colours = {line: COLOURS[place % len(COLOURS)] for place, line in enumerate(lines)}
+    looks = {line: _look(place, len(lines)) for place, line in enumerate(lines)}
     has_dial = any(DIAL in entry.cell.labels for entry in entries)
     draw: Callable[..., None] = _draw_dial if has_dial else _draw_curves
     for place, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, place + 1)
-        draw(axes, [e for e in entries if _panel(study, e.cell) == panel], study, colours)
+        draw(axes, [e for e in entries if _panel(study, e.cell) == panel], study, looks)
         axes.set_title(", ".join(panel), fontsize=10)
         axes.grid(alpha=0.3)
-    figure.legend(handles=_legend(colours, has_dial), loc="outside right upper", frameon=False)
+    figure.legend(handles=_legend(looks, has_dial), loc="outside right upper", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 def _draw_curves(
-    axes: Axes, entries: Sequence[CellResults], study: Study, colours: dict[str, str]
+    axes: Axes, entries: Sequence[CellResults], study: Study, looks: dict[str, Look]
 ) -> None:
     """Individual return over environment steps."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -82,7 +87,7 @@ def _draw_curves(
         points = list(zip(*curves, strict=False))  # as far as every seed came
         steps = [point[0][0] for point in points]
         summaries = [summarize([seed[1] for seed in point]) for point in points]
-        _draw_line(axes, steps, summaries, colours[_line(study, entry.cell)], "-")
+        _draw_line(axes, steps, summaries, looks[_line(study, entry.cell)])
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("joint environment steps")
@@ -90,32 +95,40 @@ def _draw_curves(
 
 
 def _draw_dial(
-    axes: Axes, entries: Sequence[CellResults], study: Study, colours: dict[str, str]
+    axes: Axes, entries: Sequence[CellResults], study: Study, looks: dict[str, Look]
 ) -> None:
     """Final individual and joint return against the dial."""
-    for line, colour in colours.items():
+    for line, look in looks.items():
         mine = [entry for entry in entries if _line(study, entry.cell) == line]
         mine.sort(key=lambda entry: float(entry.cell.labels[DIAL]))
         dial = [float(entry.cell.labels[DIAL]) for entry in mine]
-        _draw_line(axes, dial, [entry.individual for entry in mine], colour, "-")
-        _draw_line(axes, dial, [entry.joint for entry in mine], colour, "--")
+        _draw_line(axes, dial, [entry.individual for entry in mine], look)
+        _draw_line(axes, dial, [entry.joint for entry in mine], look | {"linestyle": "--"})
     axes.set_xlabel(study.dial_names.get(entries[0].cell.env, DIAL))
     axes.set_ylabel("final return, modes")
 
 
-def _draw_line(
-    axes: Axes, x: Sequence[float], summaries: Sequence[Summary], colour: str, style: str
-) -> None:
-    marker: dict[str, Any] = {"marker": "o", "markersize": 2.5}
-    axes.plot(x, [s.mean for s in summaries], color=colour, linestyle=style, **marker)
+def _draw_line(axes: Axes, x: Sequence[float], summaries: Sequence[Summary], look: Look) -> None:
+    axes.plot(x, [s.mean for s in summaries], **look)
     low, high = [s.low for s in summaries], [s.high for s in summaries]
-    axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0)
 
 
-def _legend(colours: dict[str, str], has_dial: bool) -> list[Any]:
+def _look(place: int, num_lines: int) -> Look:
+    """Colour, marker and width of a line by its place among all."""
+    share = place / max(1, num_lines - 1)
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "markersize": 3.5,
+        "linewidth": WIDEST + share * (NARROWEST - WIDEST),
+    }
+
+
+def _legend(looks: dict[str, Look], has_dial: bool) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour, label=line) for line, colour in colours.items()]
+    handles = [Line2D([], [], label=line, **look) for line, look in looks.items()]
     if has_dial:
         handles.append(Line2D([], [], color="black", label="individual policies"))
         handles.append(Line2D([], [], color="black", linestyle="--", label="joint policy"))
