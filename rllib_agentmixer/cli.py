@@ -175,8 +175,9 @@ def export(checkpoint: Path, out: Path, as_json: bool) -> None:
 
 
 @cli.command(name="list")
+@click.option("--algo", default="agentmixer", show_default=True, help="Whose settings to show.")
 @click.option("--json", "as_json", is_flag=True)
-def list_all(as_json: bool) -> None:
+def list_all(algo: str, as_json: bool) -> None:
     """Environments, algorithms, and what can be set."""
     from rllib_agentmixer.algorithms import ALGORITHMS
     from rllib_agentmixer.core.hyperparameters import setting_rows
@@ -184,24 +185,25 @@ def list_all(as_json: bool) -> None:
 
     content = {
         "environments": {name: entry.summary for name, entry in ENVS.items()},
-        "algorithms": list(ALGORITHMS),
-        "settings": setting_rows(),
+        "algorithms": {name: make.__doc__ for name, make in ALGORITHMS.items()},
+        "settings": setting_rows(algo),
     }
     if as_json:
         click.echo(json.dumps(content, default=str))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     for title, rows in (
         ("environments", [(n, s) for n, s in content["environments"].items()]),
-        ("algorithms", [(name, "") for name in content["algorithms"]]),
-        ("settings", [(n, f"{d!r}: {w}") for n, d, w in content["settings"]]),
+        ("algorithms", [(n, s) for n, s in content["algorithms"].items()]),
+        (f"settings of {algo}", [(n, f"{d!r}: {w}") for n, d, w in content["settings"]]),
     ):
         table = Table("name", "", title=title, title_justify="left", show_lines=False)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         console.print(table)
 
 

@@ -111,12 +111,21 @@ def test_the_module_runs_as_the_command():
 def test_list_names_everything_that_can_be_chosen(capsys):
     content = json.loads(call(capsys, "list", "--json").out)
     assert set(content["environments"]) == set(ENVS)
-    assert content["algorithms"] == list(ALGORITHMS)
+    assert list(content["algorithms"]) == list(ALGORITHMS)
     settings = {name for name, _, _ in content["settings"]}
     assert {"igc", "modifier_lr", "lr", "num_epochs"} <= settings
     table = call(capsys, "list").out
     assert "predator_prey" in table
     assert "modifier_lr" in table
+    assert "env_steps, value" in " ".join(table.split())  # brackets are no markup
+
+
+def test_list_shows_the_settings_of_one_algorithm(capsys):
+    for name in ("mappo", "ippo"):
+        rows = json.loads(call(capsys, "list", "--algo", name, "--json").out)["settings"]
+        defaults = {setting: default for setting, default, _ in rows}
+        assert "modifier_lr" not in defaults
+        assert defaults["critic_input"] == {"mappo": "state", "ippo": "obs"}[name]
 
 
 # Errors.

@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 
 def _agentmixer() -> type[TeamConfig]:
+    """individual policies, correlated by a policy modifier while they train."""
     from rllib_agentmixer.algorithms.agentmixer import AgentMixerConfig
 
     return AgentMixerConfig
 
 
 def _mappo() -> type[TeamConfig]:
+    """PPO on every agent's own policy with a central critic V(s)."""
     from rllib_agentmixer.algorithms.policy_gradient import MAPPOConfig
 
     return MAPPOConfig
 
 
 def _ippo() -> type[TeamConfig]:
+    """PPO on every agent's own policy with critics V_i(h_i) of their own."""
     from rllib_agentmixer.algorithms.policy_gradient import IPPOConfig
 
     return IPPOConfig
@@ -36,4 +39,6 @@ ALGORITHMS: dict[str, Callable[[], type[TeamConfig]]] = {
     "mappo": _mappo,
     "ippo": _ippo,
 }
-"""Name -> function that returns the configuration class (importing Ray only then)."""
+"""Name -> function that returns the configuration class (importing Ray only then).
+
+The function's docstring is the line that listings show."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, TypeVar
 
 from rllib_agentmixer.core.ranges import (
     Range,
@@ -28,6 +28,7 @@ from rllib_agentmixer.core.ranges import (
 )
 from rllib_agentmixer.errors import ConfigError
 
+Settings = TypeVar("Settings", bound="TeamHyperparameters")
 Igc = Literal["strict", "gumbel", "none"]
 Correlation = Literal["state", "signal", "autoregressive"]
 ModifierKind = Literal["mixer", "linear", "hypernetwork", "attention", "none"]
@@ -105,7 +106,7 @@ class TeamHyperparameters:
             )
 
     @classmethod
-    def from_mapping(cls, settings: Mapping[str, Any]) -> Self:
+    def from_mapping(cls: type[Settings], settings: Mapping[str, Any]) -> Settings:
         """Build from a dictionary; unknown names raise ConfigError with the nearest one."""
         from rllib_agentmixer.suggest import unknown_name
 
@@ -269,7 +270,12 @@ INHERITED_DEFAULTS: dict[str, Any] = {
 
 
 def setting_rows(algorithm: str = "agentmixer") -> list[tuple[str, Any, str]]:
-    """Name, default and allowed values of every setting of an algorithm, for listings."""
+    """Name, default and allowed values of every setting of an algorithm, for listings.
+
+    Raises:
+        ConfigError: no such algorithm.
+    """
+    one_of(*HYPERPARAMETERS).check("algorithm", algorithm)
     own = [
         (entry.name, entry.default, entry.metadata["range"].words)
         for entry in fields(HYPERPARAMETERS[algorithm])

@@ -84,7 +84,7 @@ class Build:
         """All steps of a rollout; a recurrent one stays as sequences of T steps."""
         hidden = None
         inputs = actor.layout.inputs(torch.from_numpy(rollout.rows))
-        inputs = replace(inputs, draws=rollout.draws)
+        inputs = replace(inputs, draws=map_tensors(rollout.draws, torch.clone))
         columns = {
             name: torch.from_numpy(getattr(rollout, source))
             for name, source in {
