@@ -61,7 +61,7 @@ def apply_settings(config: TeamConfig, settings: dict[str, Any]) -> None:
         elif name in known:
             setattr(config, name, value)
         else:
-            raise ConfigError(unknown_name("setting", name, known))
+            raise config.unknown_setting("setting", name, set(known))
 
 
 def check_unchanged(config: TeamConfig, settings: dict[str, Any]) -> None:

@@ -6,9 +6,18 @@ import difflib
 from collections.abc import Iterable
 
 
+MOST_NAMES = 60
+"""Names that an error still lists in full."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that ``name`` is no known ``kind`` and suggest the nearest of ``known``."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Known: {', '.join(names)}."
+    if nearest:
+        hint = f"Did you mean {nearest[0]!r}?"
+    elif len(names) > MOST_NAMES:
+        hint = f"None of the {len(names)} known names is near; `rllib-agentmixer list` shows them."
+    else:
+        hint = f"Known: {', '.join(names)}."
     return f"unknown {kind} {name!r}. {hint}"

@@ -91,6 +91,15 @@ class TeamConfig(PPOConfig):
         super().environment(env, **settings)
         return self
 
+    def unknown_setting(self, kind: str, name: str, known: set[str]) -> ConfigError:
+        """An error that says whose setting it is, or which name is nearest."""
+        owners = [a for a, own in HYPERPARAMETERS.items() if name in vars(own())]
+        if owners:
+            return ConfigError(
+                f"{name!r} is a setting of {' and '.join(owners)}, not of {self.algorithm}"
+            )
+        return ConfigError(unknown_name(kind, name, known))
+
     def training(self, **settings: Any) -> TeamConfig:
         """Set training options: this package's own here, all others in RLlib.
 
@@ -102,7 +111,7 @@ class TeamConfig(PPOConfig):
         known = {*_keywords(PPOConfig.training), *_keywords(AlgorithmConfig.training)}
         for name in settings:
             if name not in known:
-                raise ConfigError(unknown_name("training setting", name, known | {*names}))
+                raise self.unknown_setting("training setting", name, known | {*names})
         super().training(**settings)
         for name, value in own.items():
             setattr(self, name, value)

@@ -4,13 +4,43 @@ import pytest
 import torch
 from algorithms_test_helpers import counter, differences, learner_stats, tiny, weights_of
 
-from rllib_agentmixer import AgentMixerConfig
+from rllib_agentmixer import AgentMixerConfig, MAPPOConfig
 from rllib_agentmixer.algorithms.team_config import UNSUPPORTED
 from rllib_agentmixer.core.hyperparameters import INHERITED_RANGES, AgentMixerHyperparameters
 from rllib_agentmixer.envs.predator_prey import PredatorPrey
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 
 # Names and ranges.
+
+
+def test_a_setting_of_another_algorithm_is_refused_by_its_owner():
+    with pytest.raises(ConfigError, match="'igc' is a setting of agentmixer, not of mappo"):
+        MAPPOConfig().training(igc="strict")
+
+
+def test_a_name_far_from_all_is_refused_without_listing_hundreds():
+    with pytest.raises(ConfigError, match="'zzzzzz'. None of the .* known names is near"):
+        AgentMixerConfig().training(zzzzzz=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"num_epochs": 15}, "num_epochs=15"),
+        ({"num_epochs": 1, "minibatch_size": 32}, "minibatch_size=32 of 64"),
+    ],
+)
+def test_a2c_learns_from_each_batch_once_and_as_a_whole(settings, words):
+    with pytest.raises(ConfigError, match=f"learner='a2c'.*{words}"):
+        tiny(learner="a2c", **settings).validate()
+    tiny(learner="a2c", num_epochs=1).validate()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_order_of_agents_must_fit_the_team():
+    config = tiny(correlation="autoregressive", agent_order=[1, 0, 2])
+    with pytest.raises(ConfigError, match=r"each of the 2 agents 0..1 once, got \[1, 0, 2\]"):
+        config.build_algo()
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name():

@@ -8,7 +8,7 @@ from rllib_agentmixer.core.batch import TeamBatch, TeamInputs, map_tensors
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
 from rllib_agentmixer.core.individual_policies import TeamSizes
 from rllib_agentmixer.core.layout import TeamLayout
-from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, agentmixer_loss
+from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, team_loss
 from rllib_agentmixer.core.team_network import TeamNetwork
 from rllib_agentmixer.envs import make_vector_env
 
@@ -56,12 +56,12 @@ def test_loss_and_gradients_agree_with_the_processor(use_gru):
     torch.manual_seed(0)
     network = TeamNetwork(SIZES, AgentMixerHyperparameters(use_gru=use_gru))
     batch = batch_of(network, 4 if use_gru else 1, 16)
-    loss = agentmixer_loss(network, batch, WEIGHTS)
+    loss = team_loss(network, batch, WEIGHTS)
     loss.total.backward()
     expected = {name: p.grad.clone() for name, p in network.named_parameters()}
     network.zero_grad()
     network.cuda()
-    on_gpu = agentmixer_loss(network, batch.to("cuda"), WEIGHTS)
+    on_gpu = team_loss(network, batch.to("cuda"), WEIGHTS)
     on_gpu.total.backward()
     assert on_gpu.total.item() == pytest.approx(loss.total.item(), abs=1e-4)
     for name, parameter in network.named_parameters():

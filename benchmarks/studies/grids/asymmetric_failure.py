@@ -38,7 +38,7 @@ def _bridge(form: str, visibility: float) -> Cell:
         env="bridge",
         env_config={"visibility": visibility},
         settings={**BRIDGE, "modifier_lr": 1e-3, **FORMS[form]},
-        steps=128_000,
+        steps=96_000,
     )
 
 
@@ -50,7 +50,7 @@ def _predator_prey(form: str, view_radius: int) -> Cell:
         env="predator_prey",
         env_config={"penalty": 0, "view_radius": view_radius},
         settings={**PREDATOR_PREY, "modifier_lr": 1e-3, **FORMS[form]},
-        steps=160_000,
+        steps=128_000,
     )
 
 

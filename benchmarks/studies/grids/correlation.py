@@ -17,7 +17,7 @@ PREDATOR_PREY: dict[str, Any] = {
     "lr": 5e-4,
     "num_envs_per_env_runner": 32,
     "train_batch_size": 3200,
-    "num_epochs": 15,
+    "num_epochs": 10,
 }
 
 

@@ -64,7 +64,7 @@ STUDIES = (
             "blocks, a linear map, a hypernetwork, attention, or nothing; and how large it is?"
         ),
         make_cells=cells,
-        num_seeds=5,
+        num_seeds=3,
         panels=("environment",),
     ),
 )

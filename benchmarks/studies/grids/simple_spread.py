@@ -16,7 +16,9 @@ SETTINGS: dict[str, Any] = {
     "num_envs_per_env_runner": 8,
     "train_batch_size": 1000,
     "num_epochs": 10,
+    "parameter_sharing": "shared",
 }
+"""One set of parameters for all agents, as in the published MAPPO and IPPO results."""
 
 
 def cells() -> list[Cell]:
@@ -30,7 +32,7 @@ def cells() -> list[Cell]:
             env_config={"local_ratio": 0.5, "max_cycles": 25},
             team_reward="sum",
             settings={**SETTINGS, **own},
-            steps=400_000,
+            steps=300_000,
         )
         for algorithm, own in OWN.items()
     ]

@@ -1,0 +1,40 @@
+"""AgentMixer on climbing, where independent exploration settles for 7 beside the optimum 11.
+
+Two things besides the published method: each agent's dispersion sees the actions of those
+before it (``correlation="autoregressive"``), and rare disasters of -30 do not drown the
+joint action that pays (``advantage_scale="robust"``). The individual policies play alone.
+The same settings find 10 on ``penalty_100``.
+
+Expected: individual policies earn 11 (the optimum) within 76 800 environment steps.
+
+    python tuned_examples/agentmixer/climbing.py
+"""
+
+from rllib_agentmixer import AgentMixerConfig
+from rllib_agentmixer.tuned import train
+
+config = (
+    AgentMixerConfig()
+    .environment("climbing")
+    .env_runners(num_envs_per_env_runner=512, rollout_fragment_length=1)
+    .training(
+        train_batch_size=512,
+        num_epochs=5,
+        lr=1e-3,
+        modifier_lr=1e-3,
+        igc="gumbel",
+        dispersion_gain=10.0,
+        correlation="autoregressive",
+        advantage_scale="robust",
+    )
+    .evaluation(evaluation_interval=10, evaluation_duration=32)
+)
+
+stop = {
+    "evaluation/individual/episode_return_mean": 11.0,
+    "env_runners/episode_return_mean": 10.5,
+    "num_env_steps_sampled_lifetime": 76_800,
+}
+
+if __name__ == "__main__":
+    train(config, stop)
