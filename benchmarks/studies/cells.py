@@ -40,6 +40,7 @@ class Cell:
         steps: joint environment steps to train for.
         team_reward: how the agents' rewards become the team's.
         target: return that the individual policies are to reach; None for none.
+        num_evaluations: on the way, as near as whole iterations allow; the last is at the end.
     """
 
     study: str
@@ -51,6 +52,7 @@ class Cell:
     steps: int
     team_reward: str = "shared"
     target: float | None = None
+    num_evaluations: int = 10
 
     @property
     def key(self) -> str:
@@ -102,6 +104,7 @@ class Study:
         num_seeds: runs of each cell unless asked otherwise.
         panels: labels whose every combination gets a panel of its own in the picture.
         dial_names: environment -> what the label ``dial`` turns there.
+        references: known returns of a cell's environment by name, for dotted lines.
     """
 
     name: str
@@ -110,6 +113,7 @@ class Study:
     num_seeds: int
     panels: tuple[str, ...] = ()
     dial_names: dict[str, str] = field(default_factory=dict)
+    references: Callable[[Cell], dict[str, float]] = lambda _: {}
 
 
 def choose(cells: list[Cell], conditions: Iterable[str]) -> list[Cell]:

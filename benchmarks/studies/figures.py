@@ -31,6 +31,7 @@ WIDEST, NARROWEST = 4.0, 1.2
 """Line widths of the first and of the last line: where curves coincide, all stay visible."""
 MOST_COLUMNS = 3
 PANEL_INCHES = (4.2, 3.1)
+OFFSET = "offset points"
 LEGEND_INCHES = 2.6
 
 Panel = tuple[str, ...]
@@ -104,8 +105,19 @@ def _draw_dial(
         dial = [float(entry.cell.labels[DIAL]) for entry in mine]
         _draw_line(axes, dial, [entry.individual for entry in mine], look)
         _draw_line(axes, dial, [entry.joint for entry in mine], look | {"linestyle": "--"})
+    _draw_references(axes, entries, study)
     axes.set_xlabel(study.dial_names.get(entries[0].cell.env, DIAL))
     axes.set_ylabel("final return, modes")
+
+
+def _draw_references(axes: Axes, entries: Sequence[CellResults], study: Study) -> None:
+    """What theory says, where it says something: named at the right end of a dotted line."""
+    known = {float(e.cell.labels[DIAL]): study.references(e.cell) for e in entries}
+    dial = sorted(known)
+    for name in known[dial[0]]:
+        heights = [known[x][name] for x in dial]
+        axes.plot(dial, heights, color="black", linestyle=":", linewidth=1)
+        axes.annotate(name, (dial[0], heights[0]), fontsize=7, xytext=(2, 3), textcoords=OFFSET)
 
 
 def _draw_line(axes: Axes, x: Sequence[float], summaries: Sequence[Summary], look: Look) -> None:

@@ -18,15 +18,16 @@ from benchmarks.studies.cells import Cell
 from benchmarks.studies.results import Result, Returns, described
 from rllib_agentmixer.local_ray import start_ray
 
-EVALUATIONS = 10
-"""Evaluations on the way, as near as whole iterations allow."""
-
 EPISODES = 32
 """Episodes of every evaluation, for each way to play."""
 
-LEARNER_METRICS = ("mode_agreement", "kl_joint_individual")
-EQUILIBRIUM = "equilibrium/"
-"""Where metrics of equilibria stand in a result."""
+LEARNER_METRICS = (
+    "mode_agreement",
+    "kl_joint_individual",
+    "joint_correlated_gap",
+    "joint_coarse_gap",
+    "individual_nash_gap",
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _run(task: Task) -> Result:
     cell = task.cell
     config = cell.config(task.seed)
     num_iterations = math.ceil(cell.steps / config.train_batch_size)
-    every = max(1, round(num_iterations / EVALUATIONS))
+    every = max(1, round(num_iterations / cell.num_evaluations))
     config.evaluation(evaluation_interval=every, evaluation_duration=EPISODES)
     algorithm: Any = config.build_algo()
     try:
@@ -130,16 +131,11 @@ def _final_returns(evaluation: dict[str, Any]) -> Returns:
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:
-    """The learner's chosen metrics, and whatever the result says about equilibria."""
-    from rllib_agentmixer.tracking import flatten, metrics_of
+    """The learner's chosen metrics, as far as the algorithm and the environment have them."""
+    from rllib_agentmixer.tracking import metrics_of
 
     curves = metrics_of(result)
-    found = {n: curves[f"learner/{n}"] for n in LEARNER_METRICS if f"learner/{n}" in curves}
-    for name, value in flatten(result).items():
-        _, separator, rest = name.partition(EQUILIBRIUM)
-        if separator:
-            found[EQUILIBRIUM + rest] = value
-    return found
+    return {n: curves[f"learner/{n}"] for n in LEARNER_METRICS if f"learner/{n}" in curves}
 
 
 @lru_cache

@@ -11,6 +11,7 @@ from ray.tune.registry import register_env as register_with_tune
 from torch import Tensor, nn
 
 from rllib_agentmixer.algorithms.sample_batches import hidden_from_rllib, hidden_to_rllib
+from rllib_agentmixer.core.batch import TeamInputs
 from rllib_agentmixer.core.hyperparameters import HYPERPARAMETERS
 from rllib_agentmixer.core.individual_policies import TeamSizes
 from rllib_agentmixer.core.layout import TeamLayout
@@ -89,8 +90,7 @@ class TeamModel(TorchModelV2, nn.Module):
             )
         rows = input_dict["obs_flat"].float()
         num_sequences = len(seq_lens) if state and seq_lens is not None else len(rows)
-        by_time = rows.view(num_sequences, -1, rows.shape[-1]).transpose(0, 1)  # [T, B, F]
-        inputs = self.layout.inputs(by_time)
+        inputs = self.inputs_of(rows, num_sequences)
         hidden = hidden_from_rllib(state) if state else None
         output = self.network(inputs, hidden)
         values = self.network.values(inputs, hidden.critic if hidden else None)
@@ -99,6 +99,11 @@ class TeamModel(TorchModelV2, nn.Module):
         self._values = by_rows if by_rows.ndim == 1 else by_rows.mean(-1)
         after = output.hidden and hidden_to_rllib(replace(output.hidden, critic=values.hidden))
         return output.joint.flat().transpose(0, 1).flatten(0, 1), after or []
+
+    def inputs_of(self, rows: Tensor, num_sequences: int) -> TeamInputs:
+        """Batch-major rows [R, F] as what the networks read, [T, B, ..]."""
+        by_time = rows.view(num_sequences, -1, rows.shape[-1]).transpose(0, 1)
+        return self.layout.inputs(by_time)
 
     def value_function(self) -> Tensor:
         """[R] V(s), or the agents' mean V_i, at the last forward pass, in reward units."""

@@ -16,7 +16,11 @@ from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 from ray.rllib.utils.schedules import PiecewiseSchedule
 from torch import Tensor
 
-from rllib_agentmixer.algorithms.sample_batches import to_team_batch
+from rllib_agentmixer.algorithms.sample_batches import (
+    hidden_from_rllib,
+    hidden_to_rllib,
+    to_team_batch,
+)
 from rllib_agentmixer.core.advantages import ADVANTAGE_SCALES
 from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, team_loss
 
@@ -111,6 +115,59 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
             "num_agent_steps_trained": batch.count,
             "num_grad_updates_lifetime": self.num_grad_updates,
         }
+
+    def action_sampler_fn(
+        self,
+        model: Any,
+        *,
+        obs_batch: Any,
+        state_batches: Any,
+        explore: bool = True,
+        **_unused: Any,
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """RLlib's hook behind ``compute_actions``: joint actions of any form of correlation.
+
+        Its own way, an action distribution, knows products over agents alone.
+        """
+        rows = obs_batch[SampleBatch.CUR_OBS].float()
+        hidden = hidden_from_rllib(state_batches) if state_batches else None
+        noise = torch.default_generator
+        inputs = self.network.draw(model.inputs_of(rows, len(rows)), noise, explore=explore)
+        decision = self.network.decide(inputs, hidden, explore=explore, generator=noise)
+        after = decision.hidden and replace(
+            decision.hidden, critic=self.network.values(inputs, decision.hidden.critic).hidden
+        )
+        policy, actions = decision.policy, decision.actions
+        return (
+            actions[0].flatten(1),
+            policy.log_prob(actions)[0],
+            policy.flat()[0],
+            hidden_to_rllib(after) if after else [],
+        )
+
+    def compute_log_likelihoods(
+        self,
+        actions: Any,
+        obs_batch: Any,
+        state_batches: Any = None,
+        **_unused: Any,
+    ) -> Tensor:
+        """[R] log-probability of joint actions in the policy's own units.
+
+        What a correlated form draws is not among the arguments: the signal is taken as 0 and
+        the order of agents as 0..N-1.
+        """
+        rows = torch.as_tensor(np.asarray(obs_batch), device=self.device).float()
+        taken = torch.as_tensor(np.asarray(actions), device=self.device)
+        states = [torch.as_tensor(np.asarray(s), device=self.device) for s in state_batches or []]
+        with torch.inference_mode():
+            inputs = self.model.inputs_of(rows, len(rows))
+            inputs = self.network.draw(inputs, torch.default_generator, explore=False)
+            if self.model.layout.sizes.action_kind == "continuous":
+                taken = taken.unflatten(-1, (self.model.layout.sizes.num_agents, -1))
+            hidden = hidden_from_rllib(states) if states else None
+            given = taken.unsqueeze(0)
+            return self.network(inputs, hidden, given).joint.log_prob(given)[0]
 
     def loss(self, model: Any, dist_class: Any, train_batch: SampleBatch) -> Tensor:
         """Loss of one batch as it comes, for RLlib's gradient API; advantages are not scaled."""

@@ -19,7 +19,7 @@ def test_a_setting_of_another_algorithm_is_refused_by_its_owner():
 
 
 def test_a_name_far_from_all_is_refused_without_listing_hundreds():
-    with pytest.raises(ConfigError, match="'zzzzzz'. None of the .* known names is near"):
+    with pytest.raises(ConfigError, match=r"'zzzzzz'\. None of the .* known names is near"):
         AgentMixerConfig().training(zzzzzz=1)
 
 

@@ -16,6 +16,9 @@ FORMS: dict[str, dict[str, Any]] = {
 VISIBILITIES = (0, 0.25, 0.5, 0.75, 1)
 VIEW_RADII = (0, 1, 2, 4)
 
+FEW = 2
+"""Evaluations of a run: final returns are what is drawn against the dial."""
+
 BRIDGE: dict[str, Any] = {
     "lr": 1e-3,
     "num_envs_per_env_runner": 128,
@@ -39,6 +42,7 @@ def _bridge(form: str, visibility: float) -> Cell:
         env_config={"visibility": visibility},
         settings={**BRIDGE, "modifier_lr": 1e-3, **FORMS[form]},
         steps=96_000,
+        num_evaluations=FEW,
     )
 
 
@@ -50,8 +54,23 @@ def _predator_prey(form: str, view_radius: int) -> Cell:
         env="predator_prey",
         env_config={"penalty": 0, "view_radius": view_radius},
         settings={**PREDATOR_PREY, "modifier_lr": 1e-3, **FORMS[form]},
-        steps=128_000,
+        steps=96_000,
+        num_evaluations=FEW,
     )
+
+
+def closed_forms(cell: Cell) -> dict[str, float]:
+    """What is known of the bridge; predator-prey has no closed form."""
+    if cell.env != "bridge":
+        return {}
+    from rllib_agentmixer.envs.bridge import Bridge
+
+    bridge = Bridge(**cell.env_config)
+    return {
+        "omniscient": bridge.optimum,
+        "best individual": bridge.individual_optimum,
+        "distilled optimum": bridge.distilled_return,
+    }
 
 
 STUDIES = (
@@ -66,6 +85,7 @@ STUDIES = (
         make_cells=cells,
         num_seeds=5,
         panels=("environment",),
+        references=closed_forms,
         dial_names={"bridge": "visibility", "predator_prey": "view_radius"},
     ),
 )

@@ -13,6 +13,15 @@ BASELINES = ("mappo", "ippo")
 ADVANTAGES = ("standard", "robust", "hysteretic")
 OPTIMA = {"climbing": 11.0, "penalty_100": 10.0}
 
+SLOW: dict[str, Any] = {"dispersion_gain": 1.0, "modifier_lr": 5e-5}
+"""The published gain, and rate on climbing: a modifier that hardly moves in so few steps."""
+
+CONTROLS: dict[str, dict[str, Any]] = {
+    "agentmixer, gain 1": SLOW,
+    "agentmixer, strict": {"igc": "strict"},
+}
+"""What is taken away from the best cell, one thing at a time."""
+
 PREDATOR_PREY: dict[str, Any] = {
     "lr": 5e-4,
     "num_envs_per_env_runner": 32,
@@ -36,7 +45,16 @@ def matrix_games() -> list[Cell]:
         )
 
     own = {"igc": "gumbel", "dispersion_gain": 10.0, "modifier_lr": 1e-3}
-    return [made for game in OPTIMA for made in _grid(cell, game, own)]
+    cells = [made for game in OPTIMA for made in _grid(cell, game, own)]
+    for game in OPTIMA:
+        for name, changed in CONTROLS.items():
+            settings = {**own, "correlation": "autoregressive", "advantage_scale": "robust"}
+            labels = _labels(name, "autoregressive", "robust")
+            cells.append(cell(game, labels, "agentmixer", settings | changed))
+        published = {**own, **SLOW, "correlation": "state", "advantage_scale": "standard"}
+        labels = _labels("agentmixer, gain 1", "state", "standard")
+        cells.append(cell(game, labels, "agentmixer", published))
+    return cells
 
 
 def predator_prey() -> list[Cell]:

@@ -38,7 +38,7 @@ def _predator_prey(modifier: str) -> Cell:
         env="predator_prey",
         env_config={"penalty": 0},
         settings={**PREDATOR_PREY, **own, **MODIFIERS[modifier]},
-        steps=128_000,
+        steps=96_000,
     )
 
 
