@@ -97,7 +97,7 @@ class LiveProgress:
                 f"{now.env_steps:>9,} steps  {rate:>7,.0f} steps/s  "
                 f"joint {_number(now.joint_return):>8}  "
                 f"individual {_number(now.individual_return):>8}  "
-                f"mode agreement {now.mode_agreement:5.1%}  {_minutes(left)} left",
+                f"mode agreement {_share(now.mode_agreement):>5}  {_minutes(left)} left",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -129,7 +129,7 @@ class LiveProgress:
             f"{rate:,.0f}",
             _number(now.joint_return),
             _number(now.individual_return),
-            f"{now.mode_agreement:.1%}",
+            _share(now.mode_agreement),
             _minutes(left),
         )
         table.add_row(numbers)
@@ -139,6 +139,11 @@ class LiveProgress:
 def _number(value: float) -> str:
     """Two decimals; a dash before the first value."""
     return f"{value:.2f}" if math.isfinite(value) else "-"
+
+
+def _share(value: float) -> str:
+    """Per cent; a dash where nothing is measured, as without a policy modifier."""
+    return f"{value:.1%}" if math.isfinite(value) else "-"
 
 
 def _minutes(seconds: float) -> str:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -211,14 +212,14 @@ def test_a_finished_run_is_not_overwritten(tmp_path):
 NOW = Snapshot(env_steps=1280, joint_return=-1.25, individual_return=2.5, mode_agreement=0.875)
 
 
-def printed(terminal, **settings):
+def printed(terminal, now=NOW, **settings):
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=120)
     progress = LiveProgress(6400, console=console, **settings)
     with progress:
         progress.begin(0)
-        progress.show(NOW)
-        progress.show(NOW)
+        progress.show(now)
+        progress.show(now)
     return file.getvalue()
 
 
@@ -236,6 +237,13 @@ def test_a_terminal_shows_a_live_table():
     assert "\x1b" in text
     assert "mode agreement" in text
     assert "87.5%" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_an_algorithm_does_not_measure_is_a_dash(terminal):
+    text = printed(terminal=terminal, now=replace(NOW, mode_agreement=math.nan))
+    assert "nan" not in text
+    assert "-" in text
 
 
 @pytest.mark.parametrize(
