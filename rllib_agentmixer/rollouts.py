@@ -195,22 +195,18 @@ def _finish(
 ) -> Rollout:
     """Values, advantages and log-probabilities of the whole fragment in one go."""
     rows = np.stack([*columns.rows, last.rows])
-    hidden = [*columns.hidden, last.hidden] if columns.hidden else [None]
-    values = actor.values(rows, _critic_states(hidden))
+    values = actor.values(rows, _critic_states([*columns.hidden, last.hidden]))
     rewards = np.stack(columns.rewards)
     terminated, truncated = np.stack(columns.terminated), np.stack(columns.truncated)
     actions, parameters = np.stack(columns.actions), np.stack(columns.parameters)
-    of_steps = (torch.from_numpy(x) for x in (rewards, terminated, terminated | truncated))
+    following = _next_values(actor, columns, values, truncated)
+    is_over = terminated | truncated
     # One team reward against one V(s), or against every agent's own V.
-    reward, is_last, is_over = (x[(...,) + (None,) * (values.ndim - 2)] for x in of_steps)
+    shape = (*rewards.shape, *(1,) * (values.ndim - rewards.ndim))
+    steps = (torch.from_numpy(x).view(shape) for x in (rewards, terminated, is_over))
+    reward, is_last, ended = steps
     estimate = generalized_advantages(
-        reward,
-        values[:-1],
-        _next_values(actor, columns, values, truncated),
-        is_last,
-        is_over,
-        gamma=gamma,
-        lambda_=lambda_,
+        reward, values[:-1], following, is_last, ended, gamma=gamma, lambda_=lambda_
     )
     has_filter = columns.raw_rows[0] is not columns.rows[0]
     return Rollout(

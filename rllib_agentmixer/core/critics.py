@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from rllib_agentmixer.core.encoders import MIN_NORMALIZED_FEATURES, GroupedLinear, TeamEncoder
+from rllib_agentmixer.core.encoders import MIN_NORMALIZED_FEATURES, GroupedLinear
 from rllib_agentmixer.core.hyperparameters import TeamHyperparameters
-from rllib_agentmixer.core.individual_policies import TeamSizes, agent_groups
+from rllib_agentmixer.core.individual_policies import TeamSizes, agent_groups, obs_encoder
 from rllib_agentmixer.core.mixing import linear
 from rllib_agentmixer.core.normalization import ValueNormalizer
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
@@ -98,15 +98,7 @@ class IndividualValueCritic(NormalizedCritic):
         super().__init__(
             GroupedLinear(groups, width, 1, gain=1.0), normalize_values=settings.normalize_values
         )
-        self.encoder = TeamEncoder(
-            groups,
-            sizes.obs_size,
-            width,
-            num_hidden_layers=settings.num_hidden_layers,
-            use_gru=settings.use_gru,
-            normalize_input=settings.input_layer_norm,
-            valid=sizes.obs_valid,
-        )
+        self.encoder = obs_encoder(groups, sizes, settings)
         self.agent_embedding = nn.Parameter(torch.zeros(sizes.num_agents, width))
 
     def forward(

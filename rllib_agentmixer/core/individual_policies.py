@@ -98,6 +98,21 @@ def agent_groups(sharing: str | list[list[int]], num_agents: int) -> tuple[int, 
     return tuple(groups)
 
 
+def obs_encoder(
+    groups: tuple[int, ...], sizes: TeamSizes, settings: TeamHyperparameters
+) -> TeamEncoder:
+    """Torso over every agent's own observation history."""
+    return TeamEncoder(
+        groups,
+        sizes.obs_size,
+        settings.hidden_size,
+        num_hidden_layers=settings.num_hidden_layers,
+        use_gru=settings.use_gru,
+        normalize_input=settings.input_layer_norm,
+        valid=sizes.obs_valid,
+    )
+
+
 class IndividualPolicies(nn.Module):
     """pi_i(a_i | o_i) for all agents, each from its own observation history only.
 
@@ -117,15 +132,7 @@ class IndividualPolicies(nn.Module):
         self.settings = settings
         groups = agent_groups(settings.parameter_sharing, sizes.num_agents)
         width = settings.hidden_size
-        self.encoder = TeamEncoder(
-            groups,
-            sizes.obs_size,
-            width,
-            num_hidden_layers=settings.num_hidden_layers,
-            use_gru=settings.use_gru,
-            normalize_input=settings.input_layer_norm,
-            valid=sizes.obs_valid,
-        )
+        self.encoder = obs_encoder(groups, sizes, settings)
         self.agent_embedding = nn.Parameter(torch.zeros(sizes.num_agents, width))
         nn.init.orthogonal_(self.agent_embedding)
         self.feature_norm = GroupedLayerNorm(groups, width)

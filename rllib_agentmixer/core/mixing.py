@@ -6,6 +6,7 @@ agents enter as zero and therefore influence nobody.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -49,7 +50,36 @@ class ChannelMixing(nn.Module):
         return agents + self.channel_out(x)
 
 
-class MixerBlock(nn.Module):
+class MixingBlock(nn.Module, ABC):
+    r"""Mixing across agents, then across channels: :math:`X \leftarrow X + \mathrm{across}(LN(X))`.
+
+    Subclasses say what happens across agents, and how wide the mixing of channels is.
+
+    Args:
+        width: D.
+    """
+
+    channels: ChannelMixing
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.agent_norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        agents: Float[Tensor, "N R D"],
+        alive: Float[Tensor, "N R 1"],
+        state: Float[Tensor, "R H"],
+    ) -> Float[Tensor, "N R D"]:
+        """One round; ``state`` holds features of the global state."""
+        return self.channels(agents + self.across(self.agent_norm(agents), alive, state))
+
+    @abstractmethod
+    def across(self, normed: Tensor, alive: Tensor, state: Tensor) -> Tensor:
+        """[N, R, D] what each agent takes from all, given normalised embeddings."""
+
+
+class MixerBlock(MixingBlock):
     r"""One round of MLP mixing, first across agents, then across channels.
 
     .. math:: X &\leftarrow X + W_2\, \sigma(W_1\, LN(X)) \quad\text{(agents)} \\
@@ -68,45 +98,33 @@ class MixerBlock(nn.Module):
     def __init__(
         self, num_agents: int, width: int, *, agent_hidden: int, channel_hidden: int
     ) -> None:
-        super().__init__()
-        self.agent_norm = nn.LayerNorm(width)
+        super().__init__(width)
         self.agent_in = linear(num_agents, agent_hidden)
         self.agent_out = linear(agent_hidden, num_agents)
         self.channels = ChannelMixing(width, channel_hidden)
 
-    def forward(
-        self,
-        agents: Float[Tensor, "N R D"],
-        alive: Float[Tensor, "N R 1"],
-        state: Float[Tensor, "R H"],
-    ) -> Float[Tensor, "N R D"]:
-        flat = (self.agent_norm(agents) * alive).flatten(1)  # [N, R * D]
+    def across(self, normed: Tensor, alive: Tensor, state: Tensor) -> Tensor:
+        flat = (normed * alive).flatten(1)  # [N, R * D]
         hidden = torch.relu(torch.addmm(self.agent_in.bias[:, None], self.agent_in.weight, flat))
         mixed = torch.addmm(self.agent_out.bias[:, None], self.agent_out.weight, hidden)
-        return self.channels(agents + mixed.view_as(agents))
+        return mixed.view_as(normed)
 
 
-class LinearBlock(nn.Module):
+class LinearBlock(MixingBlock):
     r"""The mixer without hidden layers: :math:`X + W LN(X)` over agents, then over channels."""
 
     def __init__(self, num_agents: int, width: int) -> None:
-        super().__init__()
-        self.agent_norm = nn.LayerNorm(width)
+        super().__init__(width)
         self.agent_map = linear(num_agents, num_agents, gain=1.0)
         self.channels = ChannelMixing(width, 0)
 
-    def forward(
-        self,
-        agents: Float[Tensor, "N R D"],
-        alive: Float[Tensor, "N R 1"],
-        state: Float[Tensor, "R H"],
-    ) -> Float[Tensor, "N R D"]:
-        flat = (self.agent_norm(agents) * alive).flatten(1)
+    def across(self, normed: Tensor, alive: Tensor, state: Tensor) -> Tensor:
+        flat = (normed * alive).flatten(1)
         mixed = torch.addmm(self.agent_map.bias[:, None], self.agent_map.weight, flat)
-        return self.channels(agents + mixed.view_as(agents))
+        return mixed.view_as(normed)
 
 
-class HypernetworkBlock(nn.Module):
+class HypernetworkBlock(MixingBlock):
     r"""Agent mixing whose two weight matrices are linear functions of the state's features.
 
     .. math:: X \leftarrow X + W_2(s)\, \sigma(W_1(s)\, LN(X))
@@ -124,51 +142,37 @@ class HypernetworkBlock(nn.Module):
         channel_hidden: int,
         state_features: int,
     ) -> None:
-        super().__init__()
-        self.agent_norm = nn.LayerNorm(width)
+        super().__init__(width)
         self.agent_in = linear(state_features, agent_hidden * num_agents, gain=1.0)
         self.agent_out = linear(state_features, num_agents * agent_hidden, gain=OUTPUT_GAIN)
         self.channels = ChannelMixing(width, channel_hidden)
 
-    def forward(
-        self,
-        agents: Float[Tensor, "N R D"],
-        alive: Float[Tensor, "N R 1"],
-        state: Float[Tensor, "R H"],
-    ) -> Float[Tensor, "N R D"]:
-        num_agents = agents.shape[0]
-        living = (self.agent_norm(agents) * alive).transpose(0, 1)  # [R, N, D]
+    def across(self, normed: Tensor, alive: Tensor, state: Tensor) -> Tensor:
+        num_agents = normed.shape[0]
+        living = (normed * alive).transpose(0, 1)  # [R, N, D]
         inward = self.agent_in(state).unflatten(-1, (-1, num_agents))  # [R, K, N]
         outward = self.agent_out(state).unflatten(-1, (num_agents, -1))  # [R, N, K]
-        mixed = outward @ torch.relu(inward @ living)
-        return self.channels(agents + mixed.transpose(0, 1))
+        return (outward @ torch.relu(inward @ living)).transpose(0, 1)
 
 
-class AttentionBlock(nn.Module):
+class AttentionBlock(MixingBlock):
     """Self-attention over agents (Vaswani et al. 2017) in place of agent mixing."""
 
     def __init__(self, width: int, *, channel_hidden: int) -> None:
-        super().__init__()
+        super().__init__(width)
         self.num_heads = next(h for h in range(ATTENTION_HEADS, 0, -1) if width % h == 0)
-        self.agent_norm = nn.LayerNorm(width)
         self.query_key_value = linear(width, 3 * width, gain=1.0)
         self.agent_out = linear(width, width, gain=1.0)
         self.channels = ChannelMixing(width, channel_hidden)
 
-    def forward(
-        self,
-        agents: Float[Tensor, "N R D"],
-        alive: Float[Tensor, "N R 1"],
-        state: Float[Tensor, "R H"],
-    ) -> Float[Tensor, "N R D"]:
-        parts = self.query_key_value(self.agent_norm(agents)).transpose(0, 1)  # [R, N, 3 D]
+    def across(self, normed: Tensor, alive: Tensor, state: Tensor) -> Tensor:
+        parts = self.query_key_value(normed).transpose(0, 1)  # [R, N, 3 D]
         heads = parts.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         # A team without the living attends to all: softmax over nothing would be NaN.
         living = alive.bool().permute(1, 2, 0)  # [R, 1, N]
         visible = (living | ~living.any(-1, keepdim=True)).unsqueeze(1)
         mixed = functional.scaled_dot_product_attention(*heads.unbind(0), attn_mask=visible)
-        mixed = mixed.transpose(1, 2).flatten(2).transpose(0, 1)  # [N, R, D]
-        return self.channels(agents + self.agent_out(mixed))
+        return self.agent_out(mixed.transpose(1, 2).flatten(2).transpose(0, 1))
 
 
 def mixing_blocks(num_agents: int, settings: AgentMixerHyperparameters) -> nn.ModuleList:

@@ -48,11 +48,8 @@ class PolicyModifier(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.is_detached = settings.igc != "none" or settings.distillation_coeff > 0
-        width, num_agents, num_actions = (
-            settings.modifier_width,
-            sizes.num_agents,
-            sizes.num_actions,
-        )
+        width = settings.modifier_width
+        num_agents, num_actions = sizes.num_agents, sizes.num_actions
         self.state_encoder = TeamEncoder(
             (0,),
             sizes.state_size,
@@ -65,22 +62,17 @@ class PolicyModifier(nn.Module):
         self.policy_norm = nn.LayerNorm(width)
         self.from_state = linear(settings.hidden_size, width)
         self.from_agent = linear(width + settings.hidden_size, width)
-        has_signal = settings.correlation == "signal"
-        self.from_signal = (
-            nn.Linear(settings.signal_size, num_agents * width, bias=False) if has_signal else None
-        )
+        self.from_signal = None
+        if settings.correlation == "signal":
+            self.from_signal = nn.Linear(settings.signal_size, num_agents * width, bias=False)
         self.agent_bias = nn.Parameter(torch.zeros(num_agents, width))
         nn.init.orthogonal_(self.agent_bias)
         self.input_norm = nn.LayerNorm(width)
         self.blocks = mixing_blocks(num_agents, settings)
-        is_autoregressive = settings.correlation == "autoregressive"
-        self.conditioning = (
-            ActionConditioning(
-                num_agents, num_actions, width, hidden=settings.channel_mixing_factor * width
-            )
-            if is_autoregressive
-            else None
-        )
+        self.conditioning = None
+        if settings.correlation == "autoregressive":
+            hidden = settings.channel_mixing_factor * width
+            self.conditioning = ActionConditioning(num_agents, num_actions, width, hidden=hidden)
         self.output_norm = nn.LayerNorm(width)
         has_own_std = settings.igc == "none" and sizes.action_kind == "continuous"
         outputs = 2 * num_actions if has_own_std else num_actions

@@ -47,6 +47,8 @@ CASES = {
         "agentmixer",
         {"critic_input": "obs", "ratio": "agent", "use_gru": True},
     ),
+    "continuous signal": ("agentmixer", {"correlation": "signal"}),
+    "recurrent continuous ippo": ("ippo", {"use_gru": True}),
 }
 
 
@@ -55,13 +57,22 @@ def _ray():
     """Arrays alone need no cluster."""
 
 
+def env_of(case):
+    """Copies whose episodes differ in length: cut in the grid, over in the continuous game."""
+    lengths = iter(LENGTHS)
+
+    def make_one():
+        if "continuous" in case:
+            return make_env("continuous_game", dimensions=3, repeat=next(lengths))
+        return make_env("predator_prey", grid=4, max_steps=next(lengths))
+
+    return LoopVectorEnv(make_one, NUM_COPIES)
+
+
 def collected(case, *, complete=False, seed=11, num_fragments=1):
     """A team with random parameters, and fragments of what it played."""
     algorithm, settings = CASES[case]
-    lengths = iter(LENGTHS)
-    env = LoopVectorEnv(
-        lambda: make_env("predator_prey", grid=4, max_steps=next(lengths)), NUM_COPIES
-    )
+    env = env_of(case)
     spec = env.spec
     sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
     kind = HYPERPARAMETERS[algorithm]
@@ -123,7 +134,7 @@ def test_every_column_of_a_row_belongs_to_the_same_step_of_the_same_copy(case, c
     assert not complete or not rollout.keep.all()
     columns = {
         SampleBatch.OBS: rollout.rows,
-        SampleBatch.ACTIONS: rollout.actions,
+        SampleBatch.ACTIONS: rollout.actions.reshape(*rollout.keep.shape, -1),
         SampleBatch.REWARDS: rollout.rewards,
         SampleBatch.TERMINATEDS: rollout.terminated,
         SampleBatch.TRUNCATEDS: rollout.truncated,
@@ -142,7 +153,7 @@ def test_every_column_of_a_row_belongs_to_the_same_step_of_the_same_copy(case, c
         assert len(rows[name]) == len(steps)
         for row, (t, copy) in enumerate(steps):
             np.testing.assert_array_equal(rows[name][row], column[t, copy], err_msg=name)
-    has_agents = CASES[case][0] == "ippo" or "critics" in case
+    has_agents = "ippo" in case or "critics" in case
     assert rows[SampleBatch.VF_PREDS].shape[1:] == ((2,) if has_agents else ())
 
 

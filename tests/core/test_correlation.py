@@ -39,7 +39,7 @@ def test_agents_act_by_their_numbers_in_a_given_order_or_in_none_that_is_fixed(s
     assert fixed_order(setting, 3) == order
 
 
-@pytest.mark.parametrize("order", [[0, 1], [0, 1, 1], [1, 2, 3], [2, 0, 1, 3], []])
+@pytest.mark.parametrize("order", [[0, 1], [0, 1, 1], [1, 2, 3], [2, 0, 1, 3], [0, 1, 2, 2], []])
 def test_an_order_that_does_not_name_every_agent_once_is_refused(build, order):
     with pytest.raises(ConfigError, match=rf"3 agents 0\.\.2 once, got {re.escape(repr(order))}"):
         fixed_order(order, 3)
@@ -596,6 +596,49 @@ def test_individual_policies_do_not_know_how_the_joint_policy_is_correlated(buil
         results += [output.individual.flat(), alone.policy.flat()]
     for other in results[1:]:
         torch.testing.assert_close(other, results[0])
+
+
+def trained_with(network, inputs, actions):
+    """Gradients of the joint log-probability, weighted unevenly, by name."""
+    network.zero_grad()
+    log_prob = network(inputs, None, actions).joint.log_prob(actions)
+    (log_prob * torch.linspace(-1, 2, log_prob.numel()).view_as(log_prob)).sum().backward()
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+def without_gradient(part, name):
+    """Undo with ``handle.remove()``: what individual policies or modifier say is a constant."""
+
+    def detach(_module, _inputs, output):
+        if name == "policy_modifier":
+            return output.detach()
+        return replace(output, head=output.head.detach(), features=output.features.detach())
+
+    return (part.output if name == "policy_modifier" else part).register_forward_hook(detach)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("igc", ["strict", "gumbel"])
+@pytest.mark.parametrize("correlation", CORRELATIONS[1:])
+def test_with_igc_correlated_parts_too_learn_each_through_its_own_path(
+    build, kind, igc, correlation
+):
+    sizes = build.sizes(kind)
+    network = build.network(sizes, correlation=correlation, igc=igc)
+    inputs = network.draw(build.inputs(sizes), random(), explore=True)
+    actions = network.decide(inputs, None, explore=True, generator=random()).actions.detach()
+    full = trained_with(network, inputs, actions)
+    for part, other in (
+        ("individual_policies", "policy_modifier"),
+        ("policy_modifier", "individual_policies"),
+    ):
+        handle = without_gradient(getattr(network, other), other)
+        alone = trained_with(network, inputs, actions)
+        handle.remove()
+        own = [name for name in full if name.startswith(part)]
+        assert sum(full[name].abs().sum() for name in own) > 1e-3
+        for name in own:
+            torch.testing.assert_close(alone[name], full[name])
 
 
 TRAINED = [
