@@ -98,7 +98,8 @@ class TeamBatch:
 
     def __post_init__(self) -> None:
         leading = tuple(self.valid.shape)
-        for name, tensor in (*vars(self).items(), *vars(self.inputs).items()):
+        parts = (self, self.inputs, *([self.inputs.draws] if self.inputs.draws else []))
+        for name, tensor in ((n, x) for part in parts for n, x in vars(part).items()):
             if isinstance(tensor, Tensor) and tuple(tensor.shape[:2]) != leading:
                 raise ValueError(
                     f"TeamBatch.{name} must start with [T, B] = {list(leading)} as `valid` does, "

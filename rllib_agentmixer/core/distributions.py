@@ -98,8 +98,8 @@ class TeamGaussian:
         return self.mean
 
     def mode(self) -> Tensor:
-        """[*batch, N, A] the mean."""
-        return self.mean
+        """[*batch, N, A] the mean; zero in padding."""
+        return self.mean * self.valid
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """[*batch, N, A] one action per agent; zero in padding."""

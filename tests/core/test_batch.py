@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_agentmixer.core.batch import RecurrentState, TeamBatch, TeamInputs, map_tensors
+from rllib_agentmixer.core.batch import (
+    Draws,
+    RecurrentState,
+    TeamBatch,
+    TeamInputs,
+    map_tensors,
+)
 
 BOUNDED = settings(max_examples=60, deadline=None, derandomize=True)
 N, A, OBS, S, H = 2, 3, 4, 5, 6
@@ -60,6 +66,37 @@ def test_an_input_of_the_wrong_shape_is_named(name):
     inputs = replace(batch.inputs, **{name: getattr(batch.inputs, name)[:, :2]})
     with pytest.raises(ValueError, match=rf"TeamBatch\.{name} must start with"):
         replace(batch, inputs=inputs)
+
+
+@pytest.mark.parametrize("name", ["signal", "agent_order"])
+def test_a_draw_of_the_wrong_shape_is_named(name):
+    batch = batch_of(3, 4)
+    draws = Draws(**{name: torch.zeros(3, 2, N)})
+    with pytest.raises(ValueError, match=rf"TeamBatch\.{name} must start with .*\[3, 2, 2\]"):
+        replace(batch, inputs=replace(batch.inputs, draws=draws))
+
+
+def test_what_counts_is_neither_padding_nor_dead():
+    batch = batch_of(2, 3)
+    batch.valid[1, 2] = False
+    batch.inputs.alive[0, 1, 0] = False
+    assert torch.equal(batch.counts(batch.log_prob), batch.valid)
+    expected = torch.ones(2, 3, N, dtype=torch.bool)
+    expected[1, 2] = False
+    expected[0, 1, 0] = False
+    assert torch.equal(batch.counts(torch.zeros(2, 3, N)), expected)
+
+
+def test_draws_and_the_memory_of_critics_are_selected_with_their_sequences():
+    batch = batch_of(2, 5, recurrent=True)
+    number = batch.log_prob.unsqueeze(-1)
+    draws = Draws(signal=number + 10, agent_order=(number + 20).expand(2, 5, N))
+    hidden = replace(batch.hidden, critic=batch.hidden.individual + 30)
+    batch = replace(batch, inputs=replace(batch.inputs, draws=draws), hidden=hidden)
+    selected = batch.select(torch.tensor([3, 1]))
+    assert selected.inputs.draws.signal[1, :, 0].tolist() == [13, 11]
+    assert selected.inputs.draws.agent_order[0, :, 1].tolist() == [23, 21]
+    assert selected.hidden.critic[1, :, 0].tolist() == [33, 31]
 
 
 def test_map_tensors_reaches_every_tensor_and_keeps_none():

@@ -262,9 +262,10 @@ def test_gaussian_samples_have_the_mean_and_the_standard_deviation():
     assert abs(correlation.item()) < 0.02
 
 
-def test_the_gaussian_mode_is_the_mean():
+def test_the_gaussian_mode_is_the_mean_and_zero_in_padding():
     policy = gaussian()
-    torch.testing.assert_close(policy.mode(), policy.mean)
+    torch.testing.assert_close(policy.mode(), torch.where(VALID, policy.mean, 0.0))
+    assert torch.equal(policy.head, policy.mean)
 
 
 def test_gaussian_agreement_needs_equal_means_in_every_dimension():
