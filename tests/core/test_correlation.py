@@ -15,7 +15,7 @@ from rllib_agentmixer.core.correlation import (
     fixed_order,
     precedence,
 )
-from rllib_agentmixer.core.ppo import team_loss
+from rllib_agentmixer.core.ppo import consistency_metrics, fit_individual_std, team_loss
 from rllib_agentmixer.errors import ConfigError
 
 T, B, N = 2, 3, 3
@@ -320,6 +320,7 @@ def test_sampling_in_turn_and_evaluating_at_once_give_the_same_policy(
         assert team.inputs.action_mask.gather(-1, decision.actions.unsqueeze(-1)).all()
     else:
         assert torch.equal(decision.policy.valid, team.inputs.action_mask)
+        assert (decision.actions[~team.inputs.action_mask] == 0).all()
     if not explore:
         assert torch.equal(decision.actions, decision.policy.mode())
     if use_gru:
@@ -666,6 +667,23 @@ def test_with_what_was_drawn_and_done_stored_the_first_ratios_are_1(build, env, 
     metrics = team_loss(actor.network, batch, build.weights).metrics
     assert metrics["kl"].item() == pytest.approx(0, abs=1e-5)
     assert metrics["clip_fraction"] == 0
+
+
+@pytest.mark.parametrize("env", ["climbing", "continuous_game"])
+@pytest.mark.parametrize("settings", TRAINED)
+def test_diagnostics_look_at_the_policies_that_acted(build, env, settings):
+    actor, batch = build.collected(env, T=4, B=6, config={"repeat": 9}, **settings)
+    with torch.no_grad():
+        output = actor.network(batch.inputs, batch.hidden, batch.actions)
+    metrics = consistency_metrics(actor.network, batch)
+    assert metrics["joint_entropy"].item() == pytest.approx(output.joint.entropy().mean().item())
+    expected = output.joint.kl(output.individual).mean().item()
+    assert metrics["kl_joint_individual"].item() == pytest.approx(expected)
+    if env == "continuous_game":
+        fit_individual_std(actor.network, batch)
+        variance = output.joint.std.square().mean((0, 1))
+        fitted = actor.network.individual_policies.log_std.exp()
+        torch.testing.assert_close(fitted, variance.sqrt())
 
 
 @pytest.mark.parametrize("settings", TRAINED[:3:2])

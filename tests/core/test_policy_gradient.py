@@ -240,6 +240,17 @@ def test_a_baseline_is_a_point_in_the_space_of_agentmixers_settings(build, kind,
     assert_same(loss_gradients(same, batch), loss_gradients(baseline, batch))
 
 
+def test_without_a_modifier_there_is_nothing_to_compare(build):
+    actor, batch = build.collected("climbing", algorithm="mappo")
+    plan = UpdatePlan(num_epochs=1, minibatch_size=None, grad_clip=None, kl_stop=None)
+    learner = PPOLearner(actor.network, lr=1e-3)
+    assert learner.parts.keys() == {"individual_policies", "critic"}
+    metrics = learner.update(batch, WEIGHTS, plan, random())
+    assert "mode_agreement" not in metrics
+    assert "grad_norm_policy_modifier" not in metrics
+    assert metrics["grad_norm_individual_policies"] > 0
+
+
 # --- the value loss
 
 
