@@ -90,6 +90,11 @@ class _Columns:
     cuts: dict[int, _Cut] = field(default_factory=dict)
     """Time -> what followed the step, for steps at which some copy was cut."""
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the networks saw other rows than the environment gave."""
+        return self.raw_rows[0] is not self.rows[0]
+
 
 StepHook = Callable[[TeamStep, dict[int, EpisodeRecord]], None]
 """Called after every step with the records of the wanted episodes that ended in it."""
@@ -199,19 +204,18 @@ def _finish(
     rewards = np.stack(columns.rewards)
     terminated, truncated = np.stack(columns.terminated), np.stack(columns.truncated)
     actions, parameters = np.stack(columns.actions), np.stack(columns.parameters)
-    following = _next_values(actor, columns, values, truncated)
-    is_over = terminated | truncated
-    # One team reward against one V(s), or against every agent's own V.
-    shape = (*rewards.shape, *(1,) * (values.ndim - rewards.ndim))
-    steps = (torch.from_numpy(x).view(shape) for x in (rewards, terminated, is_over))
-    reward, is_last, ended = steps
     estimate = generalized_advantages(
-        reward, values[:-1], following, is_last, ended, gamma=gamma, lambda_=lambda_
+        _beside(values, rewards),
+        values[:-1],
+        _next_values(actor, columns, values, truncated),
+        _beside(values, terminated),
+        _beside(values, terminated | truncated),
+        gamma=gamma,
+        lambda_=lambda_,
     )
-    has_filter = columns.raw_rows[0] is not columns.rows[0]
     return Rollout(
         rows=rows[:-1],
-        raw_rows=np.stack(columns.raw_rows) if has_filter else rows[:-1],
+        raw_rows=np.stack(columns.raw_rows) if columns.is_filtered else rows[:-1],
         actions=actions,
         log_prob=_log_prob(actor, rows[:-1], actions, parameters),
         parameters=parameters,
@@ -226,6 +230,11 @@ def _finish(
         episodes=episodes,
         draws=_stack_draws(columns.draws),
     )
+
+
+def _beside(values: Tensor, steps: np.ndarray) -> Tensor:
+    """[T, B], or [T, B, 1] where every agent has its own V: one team reward stands for all."""
+    return torch.from_numpy(steps).view(*steps.shape, *(1,) * (values.ndim - steps.ndim))
 
 
 def _critic_states(hidden: Sequence[RecurrentState | None]) -> Tensor | None:
