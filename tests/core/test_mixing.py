@@ -245,6 +245,26 @@ def test_rows_do_not_mix(build, name):
         torch.testing.assert_close(alone, whole[:, rows])
 
 
+GAINS = {
+    "mixer": {"agent_in": 2**0.5, "agent_out": 2**0.5},
+    "linear": {"agent_map": 1.0},
+    "hypernetwork": {"agent_in": 1.0, "agent_out": 0.01},
+    "attention": {"query_key_value": 1.0, "agent_out": 1.0},
+}
+
+
+@each_kind
+def test_fresh_maps_are_orthogonal_with_their_gains_and_without_bias(name):
+    torch.manual_seed(0)
+    layers = {entry: m for entry, m in BLOCKS[name]().named_modules() if isinstance(m, nn.Linear)}
+    assert {entry for entry in layers if "channel" not in entry} == GAINS[name].keys()
+    for entry, layer in layers.items():
+        weight = layer.weight if layer.out_features < layer.in_features else layer.weight.mT
+        gain = GAINS[name].get(entry, 2**0.5)
+        torch.testing.assert_close(weight @ weight.mT, gain**2 * torch.eye(len(weight)))
+        assert layer.bias.abs().max() == 0
+
+
 # --- which block, and how many
 
 
