@@ -11,7 +11,9 @@ step, in this order:
    is not on the far bank now, ``fine`` is paid. Nobody goes back: at most once an episode;
 5. if both are on the far bank now, the team receives 1 and the episode terminates.
 
-The episode is truncated after ``horizon`` steps. With probability ``visibility`` the agents
+The episode also terminates after ``horizon`` steps: the horizon is a rule of the game, which
+the agents see coming, and not a cut. (Declared as a cut, it would make learners bootstrap from
+a situation that is never learned, and idling look good.) With probability ``visibility`` the agents
 see the right of way in an episode, else only the state holds it.
 
 Returns in closed form, with c, j, f, H for the costs of time, jam, fine and for the horizon:
@@ -72,7 +74,7 @@ class BridgeSettings:
     visibility: float
     """Probability in [0, 1] that the agents see the right of way in an episode."""
     horizon: int
-    """H, length at which an episode is truncated, at least 2L+1."""
+    """H, length at which an episode ends at the latest, at least 2L+1."""
 
     def __post_init__(self) -> None:
         _check_whole("length", self.length, least=1)
@@ -110,7 +112,7 @@ class Bridge(NativeParallelEnv):
         fine: subtracted when the agent without the right of way enters too early.
         visibility: the observability dial: probability per episode that the agents see the
             right of way.
-        horizon: truncates the episode; None stands for ``2 * length + 4``.
+        horizon: length at which the episode ends; None stands for ``2 * length + 4``.
         render_mode: ``None``, ``"rgb_array"`` or ``"ansi"``.
     """
 
@@ -211,7 +213,7 @@ class Bridge(NativeParallelEnv):
             reward -= rules.fine
         if self._positions == [far, far]:
             return reward + 1.0, True, False
-        return reward, False, self._time >= rules.horizon
+        return reward, self._time >= rules.horizon, False
 
     def _observe(self, index: int) -> FloatArray:
         observation = np.zeros(self.settings.length + 4, np.float32)

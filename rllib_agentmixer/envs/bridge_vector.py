@@ -51,8 +51,8 @@ class VectorBridge(NativeVectorEnv):
         self._is_fined |= too_early
         costs = np.float32(rules.jam_cost) * jammed + np.float32(rules.fine) * too_early
         reward = crossed - np.float32(rules.time_cost) - costs
-        terminated = jammed | crossed
-        return reward, terminated, (self._time >= rules.horizon) & ~terminated
+        terminated = jammed | crossed | (self._time >= rules.horizon)
+        return reward, terminated, np.zeros_like(terminated)
 
     def _observe(self, rows: Rows) -> None:
         width = self.settings.length + 2

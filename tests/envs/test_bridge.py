@@ -131,11 +131,11 @@ def test_both_on_the_far_bank_earn_one_and_end_the_episode(play):
     assert (seen.terminated, seen.truncated) == (True, False)
 
 
-def test_the_horizon_truncates_and_does_not_terminate(play):
+def test_the_horizon_is_a_rule_that_terminates(play):
     seen = play((1, 0), (WAIT, WAIT), time=7)
-    assert (seen.terminated, seen.truncated) == (False, True)
+    assert (seen.terminated, seen.truncated) == (True, False)
     assert seen.obs[0, -2] == seen.state[-4] == 1.0
-    assert not play((1, 0), (WAIT, WAIT), time=6).truncated
+    assert not play((1, 0), (WAIT, WAIT), time=6).terminated
 
 
 @pytest.mark.parametrize(("positions", "actions"), [((3, 2), (GO, GO)), ((0, 0), (GO, GO))])
@@ -270,7 +270,8 @@ def test_both_forms_agree_through_crossings_fines_jams_and_horizons(helpers):
     steps = helpers.check_forms_agree(copies, vector, one_after_the_other, 200, seed=0)
     rewards = np.concatenate([step.reward for step in steps]).astype(float).round(2)
     assert set(rewards.tolist()) == {0.99, -0.01, -0.51, -1.01}
-    assert any(step.truncated.any() for step in steps)
+    assert any((step.terminated & (step.reward == np.float32(-0.01))).any() for step in steps)
+    assert not any(step.truncated.any() for step in steps)
 
 
 def test_pettingzoos_api_test_passes():

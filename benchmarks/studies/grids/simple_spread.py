@@ -32,7 +32,7 @@ def cells() -> list[Cell]:
             env_config={"local_ratio": 0.5, "max_cycles": 25},
             team_reward="sum",
             settings={**SETTINGS, **own},
-            steps=300_000,
+            steps=240_000,
         )
         for algorithm, own in OWN.items()
     ]
