@@ -90,6 +90,12 @@ class _Columns:
     cuts: dict[int, _Cut] = field(default_factory=dict)
     """Time -> what followed the step, for steps at which some copy was cut."""
 
+    def make_limits_final(self) -> None:
+        """Count every cut as a termination: nothing is bootstrapped there."""
+        self.terminated = [a | b for a, b in zip(self.terminated, self.truncated, strict=True)]
+        self.truncated = [np.zeros_like(cut) for cut in self.truncated]
+        self.cuts.clear()
+
     @property
     def is_filtered(self) -> bool:
         """Whether the networks saw other rows than the environment gave."""
@@ -108,6 +114,7 @@ def collect(
     *,
     gamma: float,
     lambda_: float,
+    bootstrap_truncated: bool = True,
     explore: bool = True,
     complete_episodes: bool = False,
     row_filter: RowFilter | None = None,
@@ -123,6 +130,7 @@ def collect(
             steps per copy on average, after which running episodes are played to their end.
         gamma: discount.
         lambda_: of generalised advantage estimation.
+        bootstrap_truncated: whether value follows a time limit; False counts it as an end.
         explore: False takes modes.
         complete_episodes: start all copies afresh and keep whole episodes only.
         row_filter: observation filter.
@@ -138,11 +146,8 @@ def collect(
     while active.any() if complete_episodes else len(columns.rows) < num_steps:
         step, ended = _advance(actor, env, rollout, columns, explore, row_filter)
         # A copy that is done goes on until all are; what it plays then is short by selection.
-        records = {
-            copy: record
-            for copy, record in rollout.tracker.add(step, ended).items()
-            if active[copy]
-        }
+        finished = rollout.tracker.add(step, ended)
+        records = {copy: record for copy, record in finished.items() if active[copy]}
         episodes += records.values()
         if on_step is not None:
             on_step(step, records)
@@ -151,8 +156,9 @@ def collect(
         if complete_episodes and steps_kept >= steps_wanted:
             active &= ~ended
     last_rows = pack_rows(actor.layout, rollout.observation)
-    last_rows = row_filter(last_rows) if row_filter else last_rows
-    last = _Cut(last_rows, rollout.hidden)
+    last = _Cut(row_filter(last_rows) if row_filter else last_rows, rollout.hidden)
+    if not bootstrap_truncated:
+        columns.make_limits_final()
     return _finish(actor, columns, last, episodes, gamma=gamma, lambda_=lambda_)
 
 

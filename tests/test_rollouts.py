@@ -167,6 +167,17 @@ def test_a_cut_episode_bootstraps_from_its_last_observation_and_a_terminated_one
     np.testing.assert_allclose(rollout.advantages, targets - values, rtol=1e-5)
 
 
+def test_a_limit_that_counts_as_an_end_is_followed_by_nothing():
+    scripts = ((2, TERMINATES),), ((2, IS_CUT),), LONG
+    rollout = roll(ScriptedEnv(*scripts), 3, bootstrap_truncated=False)
+    following = np.array([[1, 101, 201], [0, 0, 202], [11, 111, 203]])
+    targets = rollout.rewards + 0.5 * following
+    np.testing.assert_allclose(rollout.value_targets, targets, rtol=1e-5)
+    assert rollout.terminated[:, 1].tolist() == [False, True, False]
+    assert not rollout.truncated.any()
+    assert [e.length for e in rollout.episodes] == [2, 2]  # episodes are what they were
+
+
 def test_lambda_spreads_advantages_within_an_episode_only():
     env = ScriptedEnv(((2, IS_CUT),))
     actor = actor_of(env)

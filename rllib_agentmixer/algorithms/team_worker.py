@@ -154,6 +154,7 @@ class TeamRolloutWorker(RolloutWorker):
             num_steps,
             gamma=self.config.gamma,
             lambda_=self.config.lambda_,
+            bootstrap_truncated=self.config.bootstrap_truncated,
             explore=self.config.explore,
             complete_episodes=whole_episodes,
             row_filter=self.team_filter,

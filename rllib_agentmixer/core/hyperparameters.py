@@ -89,6 +89,10 @@ class TeamHyperparameters:
     """``standard``: zero mean, unit deviation [paper]. ``hysteretic``: negative ones weigh 0.3.
     ``robust``: median and inter-quartile range, clipped [ours 8]."""
 
+    bootstrap_truncated: bool = _setting(True, boolean)
+    """Whether a time limit is followed by the value of what would have come [ours 3]. False
+    counts it as an end [authors]: right where agents see the limit coming, wrong where not."""
+
     kl_stop: float | None = _setting(None, optional(number(0, open_low=True)))
     """Stop this iteration's epochs once mean KL(old || new) in nats exceeds it; None: never."""
 

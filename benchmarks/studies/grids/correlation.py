@@ -27,6 +27,7 @@ PREDATOR_PREY: dict[str, Any] = {
     "num_envs_per_env_runner": 32,
     "train_batch_size": 3200,
     "num_epochs": 10,
+    "bootstrap_truncated": False,
 }
 
 
