@@ -13,7 +13,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "none": {"igc": "none"},
     "distillation": {"igc": "none", "distillation_coeff": 1.0},
 }
-VISIBILITIES = (0, 0.25, 0.5, 0.75, 1)
+VISIBILITIES = (0, 0.5, 1)
 VIEW_RADII = (0, 1, 2, 4)
 
 FEW = 2

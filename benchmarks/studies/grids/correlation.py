@@ -69,7 +69,7 @@ def predator_prey() -> list[Cell]:
             env="predator_prey",
             env_config={"penalty": -1.5},
             settings={**PREDATOR_PREY, **settings},
-            steps=192_000,
+            steps=160_000,
             target=5.0,
         )
 
