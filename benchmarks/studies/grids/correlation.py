@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.studies.cells import NOT_APPLICABLE, Cell, Study
-from benchmarks.studies.grids.shared import ONE_STEP_GAME
+from benchmarks.studies.grids.shared import ONE_STEP_GAME, PREDATOR_PREY
 
 CORRELATIONS = ("state", "signal", "autoregressive")
 BASELINES = ("mappo", "ippo")
 ADVANTAGES = ("standard", "robust", "hysteretic")
 OPTIMA = {"climbing": 11.0, "penalty_100": 10.0}
+
+OWN: dict[str, Any] = {"igc": "gumbel", "dispersion_gain": 10.0, "modifier_lr": 1e-3}
+"""AgentMixer's own settings in all games: a modifier that may move."""
 
 SLOW: dict[str, Any] = {"dispersion_gain": 1.0, "modifier_lr": 5e-5}
 """The published gain, and rate on climbing: a modifier that hardly moves in so few steps."""
@@ -21,14 +24,6 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "agentmixer, strict": {"igc": "strict"},
 }
 """What is taken away from the best cell, one thing at a time."""
-
-PREDATOR_PREY: dict[str, Any] = {
-    "lr": 5e-4,
-    "num_envs_per_env_runner": 32,
-    "train_batch_size": 3200,
-    "num_epochs": 10,
-    "bootstrap_truncated": False,
-}
 
 
 def matrix_games() -> list[Cell]:
@@ -45,14 +40,13 @@ def matrix_games() -> list[Cell]:
             target=OPTIMA[game],
         )
 
-    own = {"igc": "gumbel", "dispersion_gain": 10.0, "modifier_lr": 1e-3}
-    cells = [made for game in OPTIMA for made in _grid(cell, game, own)]
+    cells = [made for game in OPTIMA for made in _grid(cell, game, OWN)]
     for game in OPTIMA:
         for name, changed in CONTROLS.items():
-            settings = {**own, "correlation": "autoregressive", "advantage_scale": "robust"}
+            settings = {**OWN, "correlation": "autoregressive", "advantage_scale": "robust"}
             labels = _labels(name, "autoregressive", "robust")
             cells.append(cell(game, labels, "agentmixer", settings | changed))
-        published = {**own, **SLOW, "correlation": "state", "advantage_scale": "standard"}
+        published = {**OWN, **SLOW, "correlation": "state", "advantage_scale": "standard"}
         labels = _labels("agentmixer, gain 1", "state", "standard")
         cells.append(cell(game, labels, "agentmixer", published))
     return cells
@@ -68,12 +62,15 @@ def predator_prey() -> list[Cell]:
             algo=algo,
             env="predator_prey",
             env_config={"penalty": -1.5},
-            settings={**PREDATOR_PREY, **settings},
-            steps=160_000,
+            settings={**PREDATOR_PREY, "bootstrap_truncated": False, **settings},
+            steps=128_000,
+            num_evaluations=4,
             target=5.0,
         )
 
-    return _grid(cell, "predator_prey -1.5", {"igc": "strict", "modifier_lr": 5e-4})
+    return _grid(
+        cell, "predator_prey -1.5", {"igc": "gumbel", "dispersion_gain": 10.0, "modifier_lr": 1e-3}
+    )
 
 
 def _grid(cell: Callable[..., Cell], game: str, own: dict[str, Any]) -> list[Cell]:
