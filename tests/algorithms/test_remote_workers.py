@@ -1,5 +1,7 @@
 """Remote workers: they sample apart, act with the driver's weights, and fail without harm."""
 
+import time
+
 import numpy as np
 import pytest
 from algorithms_test_helpers import counter, differences, tiny, weights_of
@@ -7,6 +9,8 @@ from ray.rllib.policy.sample_batch import SampleBatch
 
 from rllib_agentmixer.cli import user_error
 from rllib_agentmixer.errors import EnvContractError
+
+PATIENCE_S = 120.0
 
 ITERATIONS = 3
 TEMPERATURE = [[0, 2.0], [400, 1.0]]
@@ -76,7 +80,9 @@ def test_training_goes_on_when_the_environment_of_one_worker_raises(build, tmp_p
     algorithm = build(config)
     results = [algorithm.train()]
     assert (tmp_path / "flag").exists()
-    while results[-1]["num_healthy_workers"] < 2 and len(results) < 20:
+    # A worker is a process: on a busy machine its restart outlasts many iterations.
+    deadline = time.monotonic() + PATIENCE_S
+    while results[-1]["num_healthy_workers"] < 2 and time.monotonic() < deadline:
         results.append(algorithm.train())
     assert results[-1]["num_healthy_workers"] == 2
     assert sum(result["num_remote_worker_restarts"] for result in results) >= 1
