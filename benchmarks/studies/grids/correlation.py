@@ -26,6 +26,14 @@ CONTROLS: dict[str, dict[str, Any]] = {
 """What is taken away from the best cell, one thing at a time."""
 
 
+TUNED: dict[str, Any] = {
+    "num_envs_per_env_runner": 32,
+    "train_batch_size": 6400,
+    "advantage_scale": "hysteretic",
+}
+"""Of the tuned example on predator-prey with a penalty of 1; the rest are defaults."""
+
+
 def matrix_games() -> list[Cell]:
     """Climbing and penalty 100: one decision, a safe equilibrium beside the optimum."""
 
@@ -68,8 +76,25 @@ def predator_prey() -> list[Cell]:
             target=5.0,
         )
 
-    return _grid(
-        cell, "predator_prey -1.5", {"igc": "gumbel", "dispersion_gain": 10.0, "modifier_lr": 1e-3}
+    return _grid(cell, "predator_prey -1.5", OWN) + [
+        _long("agentmixer", "state", {"igc": "strict"}),
+        _long("mappo", NOT_APPLICABLE, {}),
+    ]
+
+
+def _long(algo: str, correlation: str, settings: dict[str, Any]) -> Cell:
+    """The tuned example's settings and more steps, at this penalty."""
+    labels = _labels(f"{algo}, tuned", correlation, "hysteretic")
+    return Cell(
+        study="correlation_predator_prey",
+        labels={"game": "predator_prey -1.5", **labels},
+        algo=algo,
+        env="predator_prey",
+        env_config={"penalty": -1.5},
+        settings={**TUNED, **settings},
+        steps=320_000,
+        target=5.0,
+        num_evaluations=5,
     )
 
 
