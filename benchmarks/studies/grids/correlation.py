@@ -76,10 +76,8 @@ def predator_prey() -> list[Cell]:
             target=5.0,
         )
 
-    return _grid(cell, "predator_prey -1.5", OWN) + [
-        _long("agentmixer", "state", {"igc": "strict"}),
-        _long("mappo", NOT_APPLICABLE, {}),
-    ]
+    longer = [_long("agentmixer", "state", {"igc": "strict"}), _long("mappo", NOT_APPLICABLE, {})]
+    return [*_grid(cell, "predator_prey -1.5", OWN), *longer]
 
 
 def _long(algo: str, correlation: str, settings: dict[str, Any]) -> Cell:
