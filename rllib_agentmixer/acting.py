@@ -13,8 +13,9 @@ from torch import Tensor
 from rllib_agentmixer.core.actions import ActionScaling
 from rllib_agentmixer.core.batch import Draws, RecurrentState, map_tensors
 from rllib_agentmixer.core.critics import StateValueCritic
+from rllib_agentmixer.core.distributions import act
 from rllib_agentmixer.core.layout import TeamLayout
-from rllib_agentmixer.core.team_network import TeamNetwork, act
+from rllib_agentmixer.core.team_network import TeamNetwork
 from rllib_agentmixer.envs.vector_env import TeamObs, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import EnvContractError
 
@@ -119,8 +120,6 @@ class TeamActor:
                 inputs, hidden, explore=explore, generator=self.generator
             )
             actions, distribution, after = decision.actions, decision.policy, decision.hidden
-            if after is not None and after.critic is not None:
-                after = replace(after, critic=self.network.values(inputs, after.critic).hidden)
         else:
             alone = self.network.decide_individually(inputs, hidden.individual if hidden else None)
             distribution, after = alone.policy, None

@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rllib_agentmixer.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXTRAS = {"imageio": "video", "matplotlib": "plot"}
 """Package that draws -> extra that brings it."""
@@ -45,6 +48,24 @@ def save_gif(frames: Sequence[np.ndarray], path: Path, fps: int = 6) -> None:
     iio.imwrite(path, np.stack(shown), extension=".gif", duration=1000 // fps, loop=0)
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches that needs no display.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(
+            "figures need matplotlib: pip install 'rllib_agentmixer[plot]'"
+        ) from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def save_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str) -> None:
     """Draw joint and individual returns over environment steps.
 
@@ -57,15 +78,7 @@ def save_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "figures need matplotlib: pip install 'rllib_agentmixer[plot]'"
-        ) from error
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 4.2)
     axes = figure.add_subplot()
     curves: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("env_runners/episode_return_mean", "joint policy, exploring", {"color": "#9aa5b1"}),

@@ -84,17 +84,12 @@ class _Columns:
     rewards: list[np.ndarray] = field(default_factory=list)
     terminated: list[np.ndarray] = field(default_factory=list)
     truncated: list[np.ndarray] = field(default_factory=list)
+    limits_are_ends: bool = False
     keep: list[np.ndarray] = field(default_factory=list)
     hidden: list[RecurrentState] = field(default_factory=list)
     draws: list[Draws] = field(default_factory=list)
     cuts: dict[int, _Cut] = field(default_factory=dict)
     """Time -> what followed the step, for steps at which some copy was cut."""
-
-    def make_limits_final(self) -> None:
-        """Count every cut as a termination: nothing is bootstrapped there."""
-        self.terminated = [a | b for a, b in zip(self.terminated, self.truncated, strict=True)]
-        self.truncated = [np.zeros_like(cut) for cut in self.truncated]
-        self.cuts.clear()
 
     @property
     def is_filtered(self) -> bool:
@@ -140,7 +135,7 @@ def collect(
         fresh = start(actor, env)
         rollout.observation, rollout.hidden = fresh.observation, fresh.hidden
         rollout.tracker = fresh.tracker
-    columns, episodes = _Columns(), []
+    columns, episodes = _Columns(limits_are_ends=not bootstrap_truncated), []
     active = np.ones(env.num_envs, bool)
     steps_wanted, steps_kept = num_steps * env.num_envs, 0
     while active.any() if complete_episodes else len(columns.rows) < num_steps:
@@ -157,8 +152,6 @@ def collect(
             active &= ~ended
     last_rows = pack_rows(actor.layout, rollout.observation)
     last = _Cut(row_filter(last_rows) if row_filter else last_rows, rollout.hidden)
-    if not bootstrap_truncated:
-        columns.make_limits_final()
     return _finish(actor, columns, last, episodes, gamma=gamma, lambda_=lambda_)
 
 
@@ -176,8 +169,10 @@ def _advance(
     if rollout.hidden is not None:
         columns.hidden.append(rollout.hidden)
     step = env.step(actor.to_env(choice.actions))
-    ended = step.terminated | step.truncated
-    if step.truncated.any():
+    ended, cut = step.terminated | step.truncated, step.truncated
+    if columns.limits_are_ends:
+        cut = cut & step.faulty  # a crash is no end of the task
+    if cut.any():
         final = pack_rows(actor.layout, step.final_observation)
         final = row_filter(final) if row_filter else final
         columns.cuts[len(columns.rows)] = _Cut(final, choice.hidden)
@@ -188,8 +183,8 @@ def _advance(
     columns.actions.append(choice.actions)
     columns.parameters.append(choice.parameters)
     columns.rewards.append(step.reward.copy())
-    columns.terminated.append(step.terminated.copy())
-    columns.truncated.append(step.truncated.copy())
+    columns.terminated.append(ended & ~cut)
+    columns.truncated.append(cut.copy())
     rollout.observation, rollout.hidden = step.observation, forget(choice.hidden, ended)
     return step, ended
 

@@ -178,6 +178,15 @@ def test_a_limit_that_counts_as_an_end_is_followed_by_nothing():
     assert [e.length for e in rollout.episodes] == [2, 2]  # episodes are what they were
 
 
+def test_a_crash_is_no_end_even_where_limits_are():
+    scripts = ((2, CRASHES),), ((2, IS_CUT),)
+    rollout = roll(ScriptedEnv(*scripts), 3, bootstrap_truncated=False)
+    assert rollout.terminated[1].tolist() == [False, True]
+    assert rollout.truncated[1].tolist() == [True, False]
+    targets = rollout.rewards[1] + 0.5 * np.array([2, 0])  # state 2 was the crashed copy's last
+    np.testing.assert_allclose(rollout.value_targets[1], targets, rtol=1e-5)
+
+
 def test_lambda_spreads_advantages_within_an_episode_only():
     env = ScriptedEnv(((2, IS_CUT),))
     actor = actor_of(env)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.studies.cells import DIAL, NOT_APPLICABLE, Cell, Study
 from benchmarks.studies.report import CellResults
 from rllib_agentmixer.analysis.statistics import Summary, summarize
-from rllib_agentmixer.errors import MissingExtraError
+from rllib_agentmixer.media import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,19 +50,11 @@ def save_figure(study: Study, entries: Sequence[CellResults], path: Path) -> Non
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "figures need matplotlib: pip install 'rllib_agentmixer[plot]'"
-        ) from error
     panels = list(dict.fromkeys(_panel(study, entry.cell) for entry in entries))
     columns = min(len(panels), MOST_COLUMNS)
     rows = -(-len(panels) // columns)
     width, height = columns * PANEL_INCHES[0] + LEGEND_INCHES, rows * PANEL_INCHES[1]
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     lines = list(dict.fromkeys(_line(study, entry.cell) for entry in entries))
     looks = {line: _look(place, len(lines)) for place, line in enumerate(lines)}
     has_dial = any(DIAL in entry.cell.labels for entry in entries)

@@ -134,15 +134,12 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
         noise = torch.default_generator
         inputs = self.network.draw(model.inputs_of(rows, len(rows)), noise, explore=explore)
         decision = self.network.decide(inputs, hidden, explore=explore, generator=noise)
-        after = decision.hidden and replace(
-            decision.hidden, critic=self.network.values(inputs, decision.hidden.critic).hidden
-        )
         policy, actions = decision.policy, decision.actions
         return (
             actions[0].flatten(1),
             policy.log_prob(actions)[0],
             policy.flat()[0],
-            hidden_to_rllib(after) if after else [],
+            hidden_to_rllib(decision.hidden) if decision.hidden else [],
         )
 
     def compute_log_likelihoods(

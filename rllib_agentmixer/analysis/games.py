@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -86,16 +87,16 @@ def from_algorithm(
     """
     worker = algorithm.team_worker
     env = worker.vector_env
-    payoffs = env.payoffs()
-    if payoffs is None:
-        raise ConfigError(
-            f"{env.spec.name} has no payoff table; equilibria are analysed on matrix games"
-        )
-    num_joint_actions = payoffs[0].size
+    num_joint_actions = math.prod(env.spec.action_sizes)
     if num_joint_actions > MAX_JOINT_ACTIONS:
         raise ConfigError(
             f"the game has {num_joint_actions:,} joint actions, at most {MAX_JOINT_ACTIONS:,} "
             "are enumerated; analyse a smaller game"
+        )
+    payoffs = env.payoffs()
+    if payoffs is None:
+        raise ConfigError(
+            f"{env.spec.name} has no payoff table; equilibria are analysed on matrix games"
         )
     actor = worker.make_actor(torch.Generator().manual_seed(seed))
     fresh = worker.team_env_creator.vector(worker.env_context, 1)
@@ -156,7 +157,8 @@ def _zero_state(actor: TeamActor, num_rows: int) -> Tensor | None:
 
 def training_metrics(algorithm: TeamAlgorithm) -> dict[str, float]:
     """Gaps of a matrix game that is small enough, for logging; nothing elsewhere."""
-    payoffs = algorithm.team_worker.vector_env.payoffs()
-    if payoffs is None or payoffs[0].size > LOGGED_JOINT_ACTIONS:
+    env = algorithm.team_worker.vector_env
+    # The size first: the table of a large game is too much to build at every iteration.
+    if math.prod(env.spec.action_sizes) > LOGGED_JOINT_ACTIONS or env.payoffs() is None:
         return {}
     return from_algorithm(algorithm, num_draws=LOGGED_DRAWS).metrics()

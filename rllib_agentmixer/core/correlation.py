@@ -120,18 +120,10 @@ class ActionConditioning(nn.Module):
             actions: what all did, zero for the dead.
             precedes: 1 at [r, i, j] where j acts before i.
         """
-        embedded = self.embed(actions, slice(None))
+        embedded = actions @ self.embedding
         earlier = torch.einsum("rij,jrd->ird", precedes, embedded)
         return self.channels(agents + earlier)
 
-    def embed(self, actions: Tensor, agent: int | Tensor | slice) -> Tensor:
-        """[.., D] what each following agent hears of an action; dead agents' zeros are silent.
-
-        Args:
-            actions: [N, R, A] of all agents, or [R, A] of one agent a row.
-            agent: all of them, one, or [R] one for each row.
-        """
-        weight = self.embedding[agent]
-        if isinstance(agent, Tensor):
-            return torch.einsum("ra,rad->rd", actions, weight)
-        return actions @ weight
+    def embed(self, actions: Float[Tensor, "R A"], agent: Int[Tensor, "R"]) -> Float[Tensor, "R D"]:
+        """What later agents hear of the action of one agent in each row; zeros are silent."""
+        return torch.einsum("ra,rad->rd", actions, self.embedding[agent])

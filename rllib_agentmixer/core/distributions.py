@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rllib_agentmixer.core.batch import map_tensors
 from rllib_agentmixer.core.shapes import Float
 
 
@@ -143,6 +144,15 @@ class TeamGaussian:
 
 
 TeamDistribution = TeamCategorical | TeamGaussian
+
+
+def act(policy: TeamDistribution, *, explore: bool, generator: torch.Generator | None) -> Tensor:
+    """Sampled actions, or modes. Noise is drawn on the processor, whatever the device."""
+    if not explore:
+        return policy.mode()
+    device = policy.head.device
+    on_processor = policy if device.type == "cpu" else map_tensors(policy, Tensor.cpu)
+    return on_processor.sample(generator).to(device)
 
 
 def _mean_alive(per_agent: Tensor, alive: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from rllib_agentmixer.core.batch import RecurrentState, TeamInputs, map_tensors
 from rllib_agentmixer.core.consistency import joint_parameters
 from rllib_agentmixer.core.correlation import action_inputs, draw, fixed_order, precedence
 from rllib_agentmixer.core.critics import IndividualValueCritic, StateValueCritic
-from rllib_agentmixer.core.distributions import TeamCategorical, TeamDistribution, TeamGaussian
+from rllib_agentmixer.core.distributions import TeamCategorical, TeamDistribution, TeamGaussian, act
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters, TeamHyperparameters
 from rllib_agentmixer.core.individual_policies import (
     IndividualOutput,
@@ -123,8 +123,7 @@ class TeamNetwork(nn.Module):
             if actions is None:
                 raise ValueError("the autoregressive form is evaluated for actions, got None")
             taken = self._action_inputs(_agent_first(actions), parts.alive)
-            order = _agent_order(inputs, self.order).flatten(0, 1)
-            mixed = self.policy_modifier.conditioning(mixed, taken, precedence(order))
+            mixed = self.policy_modifier.conditioning(mixed, taken, self._precedes(inputs))
         joint = self._joint_parameters(
             parts.individual.head, self.policy_modifier.dispersion(mixed), parts.mask
         )
@@ -138,16 +137,17 @@ class TeamNetwork(nn.Module):
         explore: bool,
         generator: torch.Generator,
     ) -> JointDecision:
-        """Actions of the joint policy: sampled, or its mode agent by agent."""
+        """Actions of the joint policy, sampled or its mode agent by agent, and the state after."""
         modifier = self.policy_modifier
         if modifier is None or modifier.conditioning is None:
             output = self(inputs, hidden)
             actions = act(output.joint, explore=explore, generator=generator)
-            return JointDecision(actions, output.joint, output.hidden)
+            return JointDecision(actions, output.joint, self._with_critic(inputs, output.hidden))
         parts = self._parts(inputs, hidden)
         chosen = self._decide_in_turn(parts, _agent_order(inputs, self.order), explore, generator)
         policy = self._from_agent_first(chosen.parameters, inputs)
-        return JointDecision(_rows_first(chosen.actions, inputs), policy, parts.hidden)
+        hidden = self._with_critic(inputs, parts.hidden)
+        return JointDecision(_rows_first(chosen.actions, inputs), policy, hidden)
 
     def decide_individually(
         self, inputs: TeamInputs, hidden: Tensor | None = None
@@ -224,11 +224,25 @@ class TeamNetwork(nn.Module):
             tuple(torch.stack(parts)[back, rows] for parts in zip(*parameters, strict=True)),
         )
 
+    def _with_critic(
+        self, inputs: TeamInputs, hidden: RecurrentState | None
+    ) -> RecurrentState | None:
+        """The state after a step of play, with a recurrent critic moved on as well."""
+        if hidden is None or hidden.critic is None:
+            return hidden
+        return replace(hidden, critic=self.values(inputs, hidden.critic).hidden)
+
+    def _precedes(self, inputs: TeamInputs) -> Tensor:
+        """[T * B, N, N] who acts before whom; a fixed order is compared once for all rows."""
+        if inputs.draws is not None and inputs.draws.agent_order is not None:
+            return precedence(inputs.draws.agent_order.flatten(0, 1))
+        one_row = _agent_order(inputs, self.order)[0, :1]
+        return precedence(one_row).expand(inputs.alive[..., 0].numel(), -1, -1)
+
     def _action_inputs(self, actions: Tensor, alive: Tensor) -> Tensor:
         """[.., A] actions as the modifier hears them; the dead are silent."""
-        is_discrete = self.sizes.action_kind == "discrete"
-        taken = action_inputs(actions, self.sizes.num_actions, is_discrete=is_discrete)
-        return taken * alive.unsqueeze(-1)
+        is_discrete, num_actions = self.sizes.action_kind == "discrete", self.sizes.num_actions
+        return action_inputs(actions, num_actions, is_discrete=is_discrete) * alive.unsqueeze(-1)
 
     def _joint_parameters(self, head: Tensor, spread: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         if self.mixing is None:
@@ -258,15 +272,6 @@ class TeamNetwork(nn.Module):
         if self.sizes.action_kind == "discrete":
             return TeamCategorical(parameters[0], alive)
         return TeamGaussian(parameters[0], parameters[1], mask, alive)
-
-
-def act(policy: TeamDistribution, *, explore: bool, generator: torch.Generator | None) -> Tensor:
-    """Sampled actions, or modes. Noise is drawn on the processor, whatever the device."""
-    if not explore:
-        return policy.mode()
-    device = policy.head.device
-    on_processor = policy if device.type == "cpu" else map_tensors(policy, Tensor.cpu)
-    return on_processor.sample(generator).to(device)
 
 
 def _agent_order(inputs: TeamInputs, fixed: tuple[int, ...] | None) -> Tensor:

@@ -29,13 +29,19 @@ def test_training_on_a_matrix_game_logs_the_gaps(name, settings):
     assert {key: stats[key] for key in GAPS} == pytest.approx(found)
 
 
-def test_analysis_refuses_what_it_cannot_enumerate():
+def _unexpected(_env):
+    raise AssertionError("the table of a large game was built")
+
+
+def test_analysis_refuses_what_it_cannot_enumerate(monkeypatch):
     algorithm = tiny("predator_prey", env_config={"max_steps": 4}).build_algo()
     with pytest.raises(ConfigError, match="predator_prey has no payoff table"):
         from_algorithm(algorithm)
     assert not GAPS & set(learner_stats(algorithm.train()))
     algorithm.stop()
     algorithm = tiny("permutation", env_config={"num_agents": 7}).build_algo()
+    # Too much to build at every iteration, so nobody may even ask for the table.
+    monkeypatch.setattr(type(algorithm.team_worker.vector_env), "payoffs", _unexpected)
     with pytest.raises(ConfigError, match=r"823,543 joint actions, at most 50,000"):
         from_algorithm(algorithm)
     assert not GAPS & set(learner_stats(algorithm.train()))

@@ -36,6 +36,14 @@ def test_a2c_learns_from_each_batch_once_and_as_a_whole(settings, words):
     tiny(learner="a2c", num_epochs=1).validate()
 
 
+@pytest.mark.parametrize("bootstraps", [True, False])
+def test_workers_follow_what_a_time_limit_counts_as(build, bootstraps):
+    config = tiny(env_config={"max_steps": 8}, bootstrap_truncated=bootstraps)
+    batch = build(config).team_worker.sample()
+    assert batch["truncateds"].any() == bootstraps
+    assert batch["terminateds"].sum() >= (0 if bootstraps else 4)
+
+
 @pytest.mark.usefixtures("ray_cluster")
 def test_an_order_of_agents_must_fit_the_team():
     config = tiny(correlation="autoregressive", agent_order=[1, 0, 2])
