@@ -48,7 +48,7 @@ def train(case: dict[str, Any]) -> dict[str, np.ndarray]:
     """Weights before (``0/name``) and after (``1/name``) a few iterations."""
     from rllib_agentmixer.algorithms import ALGORITHMS
 
-    algorithm = (
+    algorithm: Any = (
         ALGORITHMS[case.get("algorithm", "agentmixer")]()()
         .environment(case.get("env", "predator_prey"), env_config=case.get("env_config", {}))
         .env_runners(num_env_runners=0, num_envs_per_env_runner=8)
@@ -61,7 +61,7 @@ def train(case: dict[str, Any]) -> dict[str, np.ndarray]:
     network = algorithm.team_policy.network
 
     def weights() -> dict[str, np.ndarray]:
-        return {name: value.numpy().copy() for name, value in network.state_dict().items()}
+        return {name: value.detach().numpy().copy() for name, value in network.named_parameters()}
 
     before = weights()
     for _ in range(ITERATIONS):
@@ -102,7 +102,7 @@ def _quiet_ray() -> Iterator[None]:
 
 
 def _save(file: Path, names: list[str]) -> None:
-    arrays = {f"{name}/{key}": x for name, found in run(names) for key, x in found.items()}
+    arrays: dict[str, Any] = {f"{name}/{key}": x for name, found in run(names) for key, x in found.items()}
     with file.open("wb") as target:
         np.savez_compressed(target, **arrays)
 

@@ -86,13 +86,20 @@ def hidden_from_rllib(parts: list[Tensor]) -> RecurrentState:
 
 
 def _sequence_starts(ended: np.ndarray, max_seq_len: int) -> np.ndarray:
-    """[T, B] True where a new padded sequence begins."""
-    starts = np.zeros_like(ended)
-    age = np.zeros(ended.shape[1], np.int64)
-    for t in range(len(ended)):
-        starts[t] = age % max_seq_len == 0
-        age = np.where(ended[t], 0, age + 1)
-    return starts
+    """[T, B] True where a new padded sequence begins.
+
+    An episode that is longer than one sequence is cut into parts of even length: 25 steps at
+    ``max_seq_len=20`` make 13 and 12, since 20 and 5 would be three eighths padding.
+    """
+    num_steps = len(ended)
+    is_first = np.concatenate([np.ones_like(ended[:1]), ended[:-1]]).T.ravel()  # copy by copy
+    first = np.flatnonzero(is_first)
+    lengths = np.diff(np.append(first, is_first.size))
+    num_parts = -(-lengths // max_seq_len)
+    part_lengths = -(-lengths // num_parts)
+    age = np.arange(is_first.size) - np.repeat(first, lengths)
+    starts = age % np.repeat(part_lengths, lengths) == 0
+    return starts.reshape(-1, num_steps).T
 
 
 def to_team_batch(

@@ -19,6 +19,7 @@ from rllib_agentmixer.algorithms.obs_filter import TeamMeanStdFilter
 from rllib_agentmixer.algorithms.sample_batches import to_sample_batch
 from rllib_agentmixer.algorithms.team_base_env import vector_facade
 from rllib_agentmixer.core.actions import ActionScaling, action_scaling
+from rllib_agentmixer.core.processor import keep_freed_memory
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import ConfigError
@@ -37,6 +38,7 @@ class TeamRolloutWorker(RolloutWorker):
 
     def __init__(self, *, env_creator: Any, config: Any, **kwargs: Any) -> None:
         self._check(env_creator, config)
+        keep_freed_memory()
         worker_index, num_workers = kwargs.get("worker_index", 0), kwargs.get("num_workers")
         # The driver of remote workers needs spaces and evaluation, not B copies.
         is_driver_only = worker_index == 0 and bool(num_workers)

@@ -15,6 +15,17 @@ from torch import Tensor
 from rllib_agentmixer.core.batch import map_tensors
 from rllib_agentmixer.core.shapes import Float
 
+SHORT_AXIS = 16
+"""Numbers that the widest vector registers hold: PyTorch's softmax over a shorter last axis
+works entry by entry."""
+
+
+def log_softmax(logits: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch A"]:
+    """Normalised logits; a short axis is put in front, where rows fill the registers."""
+    if logits.shape[-1] > SHORT_AXIS or logits.device.type != "cpu":
+        return logits.log_softmax(-1)
+    return logits.movedim(-1, 0).contiguous().log_softmax(0).movedim(0, -1)
+
 
 @dataclass(frozen=True)
 class TeamCategorical:
@@ -31,7 +42,11 @@ class TeamCategorical:
 
     @property
     def log_probs(self) -> Float[Tensor, "*batch N A"]:
-        return self.logits.log_softmax(-1)
+        """Normalised once, however many quantities are asked for."""
+        # Not functools.cached_property: its lock (Python < 3.12) cannot be compiled.
+        if "_log_probs" not in self.__dict__:
+            object.__setattr__(self, "_log_probs", log_softmax(self.logits))
+        return self.__dict__["_log_probs"]
 
     @property
     def head(self) -> Tensor:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from rllib_agentmixer.core.recurrence import gated_recurrence
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
 
 HIDDEN_GAIN = math.sqrt(2)
@@ -63,6 +65,13 @@ class GroupedLinear(Grouped):
         if self.is_shared:
             return functional.linear(x, self.weight[0].mT, self.bias[0])
         return torch.baddbmm(self.per_agent(self.bias)[:, None], x, self.per_agent(self.weight))
+
+    def rectified(self, x: Float[Tensor, "N R I"]) -> Float[Tensor, "N R J"]:
+        """ReLU of the map, in the map's own memory."""
+        if self.is_shared:
+            rows = functional.linear(x.flatten(0, 1), self.weight[0].mT, self.bias[0])
+            return rows.relu_().unflatten(0, x.shape[:2])
+        return self(x).relu_()
 
 
 class GroupedLayerNorm(Grouped):
@@ -126,21 +135,12 @@ class GroupedGRU(Grouped):
         Returns:
             Hidden state after every step, and after the last one.
         """
-        num_agents, num_sequences, _ = hidden.shape
-        gates = self.from_input(x).view(num_agents, -1, num_sequences, 3 * hidden.shape[-1])
-        outputs = []
-        for step in gates.unbind(1):
-            hidden = self._cell(step, hidden)
-            outputs.append(hidden)
-        return torch.cat(outputs, dim=1), hidden
-
-    def _cell(self, from_input: Tensor, hidden: Tensor) -> Tensor:
-        input_reset, input_update, input_new = from_input.chunk(3, -1)
-        hidden_reset, hidden_update, hidden_new = self.from_hidden(hidden).chunk(3, -1)
-        reset = torch.sigmoid(input_reset + hidden_reset)
-        update = torch.sigmoid(input_update + hidden_update)
-        new = torch.tanh(input_new + reset * hidden_new)
-        return torch.lerp(new, hidden, update)
+        num_agents, num_sequences, width = hidden.shape
+        gates = self.from_input(x).view(num_agents, -1, num_sequences, 3 * width)
+        weight = self.from_hidden.per_agent(self.from_hidden.weight)
+        bias = self.from_hidden.per_agent(self.from_hidden.bias)
+        states = gated_recurrence(gates, hidden, weight, bias)
+        return states.flatten(1, 2), states[:, -1]
 
 
 class TeamEncoder(nn.Module):
@@ -195,7 +195,7 @@ class TeamEncoder(nn.Module):
         elif self.valid is not None:
             x = x * self.valid
         for linear, norm in zip(self.linears, self.norms, strict=True):
-            x = norm(torch.relu(linear(x)))
+            x = norm(cast(GroupedLinear, linear).rectified(x))
         if self.gru is None or self.gru_norm is None:
             return x, hidden
         if hidden is None:

@@ -29,6 +29,15 @@ def linear(in_features: int, out_features: int, gain: float = HIDDEN_GAIN) -> nn
     return layer
 
 
+def rectified(layer: nn.Linear, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch J"]:
+    """ReLU of a linear layer, in the layer's own memory.
+
+    Rows are flattened before and not by PyTorch: its result would be a view, and changing a
+    view in place costs autograd a copy.
+    """
+    return layer(x.flatten(0, -2)).relu_().unflatten(0, x.shape[:-1])
+
+
 class ChannelMixing(nn.Module):
     r"""Each agent on its own: :math:`X \leftarrow X + \sigma(LN(X)\, W_1)\, W_2`.
 
@@ -46,7 +55,7 @@ class ChannelMixing(nn.Module):
     def forward(self, agents: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         x = self.norm(agents)
         if self.channel_in is not None:
-            x = torch.relu(self.channel_in(x))
+            x = rectified(self.channel_in, x)
         return agents + self.channel_out(x)
 
 
@@ -105,7 +114,7 @@ class MixerBlock(MixingBlock):
 
     def across(self, normed: Tensor, alive: Tensor, state: Tensor) -> Tensor:
         flat = (normed * alive).flatten(1)  # [N, R * D]
-        hidden = torch.relu(torch.addmm(self.agent_in.bias[:, None], self.agent_in.weight, flat))
+        hidden = torch.relu_(torch.addmm(self.agent_in.bias[:, None], self.agent_in.weight, flat))
         mixed = torch.addmm(self.agent_out.bias[:, None], self.agent_out.weight, hidden)
         return mixed.view_as(normed)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from rllib_agentmixer.core.correlation import ActionConditioning
+from rllib_agentmixer.core.distributions import log_softmax
 from rllib_agentmixer.core.encoders import OUTPUT_GAIN, TeamEncoder
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
 from rllib_agentmixer.core.individual_policies import IndividualOutput, TeamSizes
-from rllib_agentmixer.core.mixing import linear, mixing_blocks
+from rllib_agentmixer.core.mixing import linear, mixing_blocks, rectified
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
 
 MODIFIER_LOGIT_FLOOR = -10.0
@@ -102,7 +102,7 @@ class PolicyModifier(nn.Module):
         if self.is_detached:
             policies, features = policies.detach(), features.detach()
         state_features, hidden = self.state_encoder(state.unsqueeze(0), hidden)
-        embedded = self.policy_norm(torch.relu(self.policy_embedding(policies)))
+        embedded = self.policy_norm(rectified(self.policy_embedding, policies))
         # One linear map of [state, policy, features, agent], summed by parts so that the
         # state's share is computed once per row and not once per agent.
         agents = self.from_agent(torch.cat([embedded, features], -1))
@@ -110,7 +110,7 @@ class PolicyModifier(nn.Module):
         if self.from_signal is not None and signal is not None:
             heard = self.from_signal(signal).unflatten(-1, (self.sizes.num_agents, -1))
             agents = agents + heard.transpose(0, 1)
-        agents = self.input_norm(torch.relu(agents))
+        agents = self.input_norm(torch.relu_(agents))
         living = alive.unsqueeze(-1).to(agents.dtype)
         for block in self.blocks:
             agents = block(agents, living, state_features[0])
@@ -123,5 +123,5 @@ class PolicyModifier(nn.Module):
     def _policy_inputs(self, head: Tensor, action_mask: Tensor) -> Tensor:
         """[N, R, 2 A] finite policy parameters beside the bits that say which are real."""
         if self.sizes.action_kind == "discrete":
-            head = functional.log_softmax(head, -1).clamp_min(MODIFIER_LOGIT_FLOOR)
+            head = log_softmax(head).clamp_min(MODIFIER_LOGIT_FLOOR)
         return torch.cat([head, action_mask.to(head.dtype)], -1)

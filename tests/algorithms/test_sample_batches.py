@@ -1,5 +1,6 @@
 """Rollouts as RLlib's rows and back: what belongs to one step, agent or sequence stays together."""
 
+import math
 from dataclasses import fields
 
 import numpy as np
@@ -106,17 +107,20 @@ def kept_steps(rollout):
 
 
 def sequences_of(rollout):
-    """Lists of (step, copy): new at every episode and after the longest length."""
-    sequences, age = [], 0
+    """Lists of (step, copy): each episode of each copy, cut evenly where it is too long."""
+    episodes = []
     ended = rollout.terminated | rollout.truncated
-    for index, (t, copy) in enumerate(kept_steps(rollout)):
-        is_new_copy = index == 0 or kept_steps(rollout)[index - 1][1] != copy
-        is_new_episode = not is_new_copy and ended[t - 1, copy]
-        if is_new_copy or is_new_episode or age == MAX_SEQ_LEN:
-            sequences.append([])
-            age = 0
-        sequences[-1].append((t, copy))
-        age += 1
+    steps = kept_steps(rollout)
+    for (t, copy), before in zip(steps, [None, *steps], strict=False):
+        is_new_copy = before is None or before[1] != copy
+        if is_new_copy or ended[t - 1, copy]:
+            episodes.append([])
+        episodes[-1].append((t, copy))
+    sequences = []
+    for episode in episodes:
+        num_parts = math.ceil(len(episode) / MAX_SEQ_LEN)
+        length = math.ceil(len(episode) / num_parts)
+        sequences += [episode[at : at + length] for at in range(0, len(episode), length)]
     return sequences
 
 
