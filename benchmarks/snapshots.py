@@ -102,7 +102,9 @@ def _quiet_ray() -> Iterator[None]:
 
 
 def _save(file: Path, names: list[str]) -> None:
-    arrays: dict[str, Any] = {f"{name}/{key}": x for name, found in run(names) for key, x in found.items()}
+    arrays: dict[str, Any] = {
+        f"{name}/{key}": x for name, found in run(names) for key, x in found.items()
+    }
     with file.open("wb") as target:
         np.savez_compressed(target, **arrays)
 

@@ -15,6 +15,7 @@ from rllib_agentmixer.core.batch import Draws, RecurrentState, map_tensors
 from rllib_agentmixer.core.critics import StateValueCritic
 from rllib_agentmixer.core.distributions import act
 from rllib_agentmixer.core.layout import TeamLayout
+from rllib_agentmixer.core.outputs import PolicyOutput
 from rllib_agentmixer.core.team_network import TeamNetwork
 from rllib_agentmixer.envs.vector_env import TeamObs, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import EnvContractError
@@ -91,12 +92,14 @@ class TeamActor:
         layout: how rows hold joint observations.
         generator: source of action noise, part of the exact-resume state.
         scaling: from policy to environment actions; None for discrete teams.
+        forward: the network's forward pass in a compiled form, or None.
     """
 
     network: TeamNetwork
     layout: TeamLayout
     generator: torch.Generator
     scaling: ActionScaling | None = None
+    forward: Callable[..., PolicyOutput] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -117,7 +120,7 @@ class TeamActor:
         if policy == "joint":
             inputs = self.network.draw(inputs, self.generator, explore=explore)
             decision = self.network.decide(
-                inputs, hidden, explore=explore, generator=self.generator
+                inputs, hidden, explore=explore, generator=self.generator, forward=self.forward
             )
             actions, distribution, after = decision.actions, decision.policy, decision.hidden
         else:

@@ -11,6 +11,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo.ppo import PPOConfig
 from ray.rllib.utils.from_config import NotProvided
 
+from rllib_agentmixer.algorithms.compilation import check_compiler
 from rllib_agentmixer.algorithms.team_base_env import TeamBaseEnv
 from rllib_agentmixer.algorithms.team_model import MODEL_NAME
 from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
@@ -65,6 +66,7 @@ class TeamConfig(PPOConfig):
         for name, default in INHERITED_DEFAULTS.items():
             setattr(self, name, default)
         self.use_kl_loss = False
+        self.torch_compile_worker_dynamo_backend = "inductor"  # RLlib's default is not installed
 
     @classmethod
     def own_settings(cls) -> tuple[str, ...]:
@@ -163,6 +165,7 @@ class TeamConfig(PPOConfig):
             raise ConfigError(f"num_gpus must be 0 or 1 (one learner), got {self.num_gpus!r}")
         if self.is_multi_agent:
             raise ConfigError("multi_agent() is not used: the whole team is one policy")
+        check_compiler(self)
         self.minibatch_size = self.minibatch_size or self.train_batch_size
         if settings.learner == "a2c":
             self._check_single_pass()

@@ -16,6 +16,7 @@ from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 from ray.rllib.utils.schedules import PiecewiseSchedule
 from torch import Tensor
 
+from rllib_agentmixer.algorithms.compilation import compiler
 from rllib_agentmixer.algorithms.sample_batches import (
     hidden_from_rllib,
     hidden_to_rllib,
@@ -57,6 +58,9 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
 
     def __init__(self, observation_space: Any, action_space: Any, config: Any) -> None:
         config = dict(PPOConfig().to_dict(), **config)
+        self.compiler = compiler(config, "learner")
+        self.is_compiled = bool(self.compiler or compiler(config, "worker"))
+        config["torch_compile_learner"] = False  # RLlib would compile a model that nobody calls
         # Algorithms without a policy modifier have neither its rate nor a temperature.
         self.schedules = {
             name: schedule(config[name], config.get(f"{name}_schedule"))
@@ -85,7 +89,10 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam with one group for individual policies and critic, one for the modifier."""
         self.learner = PPOLearner(
-            self.network, lr=self.current["lr"], modifier_lr=self.current.get("modifier_lr", 0.0)
+            self.network,
+            lr=self.current["lr"],
+            modifier_lr=self.current.get("modifier_lr", 0.0),
+            compiler=self.compiler,
         )
         return self.learner.optimizer
 
@@ -201,7 +208,10 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
     def _follow_schedules(self) -> None:
         step = self.global_timestep
         self.current = {name: s.value(step) for name, s in self.schedules.items()}
-        self.network.temperature = float(self.current.get("temperature", 1.0))
+        temperature = float(self.current.get("temperature", 1.0))
+        # A number would be compiled in, and a schedule have everything compiled every time.
+        is_tensor = self.is_compiled and isinstance(self.config.get("temperature"), (list, tuple))
+        self.network.temperature = torch.tensor(temperature) if is_tensor else temperature
         modifier_lr = self.current.get("modifier_lr", 0.0)
         self.learner.set_learning_rates(self.current["lr"], modifier_lr)
 

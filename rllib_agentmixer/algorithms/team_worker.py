@@ -14,6 +14,7 @@ from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 
 from rllib_agentmixer import acting, rollouts
+from rllib_agentmixer.algorithms.compilation import compiler
 from rllib_agentmixer.algorithms.episodes import EpisodeCallbacks, rollout_metrics
 from rllib_agentmixer.algorithms.obs_filter import TeamMeanStdFilter
 from rllib_agentmixer.algorithms.sample_batches import to_sample_batch
@@ -57,6 +58,9 @@ class TeamRolloutWorker(RolloutWorker):
         if self.seed is not None:
             generator.manual_seed(self.seed)
         self.actor = self.make_actor(generator) if self.env is not None else None
+        compile_ = compiler(config, "worker")
+        if self.actor is not None and compile_ is not None:
+            self.actor.forward = compile_(self.actor.network.forward)
         self._episode_callbacks: EpisodeCallbacks | None = None
 
     @staticmethod

@@ -18,6 +18,15 @@ from rllib_agentmixer.core.individual_policies import MASKED_LOGIT
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
 
 
+def _times(x: Tensor, factor: float) -> Tensor:
+    """Product, without a pass over memory where the factor is the usual 1."""
+    return x if factor == 1 else x * factor
+
+
+def _over(x: Tensor, divisor: float | Tensor) -> Tensor:
+    return x if not isinstance(divisor, Tensor) and divisor == 1 else x / divisor
+
+
 def gumbel_joint_logits(
     logits: Float[Tensor, "*batch A"],
     modifier: Float[Tensor, "*batch A"],
@@ -25,7 +34,7 @@ def gumbel_joint_logits(
     *,
     ceiling: float,
     gain: float,
-    temperature: float,
+    temperature: float | Tensor,
 ) -> Float[Tensor, "*batch A"]:
     r"""The published discrete form: a learned Gumbel perturbation of the logits.
 
@@ -42,8 +51,8 @@ def gumbel_joint_logits(
         gain: kappa > 0.
         temperature: tau > 0.
     """
-    g = -(functional.softplus(-gain * modifier) - math.log(ceiling)).log()
-    return ((logits + g) / temperature).masked_fill(~action_mask, MASKED_LOGIT)
+    g = -(functional.softplus(_times(modifier, -gain)) - math.log(ceiling)).log()
+    return _over(logits + g, temperature).masked_fill(~action_mask, MASKED_LOGIT)
 
 
 def strict_joint_logits(
@@ -53,7 +62,7 @@ def strict_joint_logits(
     *,
     bound: float,
     gain: float,
-    temperature: float,
+    temperature: float | Tensor,
 ) -> Float[Tensor, "*batch A"]:
     r"""The mode-keeping discrete form: the modifier stretches gaps below the mode.
 
@@ -64,8 +73,8 @@ def strict_joint_logits(
     every b. Arguments as in :func:`gumbel_joint_logits`; ``bound`` is rho.
     """
     gaps = logits - logits.amax(-1, keepdim=True)
-    stretch = (bound * torch.tanh(gain * modifier / bound)).exp()
-    return (gaps * stretch / temperature).masked_fill(~action_mask, MASKED_LOGIT)
+    stretch = (bound * torch.tanh(_times(modifier, gain) / bound)).exp()
+    return _over(gaps * stretch, temperature).masked_fill(~action_mask, MASKED_LOGIT)
 
 
 def joint_std(
@@ -75,7 +84,7 @@ def joint_std(
 
     The joint mean is the individual mean itself, so IGC holds exactly.
     """
-    return (ceiling * torch.sigmoid(gain * modifier)).clamp_min(min_std)
+    return (ceiling * torch.sigmoid(_times(modifier, gain))).clamp_min(min_std)
 
 
 def joint_parameters(
@@ -85,7 +94,7 @@ def joint_parameters(
     action_mask: Bool[Tensor, "*batch A"],
     *,
     is_discrete: bool,
-    temperature: float,
+    temperature: float | Tensor,
 ) -> tuple[Tensor, ...]:
     """Logits, or mean and standard deviation, of the joint policy in the chosen form.
 
@@ -102,7 +111,7 @@ def joint_parameters(
         mean, spread = dispersion.chunk(2, -1) if settings.igc == "none" else (head, dispersion)
         return mean, joint_std(spread, **squash, min_std=settings.min_std)
     if settings.igc == "none":
-        return ((dispersion / temperature).masked_fill(~action_mask, MASKED_LOGIT),)
+        return (_over(dispersion, temperature).masked_fill(~action_mask, MASKED_LOGIT),)
     if settings.igc == "gumbel":
         logits = gumbel_joint_logits(
             head, dispersion, action_mask, **squash, temperature=temperature

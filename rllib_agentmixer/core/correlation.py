@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from rllib_agentmixer.core.batch import Draws
+from rllib_agentmixer.core.batch import Draws, TeamInputs
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
 from rllib_agentmixer.core.mixing import ChannelMixing
 from rllib_agentmixer.core.shapes import Float, Int, Tensor
@@ -68,6 +68,15 @@ def draw(
     if explore:
         order = torch.rand(*leading, num_agents, generator=generator).argsort(-1)
     return Draws(agent_order=order)
+
+
+def agent_order(inputs: TeamInputs, fixed: tuple[int, ...] | None) -> Int[Tensor, "T B N"]:
+    """Agents in the order in which they act: the one stored with the inputs, or the fixed one."""
+    if inputs.draws is not None and inputs.draws.agent_order is not None:
+        return inputs.draws.agent_order
+    if fixed is None:
+        raise ValueError("agent_order='random' needs the order that was drawn, got none")
+    return torch.tensor(fixed, device=inputs.alive.device).expand_as(inputs.alive)
 
 
 def precedence(order: Int[Tensor, "R N"]) -> Float[Tensor, "R N N"]:

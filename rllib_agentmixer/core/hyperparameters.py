@@ -197,6 +197,10 @@ class AgentMixerHyperparameters(TeamHyperparameters):
     agent_mixing_factor: int = _setting(4, whole(1, 256))
     """Hidden width of agent mixing as a multiple of N [ours 4; authors: 32 whatever N]."""
 
+    agent_mixing_limit: int = _setting(64, whole(1, 4096))
+    """Largest hidden width of agent mixing: with a multiple of N alone, cost would grow with the
+    square of N [ours 4]."""
+
     channel_mixing_factor: int = _setting(4, whole(1, 16))
     """Hidden width of channel mixing as a multiple of D [paper]."""
 

@@ -187,7 +187,7 @@ class AttentionBlock(MixingBlock):
 def mixing_blocks(num_agents: int, settings: AgentMixerHyperparameters) -> nn.ModuleList:
     """The blocks that ``policy_modifier`` names, ``num_mixer_blocks`` of them."""
     width = settings.modifier_width
-    agent_hidden = settings.agent_mixing_factor * num_agents
+    agent_hidden = min(settings.agent_mixing_factor * num_agents, settings.agent_mixing_limit)
     channel_hidden = settings.channel_mixing_factor * width
     builders: dict[str, Callable[[], nn.Module]] = {
         "mixer": lambda: MixerBlock(

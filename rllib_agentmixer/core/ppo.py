@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -27,13 +27,29 @@ class PPOCoefficients:
         vf_loss_coeff: weight of the value loss.
         entropy_coeff: weight of the joint policy's mean entropy per agent.
         kl_coeff: weight of KL(old || new); 0 leaves it out.
+
+    The last two follow schedules. As tensors [] they do so without a compiled loss being
+    compiled anew.
     """
 
     clip_param: float
     vf_clip_param: float
     vf_loss_coeff: float
-    entropy_coeff: float
-    kl_coeff: float = 0.0
+    entropy_coeff: float | Tensor
+    kl_coeff: float | Tensor = 0.0
+
+    @property
+    def has_kl(self) -> bool:
+        """Whether KL is part of the loss and not a diagnostic alone."""
+        return isinstance(self.kl_coeff, Tensor) or self.kl_coeff != 0
+
+    def as_tensors(self) -> PPOCoefficients:
+        """The same, with what moves in tensors."""
+        return replace(
+            self,
+            entropy_coeff=torch.as_tensor(self.entropy_coeff),
+            kl_coeff=torch.as_tensor(self.kl_coeff) if self.has_kl else 0.0,
+        )
 
 
 @dataclass(frozen=True)
@@ -72,10 +88,10 @@ def team_loss(network: TeamNetwork, batch: TeamBatch, weights: PPOCoefficients) 
     vf_loss, explained = value_loss(network, batch, clip=weights.vf_clip_param)
     entropy = losses.valid_mean(output.joint.entropy(), batch.valid)
     old_joint = network.policy_from_flat(batch.policy_parameters, batch.inputs)
-    with torch.set_grad_enabled(bool(weights.kl_coeff)):  # else it is a diagnostic alone
+    with torch.set_grad_enabled(weights.has_kl):
         kl = losses.valid_mean(old_joint.kl(output.joint), batch.valid)
     total = policy_loss + weights.vf_loss_coeff * vf_loss - weights.entropy_coeff * entropy
-    if weights.kl_coeff:
+    if weights.has_kl:
         total = total + weights.kl_coeff * kl
     metrics = {"policy_loss": policy_loss, "vf_loss": vf_loss, "entropy": entropy, "kl": kl}
     if settings.distillation_coeff:
@@ -193,10 +209,20 @@ class PPOLearner:
         network: what is trained.
         lr: learning rate of individual policies and critic.
         modifier_lr: learning rate of the policy modifier, if there is one.
+        compiler: compiles the loss, such as ``torch.compile``; None leaves it as it is.
     """
 
-    def __init__(self, network: TeamNetwork, *, lr: float, modifier_lr: float = 0.0) -> None:
+    def __init__(
+        self,
+        network: TeamNetwork,
+        *,
+        lr: float,
+        modifier_lr: float = 0.0,
+        compiler: Callable[[Callable[..., Loss]], Callable[..., Loss]] | None = None,
+    ) -> None:
         self.network = network
+        self.is_compiled = compiler is not None
+        self.loss = compiler(team_loss) if compiler else team_loss
         self.parts: dict[str, list[nn.Parameter]] = {
             "individual_policies": list(network.individual_policies.parameters()),
             "critic": list(network.critic.parameters()),
@@ -261,7 +287,7 @@ class PPOLearner:
         self, batch: TeamBatch, weights: PPOCoefficients, grad_clip: float | None
     ) -> dict[str, Tensor]:
         """One gradient step; returns its metrics with the norms before clipping."""
-        loss = team_loss(self.network, batch, weights)
+        loss = self.loss(self.network, batch, weights.as_tensors() if self.is_compiled else weights)
         self.optimizer.zero_grad()
         loss.total.backward()
         norms = {f"grad_norm_{name}": gradient_norm(part) for name, part in self.parts.items()}

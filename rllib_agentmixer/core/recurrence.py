@@ -13,7 +13,8 @@ is computed for all steps at once, and the gradient of the weights is one matrix
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -35,11 +36,21 @@ def gated_recurrence(
         weight: of the state's share, one per agent (M = N) or one for all (M = 1).
         bias: of the state's share.
     """
+    return _not_compiled(gates, hidden, weight, bias)
+
+
+def _recurrence(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     num_agents = hidden.shape[0]
     weight = weight.expand(num_agents, -1, -1)
     if gates.shape[1] == 1 and not torch.is_grad_enabled():
         return _one_step(gates[:, 0], hidden, weight, bias).unsqueeze(1)
     return _GatedRecurrence.apply(gates, hidden, weight, bias.expand(num_agents, -1))
+
+
+# Written out in its operations already, and it would be compiled anew for every T.
+_not_compiled = cast(
+    "Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]", torch.compiler.disable(_recurrence)
+)
 
 
 def _one_step(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +10,13 @@ from torch import Tensor, nn
 
 from rllib_agentmixer.core.batch import RecurrentState, TeamInputs, map_tensors
 from rllib_agentmixer.core.consistency import joint_parameters
-from rllib_agentmixer.core.correlation import action_inputs, draw, fixed_order, precedence
+from rllib_agentmixer.core.correlation import (
+    action_inputs,
+    agent_order,
+    draw,
+    fixed_order,
+    precedence,
+)
 from rllib_agentmixer.core.critics import IndividualValueCritic, StateValueCritic
 from rllib_agentmixer.core.distributions import TeamCategorical, TeamDistribution, TeamGaussian, act
 from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters, TeamHyperparameters
@@ -52,7 +59,7 @@ class TeamNetwork(nn.Module):
         ConfigError: an order of agents, or a sharing of parameters, that does not fit the team.
     """
 
-    temperature: float
+    temperature: float | Tensor
 
     def __init__(self, sizes: TeamSizes, settings: TeamHyperparameters) -> None:
         super().__init__()
@@ -136,15 +143,24 @@ class TeamNetwork(nn.Module):
         *,
         explore: bool,
         generator: torch.Generator,
+        forward: Callable[..., PolicyOutput] | None = None,
     ) -> JointDecision:
-        """Actions of the joint policy, sampled or its mode agent by agent, and the state after."""
+        """Actions of the joint policy, sampled or its mode agent by agent, and the state after.
+
+        Args:
+            inputs: what the networks read.
+            hidden: recurrent state before the step.
+            explore: False takes modes.
+            generator: of the noise.
+            forward: :meth:`forward` in a compiled form; the autoregressive form has none.
+        """
         modifier = self.policy_modifier
         if modifier is None or modifier.conditioning is None:
-            output = self(inputs, hidden)
+            output = (forward or self)(inputs, hidden)
             actions = act(output.joint, explore=explore, generator=generator)
             return JointDecision(actions, output.joint, self._with_critic(inputs, output.hidden))
         parts = self._parts(inputs, hidden)
-        chosen = self._decide_in_turn(parts, _agent_order(inputs, self.order), explore, generator)
+        chosen = self._decide_in_turn(parts, agent_order(inputs, self.order), explore, generator)
         policy = self._from_agent_first(chosen.parameters, inputs)
         hidden = self._with_critic(inputs, parts.hidden)
         return JointDecision(_rows_first(chosen.actions, inputs), policy, hidden)
@@ -236,7 +252,7 @@ class TeamNetwork(nn.Module):
         """[T * B, N, N] who acts before whom; a fixed order is compared once for all rows."""
         if inputs.draws is not None and inputs.draws.agent_order is not None:
             return precedence(inputs.draws.agent_order.flatten(0, 1))
-        one_row = _agent_order(inputs, self.order)[0, :1]
+        one_row = agent_order(inputs, self.order)[0, :1]
         return precedence(one_row).expand(inputs.alive[..., 0].numel(), -1, -1)
 
     def _action_inputs(self, actions: Tensor, alive: Tensor) -> Tensor:
@@ -272,15 +288,6 @@ class TeamNetwork(nn.Module):
         if self.sizes.action_kind == "discrete":
             return TeamCategorical(parameters[0], alive)
         return TeamGaussian(parameters[0], parameters[1], mask, alive)
-
-
-def _agent_order(inputs: TeamInputs, fixed: tuple[int, ...] | None) -> Tensor:
-    """[T, B, N] agents in the order in which they act: stored, fixed, or 0..N-1."""
-    if inputs.draws is not None and inputs.draws.agent_order is not None:
-        return inputs.draws.agent_order
-    if fixed is None:
-        raise ValueError("agent_order='random' needs the order that was drawn, got none")
-    return torch.tensor(fixed, device=inputs.alive.device).expand_as(inputs.alive)
 
 
 def _agent_first(x: Tensor) -> Tensor:

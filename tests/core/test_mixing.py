@@ -294,6 +294,12 @@ def test_the_settings_name_the_kind_of_block_and_their_number(build, name, numbe
             assert widths["agent_in.weight"] == widths["agent_out.weight"] == (5 * N * N, 8)
 
 
+@pytest.mark.parametrize(("limit", "width"), [(4 * N - 1, 4 * N - 1), (4 * N, 4 * N), (64, 4 * N)])
+def test_agent_mixing_widens_with_the_team_up_to_its_limit(build, limit, width):
+    (block,) = mixing_blocks(N, build.settings(agent_mixing_limit=limit))
+    assert block.agent_in.out_features == block.agent_out.in_features == width
+
+
 @each_kind
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_the_whole_modifier_too_the_dead_influence_nobody(build, name, kind):
