@@ -123,7 +123,7 @@ def _backward_through_time(
 ) -> tuple[Tensor, Tensor]:
     """Gradient of every state [N, T, B, H], and of what each adds to the gates [N, T, B, 3H]."""
     width = update.shape[-1]
-    total = gradient.contiguous().clone()
+    total = gradient.clone(memory_format=torch.contiguous_format)
     of_sums = torch.empty_like(slopes)
     by_gate = of_sums.unflatten(-1, (3, width)).unbind(1)
     steps = slopes.unflatten(-1, (3, width)).unbind(1)

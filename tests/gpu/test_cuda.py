@@ -98,3 +98,60 @@ def test_a_network_on_the_gpu_collects_and_learns():
     metrics = learner.update(tensors, WEIGHTS, plan, torch.Generator())
     assert metrics["kl"] == metrics["kl"]
     assert all(p.is_cuda for p in network.parameters())
+
+
+@pytest.fixture
+def one_gpu_ray():
+    import ray
+
+    from rllib_agentmixer.local_ray import start_ray
+
+    ray.shutdown()  # a Ray of other tests was started without the GPU
+    start_ray(2)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("use_gru", [False, True])
+def test_num_gpus_puts_the_learner_on_the_gpu_and_leaves_workers_on_the_processor(
+    one_gpu_ray, use_gru, tmp_path
+):
+    from rllib_agentmixer import AgentMixerConfig
+
+    config = (
+        AgentMixerConfig()
+        .environment("predator_prey")
+        .resources(num_gpus=1)
+        .env_runners(num_env_runners=1, num_envs_per_env_runner=8)
+        .training(train_batch_size=256, num_epochs=2, use_gru=use_gru)
+        .evaluation(evaluation_duration=8)
+    )
+    algorithm = config.build_algo()
+    before = {k: v.copy() for k, v in algorithm.get_policy().get_weights().items()}
+    for _ in range(2):
+        algorithm.train()
+    network = algorithm.team_policy.network
+    devices = algorithm.workers_group.foreach_env_runner(
+        lambda worker: str(worker.actor.device), local_env_runner=False
+    )
+    after = algorithm.get_policy().get_weights()
+    returns = algorithm.evaluate()["env_runners"]
+    folder = str(tmp_path / "checkpoint")
+    algorithm.save(folder)
+    algorithm.stop()
+    assert all(parameter.is_cuda for parameter in network.parameters())
+    assert devices == ["cpu"]
+    assert any((before[name] != after[name]).any() for name in before)
+    assert returns
+
+
+def test_a_compiled_step_on_the_gpu_is_the_step():
+    results = []
+    for compiler in (None, torch.compile):
+        torch.manual_seed(0)
+        network = TeamNetwork(SIZES, AgentMixerHyperparameters())
+        batch = batch_of(network, 1, 64).to("cuda")
+        learner = PPOLearner(network.cuda(), lr=1e-3, modifier_lr=1e-3, compiler=compiler)
+        results.append({k: v.item() for k, v in learner.step(batch, WEIGHTS, 1.0).items()})
+    plain, compiled = results
+    assert compiled == pytest.approx(plain, abs=1e-3)
