@@ -1,0 +1,103 @@
+"""What sampling is made of, alone: the environment, one forward pass, one batch."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from benchmarks.speed.measure import Work
+
+
+def parallel_env_work(name: str, config: dict[str, Any], steps: int) -> Work:
+    """One copy of a PettingZoo ``ParallelEnv``, fixed random actions, no wrapper of ours."""
+    from rllib_agentmixer.envs import make_env
+
+    env = make_env(name, **config)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    agents = env.possible_agents
+    sizes = [cast(Any, env.action_space(agent)).n for agent in agents]
+    joint_actions = [
+        {agent: int(rng.integers(size)) for agent, size in zip(agents, sizes, strict=True)}
+        for _ in range(steps)
+    ]
+
+    def work() -> int:
+        for actions in joint_actions:
+            if not env.agents:
+                env.reset()
+            env.step(actions)
+        return steps
+
+    return work
+
+
+def vector_env_work(
+    name: str,
+    config: dict[str, Any],
+    num_envs: int,
+    fragment: int,
+    *,
+    team_reward: Any = "shared",
+    is_native: bool = True,
+) -> Work:
+    """B copies as a :class:`VectorTeamEnv`, fixed random actions, ``fragment`` steps of each.
+
+    Args:
+        name: of the environment.
+        config: its arguments.
+        num_envs: B.
+        fragment: steps of each copy in one round.
+        team_reward: how agents' rewards become the team's.
+        is_native: False steps one copy after the other even where there is an array form.
+    """
+    from rllib_agentmixer.envs import make_env, make_vector_env
+    from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
+
+    if is_native:
+        env = make_vector_env(name, num_envs, config=config, team_reward=team_reward)
+    else:
+        one_copy = partial(make_env, name, **config)
+        env = LoopVectorEnv(one_copy, num_envs, name=name, team_reward=team_reward)
+    env.reset(0)
+    rng = np.random.default_rng(0)
+    actions = rng.integers(0, env.spec.num_actions, (fragment, num_envs, env.spec.num_agents))
+
+    def work() -> int:
+        for joint in actions:
+            env.step(joint)
+        return fragment * num_envs
+
+    return work
+
+
+def forward_work(algorithm: Any, num_envs: int, fragment: int) -> Work:
+    """``network.decide`` on one prepared input of B copies, ``fragment`` times."""
+    import torch
+
+    from rllib_agentmixer.acting import pack_rows
+
+    worker = algorithm.team_worker
+    network, layout = worker.actor.network, worker.actor.layout
+    copies = worker.team_env_creator.vector(worker.env_context, num_envs)
+    rows = pack_rows(layout, copies.reset(0))
+    inputs = layout.inputs(torch.from_numpy(rows).unsqueeze(0))
+    generator = torch.Generator().manual_seed(0)
+
+    @torch.inference_mode()
+    def work() -> int:
+        for _ in range(fragment):
+            network.decide(inputs, None, explore=True, generator=generator)
+        return fragment * num_envs
+
+    return work
+
+
+def team_batch_of(algorithm: Any) -> Any:
+    """One sampled fragment as the core's learner reads it."""
+    from rllib_agentmixer.algorithms.sample_batches import to_team_batch
+
+    policy = algorithm.team_policy
+    return to_team_batch(algorithm.team_worker.sample(), policy.model.layout, "cpu")

@@ -1,0 +1,140 @@
+"""Pictures of the suite: growth with agents, scaling with workers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.speed.rows import Row
+from rllib_agentmixer.media import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {"agentmixer": "#22577a", "mappo": "#d1603d"}
+MARKERS = {"agentmixer": "o", "mappo": "s"}
+BAR_COLOURS = {
+    "sampling": "#9aa5b1",
+    "gather": "#4c956c",
+    "concatenate": "#e0a030",
+    "learn": "#22577a",
+    "broadcast": "#d1603d",
+}
+DPI = 110
+
+
+def draw_agents(rows: Sequence[Row], path: Path) -> None:
+    """Cost against the number of agents on logarithmic axes, with the linear line."""
+    panels: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.labels["agents"].isdigit():
+            panels[row.labels["environment"], row.labels["what"]].append(row)
+    environments = list(dict.fromkeys(environment for environment, _ in panels))
+    figure = new_figure(8.4, 0.4 + 3.1 * len(environments))
+    for place, (environment, what) in enumerate(
+        sorted(panels, key=lambda p: (p[0], p[1] != "sample"))
+    ):
+        axes = figure.add_subplot(len(environments), 2, place + 1)
+        _draw_growth(axes, panels[environment, what])
+        axes.set_title(f"{environment}, {what}", fontsize=10)
+    _save(figure, path)
+
+
+def _draw_growth(axes: Axes, rows: Sequence[Row]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    linear_look = {"color": "black", "linestyle": ":", "linewidth": 1}
+    for algorithm in dict.fromkeys(row.labels["algorithm"] for row in rows):
+        mine = [row for row in rows if row.labels["algorithm"] == algorithm]
+        sizes = [int(row.labels["agents"]) for row in mine]
+        costs = [row.value or 0.0 for row in mine]
+        look = {"color": COLOURS[algorithm], "marker": MARKERS[algorithm], "markersize": 4}
+        axes.plot(sizes, [costs[0] * size / sizes[0] for size in sizes], **linear_look)
+        axes.plot(sizes, costs, label=algorithm, **look)
+    axes.plot([], [], label="linear in the number of agents", **linear_look)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    sizes = sorted({int(row.labels["agents"]) for row in rows})
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set(xlabel="agents", ylabel=rows[0].unit)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=7)
+
+
+def draw_scaling(rows: Sequence[Row], path: Path) -> None:
+    """Measured shares of an iteration, and the model's prediction for many workers."""
+    figure = new_figure(9.4, 3.6)
+    longest = _longest_fragments(rows)
+    _draw_shares(figure.add_subplot(1, 2, 1), longest)
+    _draw_prediction(figure.add_subplot(1, 2, 2), longest, rows)
+    _save(figure, path)
+
+
+def _longest_fragments(rows: Sequence[Row]) -> list[Row]:
+    """Measured rows with the fragments for which the plan is made."""
+    measured = [row for row in rows if row.labels["what"].startswith("measured")]
+    longest = max(row.details["rows"] / row.details["workers"] for row in measured)
+    return [row for row in measured if row.details["rows"] / row.details["workers"] == longest]
+
+
+def _draw_shares(axes: Axes, rows: Sequence[Row]) -> None:
+    names = [f"{row.details['workers']:g}" for row in rows]
+    below = [0.0] * len(rows)
+    for stage, colour in BAR_COLOURS.items():
+        seconds = [row.details[f"{stage}, s"] for row in rows]
+        axes.bar(names, seconds, bottom=below, color=colour, label=stage, width=0.6)
+        below = [low + high for low, high in zip(below, seconds, strict=True)]
+    totals = [row.value or 0.0 for row in rows]
+    axes.plot(names, totals, "k_", markersize=18, label="whole training_step()")
+    axes.set(xlabel="workers", ylabel="seconds of an iteration", title="measured")
+    axes.set_ylim(top=1.6 * max(totals))  # room for the legend
+    axes.legend(frameon=False, fontsize=7, loc="upper left", ncols=2)
+    axes.grid(alpha=0.3, axis="y")
+
+
+def _draw_prediction(axes: Axes, measured: Sequence[Row], rows: Sequence[Row]) -> None:
+    driver = next(row for row in rows if row.labels["what"] == "model of driver").details
+    planned = [row for row in rows if row.labels["what"].startswith("plan")]
+    each_rows = measured[0].details["rows"] / measured[0].details["workers"]
+    counts = [2 ** (k / 4) for k in range(41)]
+    seconds = [
+        driver["fixed, ms"] / 1e3
+        + count * (driver["each worker, ms"] / 1e3 + each_rows * driver["each row, us"] / 1e6)
+        for count in counts
+    ]
+    axes.plot(counts, seconds, color=BAR_COLOURS["learn"], label="driver, model")
+    workers = [row.details["workers"] for row in measured]
+    points = [row.details["driver, s"] for row in measured]
+    axes.plot(workers, points, "o", color=BAR_COLOURS["learn"], markersize=4, label="measured")
+    sampling = planned[0].details["sampling, s"]
+    axes.axhline(sampling, color=BAR_COLOURS["sampling"], label="workers (sampling)")
+    _draw_saturation(axes, rows)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set(xlabel="workers", ylabel="seconds of an iteration", title="predicted")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=7)
+
+
+def _draw_saturation(axes: Axes, rows: Sequence[Row]) -> None:
+    saturation = next(row for row in rows if row.unit == "workers").value
+    if saturation:
+        label = f"the driver saturates at {saturation:.0f}"
+        axes.axvline(saturation, color="#d1603d", linestyle="--", linewidth=1, label=label)
+
+
+def _save(figure: object, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI)  # type: ignore[attr-defined]
+
+
+DRAW: dict[str, Callable[[Sequence[Row], Path], None]] = {
+    "draw_agents": draw_agents,
+    "draw_scaling": draw_scaling,
+}
+"""Name in a case -> what draws it."""

@@ -1,0 +1,142 @@
+"""What the scaling case reports: measured sizes, the model, its check, and the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.speed.rows import Goal, Row
+from benchmarks.speed.scaling_model import Observation, ScalingModel
+
+PLANNED = (10, 100, 1000)
+MOST_ERROR = 0.25
+"""Largest error of the prediction for the held-out count, as a share of what was measured."""
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """What travels in one iteration.
+
+    Attributes:
+        weights: that every worker gets.
+        batch: that one worker sends, for the longer fragments.
+    """
+
+    weights: int
+    batch: int
+
+
+def measured_rows(
+    observations: Sequence[Observation], settings: Mapping[str, Any]
+) -> Iterator[Row]:
+    """Every measured size."""
+    for observation in observations:
+        each = observation.rows // observation.num_workers
+        yield Row(
+            labels={"what": f"measured, {observation.num_workers} workers x {each} rows"},
+            value=observation.iteration_s,
+            unit="s/iteration, wall",
+            details={
+                "workers": observation.num_workers,
+                "rows": observation.rows,
+                "sampling, s": observation.sampling_s,
+                "driver, s": sum(observation.stages.values()),
+                **{f"{stage}, s": seconds for stage, seconds in observation.stages.items()},
+            },
+            settings=settings,
+        )
+
+
+def bytes_rows(travelling: Bytes, rows: int) -> Iterator[Row]:
+    """What every worker is sent, and what it sends: a batch of so many rows."""
+    for what, size in (("weights, to", travelling.weights), ("batch, from", travelling.batch)):
+        yield Row(
+            labels={"what": f"{what} each worker"},
+            value=size / 1e3,
+            unit="kB/iteration",
+            details={"bytes for each row": size / rows} if what.startswith("batch") else {},
+        )
+
+
+def model_rows(model: ScalingModel) -> Iterator[Row]:
+    """Coefficients of the driver's stages."""
+    for stage, cost in [*model.stages.items(), ("driver", model.driver)]:
+        yield Row(
+            labels={"what": f"model of {stage}"},
+            value=cost.seconds(1, model.rows_per_worker),
+            unit="s with 1 worker",
+            details={
+                "fixed, ms": cost.fixed * 1e3,
+                "each worker, ms": cost.per_worker * 1e3,
+                "each row, us": cost.per_row * 1e6,
+            },
+        )
+
+
+def check_row(model: ScalingModel, observations: Sequence[Observation], held_out: int) -> Row:
+    """How far the prediction for the held-out count is off."""
+    rows = held_out * model.rows_per_worker
+    measured = next(o for o in observations if o.num_workers == held_out and o.rows == rows)
+    predicted = model.iteration_s(held_out)
+    return Row(
+        labels={"what": f"check: prediction for {held_out} workers, error"},
+        value=abs(predicted / measured.iteration_s - 1),
+        unit="share",
+        goal=Goal(most=MOST_ERROR),
+        details={
+            "predicted, s": predicted,
+            "measured, s": measured.iteration_s,
+            "predicted driver, s": model.driver_s(held_out),
+            "driver, s": sum(measured.stages.values()),
+        },
+        note=f"fitted to fewer than {held_out} workers",
+    )
+
+
+def plan_rows(model: ScalingModel, travelling: Bytes) -> Iterator[Row]:
+    """What to expect of many workers, and where the driver becomes the bottleneck."""
+    for num_workers in PLANNED:
+        driver_s, iteration_s = model.driver_s(num_workers), model.iteration_s(num_workers)
+        rows = num_workers * model.rows_per_worker
+        yield Row(
+            labels={"what": f"plan, {num_workers} workers"},
+            value=iteration_s,
+            unit="s/iteration, wall",
+            details={
+                "workers": num_workers,
+                "rows": rows,
+                "MB of weights": num_workers * travelling.weights / 1e6,
+                "MB of batches": num_workers * travelling.batch / 1e6,
+                "sampling, s": model.sampling_s,
+                "driver, s": driver_s,
+                "steps/s": rows / iteration_s,
+            },
+            note=advice(model, num_workers),
+        )
+    for what, limit in (("", model), (", if learning took no time,", model.without("learn"))):
+        yield Row(
+            labels={"what": f"the driver works as long as the workers{what} at"},
+            value=limit.saturation,
+            unit="workers",
+            details={"steps/s at most": limit.rows_per_worker / limit.seconds_for_each_worker},
+            note=advice(limit, round(limit.saturation) + 1),
+        )
+
+
+REMEDIES = {
+    "learn": "learn on a GPU, or with fewer epochs",
+    "gather": "send less for each row, or gather through a tree of nodes",
+    "concatenate": "learn from the workers' batches without joining them",
+    "broadcast": "send weights through a tree of nodes, or every few iterations",
+}
+"""Stage that takes most of the driver's time -> what to do about it."""
+
+
+def advice(model: ScalingModel, num_workers: int) -> str:
+    """What limits training at that size, and what then helps."""
+    driver_s = model.driver_s(num_workers)
+    if driver_s <= model.sampling_s:
+        return f"workers limit: the driver is busy {driver_s / model.iteration_s(num_workers):.0%}"
+    stage = model.largest_stage(num_workers)
+    return f"the driver limits, most of it in {stage}: {REMEDIES[stage]}"

@@ -1,0 +1,115 @@
+"""Wall time with remote workers: sampling alone with one and two, whole iterations with 0 to 2.
+
+Sampling: every worker steps 32 copies for 100 steps and its batch is gathered by the driver.
+One and two workers take turns. Training: the demonstration's batch of 6400 joint steps and
+15 epochs. Only a machine with two idle cores can show what a second worker brings; rows carry
+the cores that others kept busy just before, and a warning where that was more than a little.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from benchmarks.speed.algorithms import Setup, built, remote_sampling, training
+from benchmarks.speed.case import Case
+from benchmarks.speed.measure import Effort, busy_cores, interleaved, load_average
+from benchmarks.speed.rows import Goal, Row
+
+ENVIRONMENTS = ("predator_prey", "simple_spread")
+LEAST_GAIN = 1.7
+NUM_ENVS = 32
+BATCH = 6400
+MOST_BUSY = 0.2
+"""Cores in use by others above which the gain of a second worker cannot be seen."""
+
+
+def warning(busy: float) -> str:
+    """What to say about a busy machine; nothing about an idle one."""
+    if busy <= MOST_BUSY:
+        return ""
+    load = load_average()
+    return f"others kept {busy:.1f} cores busy (load average {load:.1f}): not to be trusted"
+
+
+def sampling_rows(env: str, effort: Effort) -> Iterator[Row]:
+    """One worker against two, in turns."""
+    fragment = effort.pick(50, 100)
+    setups = {
+        num_workers: Setup(
+            algo="agentmixer",
+            env=env,
+            num_envs=NUM_ENVS,
+            fragment=fragment,
+            num_workers=num_workers,
+        )
+        for num_workers in (1, 2)
+    }
+    with built({str(count): setup for count, setup in setups.items()}) as algorithms:
+        works = {name: remote_sampling(algorithm) for name, algorithm in algorithms.items()}
+        busy = busy_cores()
+        costs = interleaved(works, effort.pick(4, 15), clock=time.perf_counter)
+    for name, cost in costs.items():
+        yield Row(
+            labels={"environment": env, "what": f"sampling, {name} workers"},
+            value=cost,
+            unit="us/step, wall",
+            details={"steps/s": 1e6 / cost},
+            settings=setups[int(name)].settings(),
+        )
+    yield Row(
+        labels={"environment": env, "what": "sampling, one worker / two"},
+        value=costs["1"] / costs["2"],
+        unit="x",
+        goal=Goal(least=LEAST_GAIN),
+        details={"cores used by others": busy},
+        note=warning(busy),
+    )
+
+
+def training_rows(env: str, effort: Effort) -> Iterator[Row]:
+    """Whole iterations of the same batch with 0, 1 and 2 workers."""
+    batch = effort.pick(BATCH // 4, BATCH)
+    setups = {
+        num_workers: Setup(
+            algo="agentmixer",
+            env=env,
+            num_envs=NUM_ENVS,
+            fragment=batch // NUM_ENVS // max(1, num_workers),
+            num_workers=num_workers,
+        )
+        for num_workers in (0, 1, 2)
+    }
+    with built({str(count): setup for count, setup in setups.items()}) as algorithms:
+        works = {name: training(algorithm) for name, algorithm in algorithms.items()}
+        busy = busy_cores()
+        costs = interleaved(works, effort.pick(2, 5), clock=time.perf_counter)
+    for name, cost in costs.items():
+        setup = setups[int(name)]
+        yield Row(
+            labels={"environment": env, "what": f"training, {name} workers"},
+            value=cost,
+            unit="us/step, wall",
+            details={"steps/s": 1e6 / cost, "cores used by others": busy},
+            settings=setup.settings(),
+            note=warning(busy),
+        )
+
+
+def rows_of(env: str, effort: Effort) -> Iterator[Row]:
+    """Sampling, then training."""
+    yield from sampling_rows(env, effort)
+    yield from training_rows(env, effort)
+
+
+PARTS: dict[str, Callable[[Effort], Iterator[Row]]] = {
+    env: partial(rows_of, env) for env in ENVIRONMENTS
+}
+
+CASE = Case(
+    name="workers",
+    title="One and two remote workers",
+    explanation=__doc__ or "",
+    parts=PARTS,
+)
