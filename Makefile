@@ -45,8 +45,8 @@ test: $(STAMP)  ## all tests without a marker; ARGS="-k name" or ARGS=--cov
 learn: $(STAMP)  ## the learning tests: train the tuned examples to their expectation
 	@$(BIN)/python -m pytest -m learning $(ARGS)
 
-bench: $(STAMP)  ## throughput against RLlib's own sampler
-	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+bench: $(STAMP)  ## speed, with goals and a report: ARGS=--quick, ARGS="goals", ARGS=--list
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
 study: $(STAMP)  ## a learning study with its report: ARGS="correlation --seeds 10", ARGS=--list
 	@$(BIN)/python -m benchmarks.studies $(ARGS)
