@@ -180,9 +180,9 @@ def test_rows_come_back_from_the_file_as_they_were(tmp_path):
 
 
 def test_measurements_are_rounded_and_empty_entries_left_out():
-    entry = replace(FAST, value=1.23456789, details={"x": 9.87654321}).to_entry()
+    entry = replace(FAST, value=1.23456789, details={"x": 9.87654321, "rows": 256_001}).to_entry()
     assert entry["value"] == 1.2346
-    assert entry["details"] == {"x": 9.8765}
+    assert entry["details"] == {"x": 9.8765, "rows": 256_001}
     assert "note" not in entry
     assert entry["goal"] == {"most": 340.0}
 
@@ -431,7 +431,7 @@ def test_the_plan_says_what_limits_and_what_helps():
     model = fit(OBSERVED, 256)
     found = list(plan_rows(model, Bytes(weights=1000, batch=50_000)))
     plan = {row.labels["what"]: row for row in found}
-    ten, thousand = plan["plan, 10 workers"], plan["plan, 1000 workers"]
+    ten, thousand = plan["plan, workers: 10"], plan["plan, workers: 1000"]
     assert "workers limit" in ten.note
     assert "most of it in learn" in thousand.note
     assert thousand.details["rows"] == 256_000

@@ -126,9 +126,11 @@ def _as_text(lines: Iterable[Sequence[str]]) -> str:
 
 
 def shown(value: float | None) -> str:
-    """A number with three significant digits, thousands in full."""
+    """A number with three significant digits, thousands in full; counts as they are."""
     if value is None:
         return NO_VALUE
+    if isinstance(value, int):
+        return f"{value:,}"
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))

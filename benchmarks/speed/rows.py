@@ -99,8 +99,8 @@ class Row:
 
 
 def rounded(value: float) -> float:
-    """The value with as many digits as a measurement deserves."""
-    return float(f"{value:.{DIGITS}g}")
+    """The value with as many digits as a measurement deserves; whole numbers are counts."""
+    return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
 
 
 def read(path: Path) -> list[Row]:

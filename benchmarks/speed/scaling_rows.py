@@ -34,7 +34,7 @@ def measured_rows(
     for observation in observations:
         each = observation.rows // observation.num_workers
         yield Row(
-            labels={"what": f"measured, {observation.num_workers} workers x {each} rows"},
+            labels={"what": f"measured, workers: {observation.num_workers}, rows of each: {each}"},
             value=observation.iteration_s,
             unit="s/iteration, wall",
             details={
@@ -100,7 +100,7 @@ def plan_rows(model: ScalingModel, travelling: Bytes) -> Iterator[Row]:
         driver_s, iteration_s = model.driver_s(num_workers), model.iteration_s(num_workers)
         rows = num_workers * model.rows_per_worker
         yield Row(
-            labels={"what": f"plan, {num_workers} workers"},
+            labels={"what": f"plan, workers: {num_workers}"},
             value=iteration_s,
             unit="s/iteration, wall",
             details={

@@ -52,7 +52,7 @@ def sampling_rows(env: str, effort: Effort) -> Iterator[Row]:
         costs = interleaved(works, effort.pick(4, 15), clock=time.perf_counter)
     for name, cost in costs.items():
         yield Row(
-            labels={"environment": env, "what": f"sampling, {name} workers"},
+            labels={"environment": env, "what": f"sampling, workers: {name}"},
             value=cost,
             unit="us/step, wall",
             details={"steps/s": 1e6 / cost},
@@ -88,7 +88,7 @@ def training_rows(env: str, effort: Effort) -> Iterator[Row]:
     for name, cost in costs.items():
         setup = setups[int(name)]
         yield Row(
-            labels={"environment": env, "what": f"training, {name} workers"},
+            labels={"environment": env, "what": f"training, workers: {name}"},
             value=cost,
             unit="us/step, wall",
             details={"steps/s": 1e6 / cost, "cores used by others": busy},
