@@ -90,9 +90,9 @@ class Driver:
 
     def grow(self, num_workers: int) -> None:
         """Start workers until there are so many."""
-        while missing := num_workers - self.group.num_remote_workers():
-            # Two at a time: Ray warns about a crowd.
-            self.group.add_workers(min(2, missing), validate=True)
+        missing = num_workers - self.group.num_remote_workers()
+        if missing:
+            self.group.add_workers(missing, validate=True)
 
     def set_fragment(self, fragment: int) -> None:
         """Batches of ``fragment`` steps of each copy, one from each worker."""
