@@ -64,35 +64,35 @@ def _one_step(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Te
 
 
 class _GatedRecurrence(torch.autograd.Function):
+    # Inside, time is the first axis: the arrays of one step are contiguous, which makes its
+    # element-wise operations several times faster.
+
     @staticmethod
     def forward(ctx: Any, gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        num_agents, num_steps, num_sequences, _ = gates.shape
         width = hidden.shape[-1]
-        states = hidden.new_empty(num_agents, num_steps + 1, num_sequences, width)
-        states[:, 0] = hidden
-        of_state = bias[:, None, None].expand_as(gates).contiguous()
-        both = hidden.new_empty(num_agents, num_steps, num_sequences, 2 * width)
-        new = hidden.new_empty(num_agents, num_steps, num_sequences, width)
-        before, after = states[:, :-1].unbind(1), states[:, 1:].unbind(1)
-        parts = zip(
-            of_state.unbind(1),
-            of_state[..., : 2 * width].unbind(1),
-            of_state[..., 2 * width :].unbind(1),
-            gates[..., : 2 * width].unbind(1),
-            gates[..., 2 * width :].unbind(1),
-            both.unbind(1),
-            both[..., :width].unbind(1),
-            both[..., width:].unbind(1),
-            new.unbind(1),
-            strict=True,
-        )
-        for t, (whole, two, third, x_two, x_new, rz, reset, update, n) in enumerate(parts):
-            whole.baddbmm_(before[t], weight)
-            torch.add(x_two, two, out=rz).sigmoid_()
-            torch.addcmul(x_new, reset, third, out=n).tanh_()
-            torch.lerp(n, before[t], update, out=after[t])
-        ctx.save_for_backward(states, of_state, both, new, weight)
-        return states[:, 1:]
+        by_time = gates.transpose(0, 1)  # [T, N, B, 3H]
+        states = hidden.new_empty(by_time.shape[0] + 1, *hidden.shape)
+        states[0] = hidden
+        both = by_time[..., : 2 * width] + bias[:, None, : 2 * width]
+        of_state = bias[:, None, 2 * width :].expand_as(by_time[..., 2 * width :]).contiguous()
+        # tanh(x) = 2 sigmoid(2 x) - 1, and PyTorch's sigmoid is seven times faster than its
+        # tanh. Doubling is exact.
+        twice_new = by_time[..., 2 * width :] * 2
+        into_both = weight[..., : 2 * width].contiguous()
+        into_new = weight[..., 2 * width :].contiguous()
+        minus_one = gates.new_full((), -1.0)
+        steps = zip(
+            states.unbind(0), states[1:].unbind(0), both.unbind(0), of_state.unbind(0),
+            twice_new.unbind(0), strict=False,
+        )  # fmt: skip
+        for before, after, rz, m, n in steps:
+            reset, update = rz.baddbmm_(before, into_both).sigmoid_().chunk(2, -1)
+            m.baddbmm_(before, into_new)
+            n.addcmul_(reset, m, value=2).sigmoid_()
+            torch.add(minus_one, n, alpha=2, out=n)
+            torch.lerp(n, before, update, out=after)
+        ctx.save_for_backward(states, of_state, both, twice_new, weight)
+        return states[1:].transpose(0, 1)
 
     @staticmethod
     @once_differentiable
@@ -101,35 +101,37 @@ class _GatedRecurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         states, of_state, both, new, weight = ctx.saved_tensors
         reset, update = both.chunk(2, -1)
-        before = states[:, :-1]
+        update = update.contiguous()
+        before = states[:-1]
         # Slopes of the next state in what each gate takes from the state before it.
-        slopes = torch.empty_like(of_state)
-        at_reset, at_update, at_sum = slopes.chunk(3, -1)
-        at_new = torch.addcmul(-update + 1, 1 - update, new.square(), value=-1)
+        slopes = new.new_empty(*new.shape[:-1], 3, new.shape[-1])
+        at_reset, at_update, at_sum = slopes.unbind(-2)
+        at_new = (1 - update) * (1 - new.square())
         torch.mul(at_new, reset, out=at_sum)
-        torch.mul(at_sum * (1 - reset), of_state.chunk(3, -1)[2], out=at_reset)
+        torch.mul(at_sum * (1 - reset), of_state, out=at_reset)
         torch.mul((before - new) * update, 1 - update, out=at_update)
-        total, of_sums = _backward_through_time(gradients[0], slopes, update, weight)
-        of_gates = of_sums.clone()
-        torch.mul(total, at_new, out=of_gates.chunk(3, -1)[2])
-        first = total[:, 0] * update[:, 0]
-        first.baddbmm_(of_sums[:, 0], weight.mT)
-        rows = of_sums.flatten(1, 2)
-        return of_gates, first, before.flatten(1, 2).mT @ rows, rows.sum(1)
+        total = gradients[0].transpose(0, 1).clone(memory_format=torch.contiguous_format)
+        of_sums = _backward_through_time(total, slopes, update, weight.mT.contiguous())
+        first = (total[0] * update[0]).baddbmm_(of_sums[0], weight.mT)
+        of_gates = of_sums.transpose(0, 1).contiguous()  # [N, T, B, 3H]
+        rows = of_gates.flatten(1, 2)
+        of_weight = before.transpose(0, 1).flatten(1, 2).mT @ rows
+        of_bias = rows.sum(1)
+        torch.mul(total.transpose(0, 1), at_new.transpose(0, 1), out=of_gates.chunk(3, -1)[2])
+        return of_gates, first, of_weight, of_bias
 
 
-def _backward_through_time(
-    gradient: Tensor, slopes: Tensor, update: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradient of every state [N, T, B, H], and of what each adds to the gates [N, T, B, 3H]."""
-    width = update.shape[-1]
-    total = gradient.clone(memory_format=torch.contiguous_format)
-    of_sums = torch.empty_like(slopes)
-    by_gate = of_sums.unflatten(-1, (3, width)).unbind(1)
-    steps = slopes.unflatten(-1, (3, width)).unbind(1)
-    states, sums, keep, back = total.unbind(1), of_sums.unbind(1), update.unbind(1), weight.mT
+def _backward_through_time(total: Tensor, slopes: Tensor, update: Tensor, back: Tensor) -> Tensor:
+    """Gradient [T, N, B, 3H] of what each state adds to the gates after it.
+
+    ``total`` [T, N, B, H] comes in with the gradient from outside of every state and leaves
+    with all of it.
+    """
+    of_sums = total.new_empty(*total.shape[:-1], 3 * total.shape[-1])
+    states, sums, keep = total.unbind(0), of_sums.unbind(0), update.unbind(0)
+    by_gate = of_sums.view_as(slopes).unbind(0)
     for t in range(len(states) - 1, -1, -1):
-        torch.mul(states[t].unsqueeze(-2), steps[t], out=by_gate[t])
+        torch.mul(states[t].unsqueeze(-2), slopes[t], out=by_gate[t])
         if t:
             states[t - 1].addcmul_(states[t], keep[t]).baddbmm_(sums[t], back)
-    return total, of_sums
+    return of_sums
