@@ -21,6 +21,9 @@ LARGEST_POOLED_BYTES = 32 * 2**20
 GROWTH_BYTES = 64 * 2**20
 """What is asked of the system at once when the process grows."""
 
+GLIBC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
+"""What users set to decide on these things themselves."""
+
 EXACT = 1e-5
 """Largest error of float32 products, as a share of the largest entry; bfloat16 makes 1e-3."""
 
@@ -30,13 +33,12 @@ def keep_freed_memory() -> bool:
 
     A learner makes and drops the same few megabytes of tensors at every gradient step. By
     default glibc hands them back to the system each time, and the first touch of every page
-    afterwards costs more than the arithmetic on it. The documented variables
-    ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_`` and ``MALLOC_TOP_PAD_`` do the same;
-    where one of them is set, that choice stands.
+    afterwards costs more than the arithmetic on it. Where one of ``GLIBC_VARIABLES`` is set,
+    that choice stands.
     """
     if not sys.platform.startswith("linux"):
         return False
-    if any(name.startswith("MALLOC_") for name in os.environ):
+    if any(name in os.environ for name in GLIBC_VARIABLES):
         return False
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is None:  # another C library than glibc
