@@ -118,7 +118,9 @@ def to_team_batch(
     hidden = None
     if lengths is not None and "state_in_0" in batch:
         names = sorted(name for name in batch if name.startswith("state_in_"))
-        hidden = hidden_from_rllib([torch.as_tensor(batch[n], device=device) for n in names])
+        states = [torch.as_tensor(batch[name], device=device) for name in names]
+        empty = valid.shape[1] - len(states[0])
+        hidden = hidden_from_rllib([torch.cat([x, x.new_zeros(empty, *x.shape[1:])]) for x in states])
     actions = column(SampleBatch.ACTIONS)
     if layout.sizes.action_kind == "continuous":
         actions = actions.unflatten(-1, (layout.sizes.num_agents, -1))
@@ -140,11 +142,22 @@ def to_team_batch(
     )
 
 
+def _round_up(number: int) -> int:
+    """The next number of at most five binary digits and zeros after them: at most 6 % more.
+
+    Otherwise nearly every batch would have a shape of its own, and oneDNN keeps the code that
+    it makes for each shape: hundreds of megabytes after some dozen iterations.
+    """
+    granularity = 1 << max(0, number.bit_length() - 5)
+    return -(-number // granularity) * granularity
+
+
 def _padding(lengths: Any, num_rows: int) -> tuple[Tensor, Tensor]:
     """[T, B] row of every step (0 in padding) and whether it is real."""
     if lengths is None:
         return torch.arange(num_rows).unsqueeze(0), torch.ones(1, num_rows, dtype=torch.bool)
     lengths = torch.as_tensor(np.asarray(lengths), dtype=torch.long)
+    lengths = torch.cat([lengths, lengths.new_zeros(_round_up(len(lengths)) - len(lengths))])
     starts = lengths.cumsum(0) - lengths
     times = torch.arange(int(lengths.max())).unsqueeze(1)
     valid = times < lengths

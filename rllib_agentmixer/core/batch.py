@@ -130,10 +130,12 @@ class TeamBatch:
         Parts differ by at most one sequence, so no remainder is dropped or left tiny.
         """
         size = max(1, num_steps // self.valid.shape[0])
-        num_parts = max(1, round(self.num_sequences / size))
+        # Without the empty ones: a part of nothing else would have no mean.
+        real = self.valid.any(0).nonzero().squeeze(1)
+        num_parts = max(1, round(len(real) / size))
         if num_parts == 1:
             yield self
             return
-        order = torch.randperm(self.num_sequences, generator=generator)
+        order = torch.randperm(len(real), generator=generator)
         for part in order.tensor_split(num_parts):
-            yield self.select(part.to(self.valid.device))
+            yield self.select(real[part.to(real.device)])

@@ -180,3 +180,15 @@ def test_the_generator_alone_decides_the_order():
 def test_the_next_epoch_is_shuffled_anew():
     generator, batch = torch.Generator().manual_seed(0), batch_of(1, 30)
     assert numbers(batch.minibatches(10, generator)) != numbers(batch.minibatches(10, generator))
+
+
+def test_empty_sequences_are_in_no_minibatch_and_the_others_in_one_each(build):
+    _, batch = build.collected(use_gru=True, T=4, B=6)
+    valid = batch.valid.clone()
+    valid[:, 1::2] = False
+    batch = replace(batch, valid=valid, actions=torch.arange(6).expand(4, 6).clone())
+    parts = list(batch.minibatches(4, torch.Generator().manual_seed(0)))
+    assert [part.num_sequences for part in parts] == [1, 1, 1]
+    assert sorted(int(part.actions[0, 0]) for part in parts) == [0, 2, 4]
+    whole = list(batch.minibatches(12, torch.Generator()))
+    assert whole == [batch]
