@@ -66,7 +66,8 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
         tracking_uri=options["tracking_uri"],
         use_mlflow=not options["no_mlflow"],
     )
-    start_ray(training.read_workers(out) if plan.resume else training.num_workers(vars(config)))
+    with training.preparing(plan):
+        start_ray(training.read_workers(out) if plan.resume else training.num_workers(vars(config)))
     algorithm = training.build(config, plan)
     if plan.resume:
         check_unchanged(algorithm.config, parse_settings(settings))

@@ -89,7 +89,8 @@ def run_demo(
     files = _Files(out)
     plan = training.RunPlan(out=out, time_limit_s=60 * minutes, experiment="demo")
     console.print("[bold]1/5[/] starting Ray on this machine (127.0.0.1, two workers)")
-    start_ray(NUM_WORKERS)
+    with training.preparing(plan):
+        start_ray(NUM_WORKERS)
     algorithm = training.build(demo_config(seed), plan)
     console.print("[bold]2/5[/] untrained policies, then training predator-prey, penalty -1")
     before = algorithm.evaluate()

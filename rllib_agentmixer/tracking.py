@@ -13,18 +13,25 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rllib_agentmixer.errors import ConfigError
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 logger = logging.getLogger(__name__)
 
 RUN_FILE = "mlflow_run.json"
 MAX_PARAMETER_LENGTH = 500
+MOST_SECONDS_TO_OPEN = 30.0
 _FORBIDDEN = re.compile(r"[^\w\-. /:]")
 
 NOT_METRICS = ("config", "hist_stats", "episode_media", "connector_metrics", "timers", "counters")
@@ -69,6 +76,36 @@ def default_tracking_uri(run_folder: Path) -> str:
     return found or f"sqlite:///{run_folder.absolute().parent / 'mlflow.db'}"
 
 
+def open_store(uri: str) -> MlflowClient:
+    """The store's client; the first use of a store creates its tables, which takes a second."""
+    from mlflow import MlflowClient
+
+    # Each table that is created would be a line on the terminal.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def opening_store(run_folder: Path, tracking_uri: str | None = None) -> Iterator[None]:
+    """Import MLflow and open the store in a thread while the body waits for something else.
+
+    Errors are left to :class:`MLflowTracker`, which meets them again.
+    """
+
+    def work() -> None:
+        with suppress(Exception):
+            open_store(tracking_uri or default_tracking_uri(run_folder))
+
+    # MLflow tries for an hour to open what cannot be opened; nobody waits for that here.
+    thread = Thread(target=work, name="mlflow", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(timeout=MOST_SECONDS_TO_OPEN)
+
+
 class MLflowTracker:
     """Logs one training run.
 
@@ -82,16 +119,12 @@ class MLflowTracker:
     """
 
     def __init__(self, run_folder: Path, experiment: str, tracking_uri: str | None = None) -> None:
-        from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        # The first use of a store creates its tables and says so, line by line.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         self.folder = run_folder
         self.uri = tracking_uri or default_tracking_uri(run_folder)
         try:
-            self.client = MlflowClient(tracking_uri=self.uri)
+            self.client = open_store(self.uri)
             self.run_id = self._open(experiment)
         except (MlflowException, OSError) as error:
             raise ConfigError(

@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.files import recover_interrupted
 from rllib_agentmixer.progress import LiveProgress, snapshot
-from rllib_agentmixer.tracking import MLflowTracker, metrics_of
+from rllib_agentmixer.tracking import MLflowTracker, metrics_of, opening_store
 
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
@@ -81,6 +81,13 @@ def stop_requests() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def preparing(plan: RunPlan) -> AbstractContextManager[None]:
+    """Get ready what tracks the run, beside a body that waits: Ray takes seconds to start."""
+    if not plan.use_mlflow:
+        return nullcontext()
+    return opening_store(plan.out, plan.tracking_uri)
 
 
 def build(config: TeamConfig, plan: RunPlan) -> TeamAlgorithm:

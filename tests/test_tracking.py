@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rllib_agentmixer.tracking import (
     default_tracking_uri,
     flatten,
     metrics_of,
+    opening_store,
     version_tags,
 )
 
@@ -154,3 +156,32 @@ def test_a_store_that_cannot_be_opened_is_named_with_ways_out(tmp_path):
     with pytest.raises(ConfigError, match="cannot open the MLflow store") as raised:
         MLflowTracker(tmp_path, "tests", f"file://{tmp_path / 'file' / 'inner'}")
     assert "--no-mlflow" in str(raised.value)
+
+
+def test_a_store_is_open_by_the_time_that_the_body_is_over(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(tracking, "open_store", lambda uri: (time.sleep(0.2), opened.append(uri)))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with opening_store(tmp_path / "runs" / "a"):
+        assert opened == []
+    assert opened == [f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"]
+
+
+def test_what_hinders_opening_early_is_left_to_the_tracker(tmp_path, monkeypatch):
+    def fail(uri):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(tracking, "open_store", fail)
+    with opening_store(tmp_path):
+        pass
+    with pytest.raises(ConfigError, match="the disk is gone"):
+        MLflowTracker(tmp_path, "experiment", "sqlite:///somewhere")
+
+
+def test_a_store_opened_in_a_thread_serves_the_tracker(tmp_path, mlflow_store):
+    with opening_store(tmp_path, mlflow_store):
+        pass
+    tracker = MLflowTracker(tmp_path, "early", mlflow_store)
+    tracker.log({"a": 1.0}, 10)
+    assert MlflowClient(mlflow_store).get_run(tracker.run_id).data.metrics == {"a": 1.0}
+    tracker.finish()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from rllib_agentmixer import training
+from rllib_agentmixer import tracking, training
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.progress import LiveProgress, Snapshot, snapshot
 from rllib_agentmixer.training import (
@@ -289,3 +289,13 @@ def test_a_terminal_shows_a_bar_of_steps_or_of_seconds():
         assert bar in shown
         assert "-3.25" in shown
         assert "nan" not in shown
+
+
+@pytest.mark.parametrize("use_mlflow", [True, False])
+def test_the_store_is_opened_early_only_if_it_is_used(tmp_path, monkeypatch, use_mlflow):
+    opened = []
+    monkeypatch.setattr(tracking, "open_store", opened.append)
+    plan = RunPlan(out=tmp_path, use_mlflow=use_mlflow, tracking_uri="sqlite:///store")
+    with training.preparing(plan):
+        pass
+    assert opened == ["sqlite:///store"] * use_mlflow

@@ -7,13 +7,11 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo.ppo import PPO
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
-from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
+from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
 from ray.rllib.utils.checkpoints import get_checkpoint_info
 from ray.rllib.utils.metrics import (
     LEARN_ON_BATCH_TIMER,
@@ -28,6 +26,12 @@ from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 
 from rllib_agentmixer.algorithms import checkpoints
 from rllib_agentmixer.algorithms.evaluation import SideBySideEvaluation
+from rllib_agentmixer.algorithms.exact_resume import restore_sampling, sampling_state
+from rllib_agentmixer.algorithms.sampling import (
+    AsynchronousSampler,
+    Sampler,
+    release_stuck_workers,
+)
 from rllib_agentmixer.algorithms.team_config import TeamConfig
 from rllib_agentmixer.algorithms.team_model import register_model
 from rllib_agentmixer.algorithms.team_policy import TeamPolicy
@@ -69,6 +73,14 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         self._last_sample_at = time.monotonic()
         register_model()  # a Ray that was shut down took its registry along
         super().setup(config)
+        kind = AsynchronousSampler if self.config.sample_async else Sampler
+        self.sampler = kind(self.workers_group, self.config)
+
+    def cleanup(self) -> None:
+        """RLlib's clean end, without waiting for ever for an environment that hangs."""
+        if getattr(self, "env_runner_group", None) is not None:
+            release_stuck_workers(self.workers_group, self.config.sample_timeout_s)
+        super().cleanup()
 
     @property
     def team_worker(self) -> TeamRolloutWorker:
@@ -113,16 +125,11 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
     def training_step(self) -> dict[str, Any]:
         """One batch from all workers, all epochs over it, new weights back to the workers."""
         with self._timers[SAMPLE_TIMER]:
-            sampled: Any = synchronous_parallel_sample(
-                worker_set=self.workers_group,
-                max_env_steps=self.config.total_train_batch_size,
-                sample_timeout_s=self.config.sample_timeout_s,
-            )
-        if not sampled:
+            batch = self.sampler.next_batch()
+        if batch is None:
             self._check_starvation()
             return {}
         self._last_sample_at = time.monotonic()
-        batch: SampleBatch = sampled
         self._counters[NUM_ENV_STEPS_SAMPLED] += batch.count
         self._counters[NUM_AGENT_STEPS_SAMPLED] += batch.count
         policy = self.team_policy
@@ -143,8 +150,23 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
                 self.workers_group.sync_weights(
                     policies=[DEFAULT_POLICY_ID], global_vars=global_vars
                 )
+                self.sampler.send_filters()
         self.team_worker.set_global_vars(global_vars)
         return results
+
+    def _sync_filters_if_needed(self, *, workers: EnvRunnerGroup, **settings: Any) -> None:
+        """RLlib's hook; filters of workers that sample asynchronously travel with batches."""
+        if workers is not self.env_runner_group or not self.config.sample_async:
+            super()._sync_filters_if_needed(workers=workers, **settings)
+
+    def _compile_iteration_results_old_api_stack(
+        self, *, episodes_this_iter: list[Any], **others: Any
+    ) -> dict[str, Any]:
+        """RLlib's results, of the episodes that came with batches too."""
+        episodes = self.sampler.take_episodes() + episodes_this_iter
+        return super()._compile_iteration_results_old_api_stack(
+            episodes_this_iter=episodes, **others
+        )
 
     def _before_evaluate(self) -> None:
         """RLlib's hook: bring filters and schedules to the evaluation workers.
@@ -232,52 +254,13 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
             path.write_text(json.dumps(info))
 
     def __getstate__(self) -> dict[str, Any]:
-        """RLlib's state, and what every worker would sample next."""
-        state = super().__getstate__()
-        samplers = {0: self.team_worker.get_sampler_state()}
-        if self.workers_group.num_remote_workers() > 0:
-            remote = self.workers_group.foreach_env_runner(
-                _indexed_sampler_state,
-                local_env_runner=False,
-            )
-            samplers |= dict(remote)
-        state["samplers"] = samplers
-        state["episode_history"] = self._episode_history
-        return state
+        """RLlib's state, and all that decides what comes next."""
+        return super().__getstate__() | sampling_state(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore; with another number of workers they start fresh episodes."""
         super().__setstate__(state)
-        self._episode_history = list(state.get("episode_history", []))
-        samplers = state.get("samplers", {})
-        self._restore_steps(state)
-        if len(samplers) != 1 + self.workers_group.num_remote_workers():
-            return
-        self.team_worker.set_sampler_state(samplers[0])
-        if len(samplers) > 1:
-            reference = ray.put(samplers)
-
-            def restore(worker: Any) -> None:
-                worker.set_sampler_state(ray.get(reference)[worker.worker_index])
-
-            self.workers_group.foreach_env_runner(restore, local_env_runner=False)
-
-    def _restore_steps(self, state: dict[str, Any]) -> None:
-        """Put schedules of all workers where the restored step count says."""
-        policy = self.team_policy
-        global_vars = {
-            "timestep": state["counters"][NUM_ENV_STEPS_SAMPLED],
-            "num_grad_updates_per_policy": {DEFAULT_POLICY_ID: policy.num_grad_updates},
-        }
-
-        def follow(worker: Any) -> None:
-            worker.set_global_vars(global_vars)
-
-        self.workers_group.foreach_env_runner(follow, local_env_runner=True)
-
-
-def _indexed_sampler_state(worker: Any) -> tuple[int, dict[str, Any]]:
-    return worker.worker_index, worker.get_sampler_state()
+        restore_sampling(self, state)
 
 
 def load_locally(folder: Path) -> TeamAlgorithm:
@@ -290,7 +273,7 @@ def load_locally(folder: Path) -> TeamAlgorithm:
     info = get_checkpoint_info(str(Path(folder).absolute()))
     state = Algorithm._checkpoint_info_to_algorithm_state(info)
     config = state["config"].copy(copy_frozen=False)
-    config.env_runners(num_env_runners=0)
+    config.env_runners(num_env_runners=0, sample_async=False)
     config.evaluation(evaluation_interval=None, evaluation_num_env_runners=0)
     state["config"] = config
     return Algorithm.from_state(state)  # type: ignore[return-value]

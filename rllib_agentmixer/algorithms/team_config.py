@@ -21,7 +21,7 @@ from rllib_agentmixer.core.hyperparameters import (
     INHERITED_RANGES,
     TeamHyperparameters,
 )
-from rllib_agentmixer.core.ranges import one_of, whole
+from rllib_agentmixer.core.ranges import boolean, one_of, whole
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.suggest import unknown_name
@@ -58,6 +58,7 @@ class TeamConfig(PPOConfig):
         self.custom_vector_env = TeamBaseEnv
         self.team_env: str | Callable[..., Any] | None = None
         self.team_reward: Any = "shared"
+        self.sample_async: Any = False
         self.grad_clip_by = "global_norm"
         self.evaluation_duration = 32
         self.evaluation_seed = 0
@@ -91,6 +92,20 @@ class TeamConfig(PPOConfig):
         if team_reward is not NotProvided:
             self.team_reward = team_reward
         super().environment(env, **settings)
+        return self
+
+    def env_runners(self, *, sample_async: Any = NotProvided, **settings: Any) -> TeamConfig:
+        """Set sampling options.
+
+        Args:
+            sample_async: let remote workers sample the next batch while the driver learns
+                from this one. Batches are then one update older than the policy that
+                learns from them; the ratio of probabilities accounts for it.
+            **settings: RLlib's own, such as ``num_env_runners``.
+        """
+        if sample_async is not NotProvided:
+            self.sample_async = sample_async
+        super().env_runners(**settings)
         return self
 
     def unknown_setting(self, kind: str, name: str, known: set[str]) -> ConfigError:
@@ -169,9 +184,32 @@ class TeamConfig(PPOConfig):
         self.minibatch_size = self.minibatch_size or self.train_batch_size
         if settings.learner == "a2c":
             self._check_single_pass()
+        boolean.check("sample_async", self.sample_async)
+        if self.sample_async and not self.in_evaluation:
+            self._check_asynchronous(settings)
         self.model["custom_model"] = MODEL_NAME
         self.model["custom_model_config"] = {"algorithm": self.algorithm, **asdict(settings)}
         super().validate()
+
+    def _check_asynchronous(self, settings: TeamHyperparameters) -> None:
+        """Somebody must sample meanwhile, one batch ahead, and the loss must know the lag."""
+        if not self.num_env_runners:
+            raise ConfigError(
+                "sample_async=True lets remote workers sample while the driver learns, but there "
+                f"are none (num_env_runners={self.num_env_runners!r}); set num_env_runners=1 or "
+                "more, or sample_async=False"
+            )
+        if self.max_requests_in_flight_per_env_runner != 1:
+            raise ConfigError(
+                "max_requests_in_flight_per_env_runner must be 1 with sample_async=True (batches "
+                f"are one update old), got {self.max_requests_in_flight_per_env_runner!r}"
+            )
+        if settings.learner == "a2c":
+            raise ConfigError(
+                "sample_async=True samples with the policy of before the last update, and "
+                "learner='a2c' has no ratio that accounts for it; set learner='ppo' or "
+                "sample_async=False"
+            )
 
     def _check_single_pass(self) -> None:
         """A2C's gradient is that of the policy which acted: one step for each batch."""

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ class Counter(ParallelEnv):
 
     Observation and state hold the count. An environment that is asked to ``raise_at`` a step
     of the episode does so as often as the list ``failures`` (shared by all copies) says, or
-    once if it can create the file ``flag``.
+    once if it can create the file ``flag``. Steps hang while the file ``hang`` exists.
     """
 
     metadata = {"name": "counter", "render_modes": []}  # noqa: RUF012
@@ -108,6 +109,7 @@ class Counter(ParallelEnv):
         failures=None,
         flag=None,
         log=None,
+        hang=None,
     ):
         self.possible_agents = ["a", "b"]
         self.agents = []
@@ -118,6 +120,7 @@ class Counter(ParallelEnv):
         self.failures = [] if failures is None else failures
         self.flag = flag
         self.log = [] if log is None else log
+        self.hang = hang
         self.count = 0
 
     def observation_space(self, agent):
@@ -146,6 +149,8 @@ class Counter(ParallelEnv):
 
     def step(self, actions):
         self.log.append(actions)
+        while self.hang is not None and Path(self.hang).exists():
+            time.sleep(0.05)
         self.count += 1
         if self.count == self.raise_at:
             self._fail()

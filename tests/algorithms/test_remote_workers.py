@@ -129,7 +129,7 @@ def test_an_environment_that_raises_on_the_driver_names_copy_step_and_cause(buil
 
 def test_training_gives_up_once_no_worker_has_sampled_for_long(build, monkeypatch):
     algorithm = build(env="climbing")
-    module = "rllib_agentmixer.algorithms.team_algorithm"
+    module = "rllib_agentmixer.algorithms.sampling"
     monkeypatch.setattr(f"{module}.synchronous_parallel_sample", lambda **_: None)
     assert algorithm.training_step() == {}
     patience = 60 + 3 * algorithm.config.delay_between_env_runner_restarts_s
