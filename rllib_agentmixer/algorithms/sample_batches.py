@@ -120,7 +120,9 @@ def to_team_batch(
         names = sorted(name for name in batch if name.startswith("state_in_"))
         states = [torch.as_tensor(batch[name], device=device) for name in names]
         empty = valid.shape[1] - len(states[0])
-        hidden = hidden_from_rllib([torch.cat([x, x.new_zeros(empty, *x.shape[1:])]) for x in states])
+        hidden = hidden_from_rllib(
+            [torch.cat([x, x.new_zeros(empty, *x.shape[1:])]) for x in states]
+        )
     actions = column(SampleBatch.ACTIONS)
     if layout.sizes.action_kind == "continuous":
         actions = actions.unflatten(-1, (layout.sizes.num_agents, -1))
