@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from rllib_agentmixer.core.recurrence import leave_uncompiled
 from rllib_agentmixer.errors import ConfigError
 
 
@@ -33,6 +34,7 @@ def compiler(config: Settings, place: Place) -> Compiler | None:
     """What compiles at this place, or None where the configuration asks for nothing."""
     if not config[f"torch_compile_{place}"]:
         return None
+    leave_uncompiled()
     return partial(
         torch.compile,
         backend=config[f"torch_compile_{place}_dynamo_backend"],

@@ -14,7 +14,8 @@ is computed for all steps at once, and the gradient of the weights is one matrix
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -36,7 +37,7 @@ def gated_recurrence(
         weight: of the state's share, one per agent (M = N) or one for all (M = 1).
         bias: of the state's share.
     """
-    return _not_compiled(gates, hidden, weight, bias)
+    return _implementation.recurrence(gates, hidden, weight, bias)
 
 
 def _recurrence(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -47,10 +48,22 @@ def _recurrence(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> 
     return _GatedRecurrence.apply(gates, hidden, weight, bias.expand(num_agents, -1))
 
 
-# Written out in its operations already, and it would be compiled anew for every T.
-_not_compiled = cast(
-    "Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]", torch.compiler.disable(_recurrence)
-)
+@dataclass
+class _Implementation:
+    recurrence: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+_implementation = _Implementation(_recurrence)
+
+
+def leave_uncompiled() -> None:
+    """Keep ``torch.compile`` away from the recurrence, from now on and in this process.
+
+    It is written out in its operations already, and would be compiled anew for every T. Not
+    done when this module is imported: the decorator takes half a second and 80 MB.
+    """
+    not_compiled: Any = torch.compiler.disable(_recurrence)
+    _implementation.recurrence = not_compiled
 
 
 def _one_step(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """The hand-written gradient of the recurrence against PyTorch's own unit and finite differences."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -85,3 +88,11 @@ def test_arguments_are_left_as_they_came():
         gated_recurrence(*inputs(2, 2, 1))
     for kept, x in zip(before, arguments, strict=True):
         assert torch.equal(kept, x)
+
+
+def test_importing_the_core_imports_no_compiler():
+    code = (
+        "import sys, rllib_agentmixer.core.team_network, rllib_agentmixer.core.ppo\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
