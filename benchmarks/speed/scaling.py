@@ -106,6 +106,7 @@ class Driver:
         rows = self.group.num_remote_workers() * NUM_ENVS * fragment
         config.train_batch_size = rows
         self.algorithm.config = config
+        self.algorithm.sampler = type(self.algorithm.sampler)(self.group, config)
 
     def parts_once(self) -> dict[str, float]:
         """Wall seconds of sampling and of every stage, one after the other."""

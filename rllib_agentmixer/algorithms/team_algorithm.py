@@ -37,6 +37,7 @@ from rllib_agentmixer.algorithms.team_model import register_model
 from rllib_agentmixer.algorithms.team_policy import TeamPolicy
 from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
 from rllib_agentmixer.analysis import games
+from rllib_agentmixer.core.processor import give_freed_memory_back
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import CheckpointError, EnvContractError
@@ -77,10 +78,14 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         self.sampler = kind(self.workers_group, self.config)
 
     def cleanup(self) -> None:
-        """RLlib's clean end, without waiting for ever for an environment that hangs."""
+        """RLlib's clean end, without waiting for ever for an environment that hangs.
+
+        Memory that was kept for learning goes back to the system.
+        """
         if getattr(self, "env_runner_group", None) is not None:
             release_stuck_workers(self.workers_group, self.config.sample_timeout_s)
         super().cleanup()
+        give_freed_memory_back()
 
     @property
     def team_worker(self) -> TeamRolloutWorker:

@@ -53,6 +53,14 @@ def keep_freed_memory() -> bool:
     )
 
 
+def give_freed_memory_back() -> None:
+    """Return what :func:`keep_freed_memory` has kept, at the end of training."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def _matmul_backend() -> Any:
     """PyTorch's switch of oneDNN's matrix products, or None in versions without."""
     backend = getattr(torch.backends.mkldnn, "matmul", None)

@@ -113,3 +113,32 @@ def test_versions_without_the_switch_are_left_alone(monkeypatch, unknown_exactne
     assert not processor.onednn_is_exact()
     with processor.fast_matrix_products():
         pass
+
+
+RELEASE = """
+import torch
+from rllib_agentmixer.core.processor import give_freed_memory_back, keep_freed_memory
+
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(x.split()[1]) for x in status if x.startswith("VmRSS")) // 1024
+
+keep_freed_memory()
+tensors = [torch.ones(250_000) for _ in range(200)]
+full = resident()
+keep = tensors.pop()  # the last one holds the top of the heap
+del tensors
+kept = resident()
+give_freed_memory_back()
+print(full - kept, kept - resident())
+"""
+
+
+@GLIBC
+def test_kept_memory_goes_back_when_asked_for():
+    result = subprocess.run(
+        [sys.executable, "-c", RELEASE], capture_output=True, text=True, check=True
+    )
+    given_at_once, given_when_asked = map(int, result.stdout.split())
+    assert given_at_once < 20  # MB, of 200
+    assert given_when_asked > 150
