@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from rllib_agentmixer.core.correlation import ActionConditioning
 from rllib_agentmixer.core.distributions import log_softmax
@@ -103,9 +104,11 @@ class PolicyModifier(nn.Module):
             policies, features = policies.detach(), features.detach()
         state_features, hidden = self.state_encoder(state.unsqueeze(0), hidden)
         embedded = self.policy_norm(rectified(self.policy_embedding, policies))
-        # One linear map of [state, policy, features, agent], summed by parts so that the
-        # state's share is computed once per row and not once per agent.
-        agents = self.from_agent(torch.cat([embedded, features], -1))
+        # One linear map of [state, policy, features, agent], summed by parts: the state's share
+        # is computed once per row and not once per agent, and detached features get no gradient.
+        of_policy, of_features = self.from_agent.weight.tensor_split((embedded.shape[-1],), dim=1)
+        agents = functional.linear(embedded, of_policy, self.from_agent.bias)
+        agents = agents + functional.linear(features, of_features)
         agents = agents + self.from_state(state_features) + self.agent_bias[:, None]
         if self.from_signal is not None and signal is not None:
             heard = self.from_signal(signal).unflatten(-1, (self.sizes.num_agents, -1))
