@@ -74,6 +74,7 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         self._last_sample_at = time.monotonic()
         register_model()  # a Ray that was shut down took its registry along
         super().setup(config)
+        give_freed_memory_back()  # what imports and set-up left behind
         kind = AsynchronousSampler if self.config.sample_async else Sampler
         self.sampler = kind(self.workers_group, self.config)
 
