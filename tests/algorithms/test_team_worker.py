@@ -47,12 +47,12 @@ def test_recurrent_sequences_depend_on_the_state_they_start_with(build):
     assert np.abs(without - batch.log_prob[batch.valid].numpy()).max() > 0.05
 
 
-def test_sequences_are_cut_at_episode_ends_and_at_the_longest_length(build):
+def test_sequences_are_cut_at_episode_ends_and_evenly_where_longer_than_allowed(build):
     algorithm = build(env=counter, env_config={"length": 7}, use_gru=True)
     rows, _ = sampled(algorithm)
     lengths = rows[SampleBatch.SEQ_LENS].tolist()
-    # Each of 4 copies: episodes of 7 as 5 + 2, and the first 2 steps of a third episode.
-    assert lengths == [5, 2, 5, 2, 2] * 4
+    # Each of 4 copies: episodes of 7 as 4 + 3 (at most 5), and the first 2 steps of a third one.
+    assert lengths == [4, 3, 4, 3, 2] * 4
     starts = np.cumsum([0, *lengths[:-1]])
     at_episode_start = rows[SampleBatch.OBS][starts, -1] == 0
     assert at_episode_start.tolist() == [True, False, True, False, True] * 4
