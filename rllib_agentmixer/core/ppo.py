@@ -240,6 +240,7 @@ class PPOLearner:
         for group, rate in zip(self.optimizer.param_groups, (lr, modifier_lr), strict=False):
             group["lr"] = rate
 
+    @fast_matrix_products()
     def update(
         self,
         batch: TeamBatch,
@@ -248,16 +249,6 @@ class PPOLearner:
         generator: torch.Generator,
     ) -> dict[str, float]:
         """Learn from one batch and return metrics averaged over its gradient steps."""
-        with fast_matrix_products():
-            return self._update(batch, weights, plan, generator)
-
-    def _update(
-        self,
-        batch: TeamBatch,
-        weights: PPOCoefficients,
-        plan: UpdatePlan,
-        generator: torch.Generator,
-    ) -> dict[str, float]:
         targets = batch.value_targets
         self.network.critic.observe_targets(targets, batch.counts(targets))
         sums: dict[str, Tensor] = {}
