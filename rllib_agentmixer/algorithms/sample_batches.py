@@ -11,7 +11,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import SampleBatch
 from torch import Tensor
 
-from rllib_agentmixer.core.batch import Draws, RecurrentState, TeamBatch
+from rllib_agentmixer.core.batch import Draws, RecurrentState, TeamBatch, round_up
 from rllib_agentmixer.core.layout import TeamLayout
 from rllib_agentmixer.rollouts import Rollout
 
@@ -144,22 +144,14 @@ def to_team_batch(
     )
 
 
-def _round_up(number: int) -> int:
-    """The next number of at most five binary digits and zeros after them: at most 6 % more.
-
-    Otherwise nearly every batch would have a shape of its own, and oneDNN keeps the code that
-    it makes for each shape: hundreds of megabytes after some dozen iterations.
-    """
-    granularity = 1 << max(0, number.bit_length() - 5)
-    return -(-number // granularity) * granularity
-
-
 def _padding(lengths: Any, num_rows: int) -> tuple[Tensor, Tensor]:
     """[T, B] row of every step (0 in padding) and whether it is real."""
     if lengths is None:
-        return torch.arange(num_rows).unsqueeze(0), torch.ones(1, num_rows, dtype=torch.bool)
+        rows = torch.arange(round_up(num_rows)).unsqueeze(0)
+        valid = rows < num_rows
+        return torch.where(valid, rows, 0), valid
     lengths = torch.as_tensor(np.asarray(lengths), dtype=torch.long)
-    lengths = torch.cat([lengths, lengths.new_zeros(_round_up(len(lengths)) - len(lengths))])
+    lengths = torch.cat([lengths, lengths.new_zeros(round_up(len(lengths)) - len(lengths))])
     starts = lengths.cumsum(0) - lengths
     times = torch.arange(int(lengths.max())).unsqueeze(1)
     valid = times < lengths

@@ -59,7 +59,7 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
     def __init__(self, observation_space: Any, action_space: Any, config: Any) -> None:
         config = dict(PPOConfig().to_dict(), **config)
         self.compiler = compiler(config, "learner")
-        self.is_compiled = bool(self.compiler or compiler(config, "worker"))
+        self.is_compiled = config["torch_compile_learner"] or config["torch_compile_worker"]
         config["torch_compile_learner"] = False  # RLlib would compile a model that nobody calls
         # Algorithms without a policy modifier have neither its rate nor a temperature.
         self.schedules = {

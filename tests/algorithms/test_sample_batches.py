@@ -10,14 +10,13 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
 
 from rllib_agentmixer import acting, rollouts
-from rllib_agentmixer.algorithms import sample_batches
 from rllib_agentmixer.algorithms.sample_batches import (
     hidden_from_rllib,
     hidden_to_rllib,
     to_sample_batch,
     to_team_batch,
 )
-from rllib_agentmixer.core.batch import RecurrentState
+from rllib_agentmixer.core.batch import RecurrentState, round_up
 from rllib_agentmixer.core.hyperparameters import HYPERPARAMETERS
 from rllib_agentmixer.core.individual_policies import TeamSizes
 from rllib_agentmixer.core.layout import TeamLayout
@@ -295,20 +294,12 @@ def test_recurrent_states_come_back_from_the_order_that_rllib_keeps_them_in(
         assert stored is None or torch.equal(getattr(found, name), stored)
 
 
-def test_numbers_of_sequences_share_a_few_values_close_above_them():
-    numbers = range(1, 3000)
-    rounded = [sample_batches._round_up(number) for number in numbers]
-    for number, up in zip(numbers, rounded, strict=True):
-        assert number <= up <= number * 17 / 16
-    assert len(set(rounded)) < 150
-
-
 def test_empty_sequences_fill_up_and_change_nothing():
     actor, fragments = collected("recurrent modifier and own critics", num_fragments=8)
     rows = concat_samples([to_sample_batch(f, MAX_SEQ_LEN, FIRST_ID) for f in fragments])
     num_sequences = len(rows[SampleBatch.SEQ_LENS])
     batch = to_team_batch(rows, actor.layout)
-    assert batch.num_sequences == sample_batches._round_up(num_sequences) > num_sequences
+    assert batch.num_sequences == round_up(num_sequences) > num_sequences
     assert not batch.valid[:, num_sequences:].any()
     assert int(batch.valid.sum()) == rows.count
     assert not batch.hidden.individual[:, num_sequences:].any()

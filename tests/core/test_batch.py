@@ -13,6 +13,7 @@ from rllib_agentmixer.core.batch import (
     TeamBatch,
     TeamInputs,
     map_tensors,
+    round_up,
 )
 
 BOUNDED = settings(max_examples=60, deadline=None, derandomize=True)
@@ -192,3 +193,18 @@ def test_empty_sequences_are_in_no_minibatch_and_the_others_in_one_each(build):
     assert sorted(int(part.actions[0, 0]) for part in parts) == [0, 2, 4]
     whole = list(batch.minibatches(12, torch.Generator()))
     assert whole == [batch]
+
+
+def test_numbers_share_a_few_values_close_above_them():
+    rounded = [round_up(number) for number in range(1, 3000)]
+    for number, up in enumerate(rounded, start=1):
+        assert number <= up <= number * 17 / 16
+    assert len(set(rounded)) < 150
+
+
+def test_parts_are_filled_up_with_empty_sequences_to_a_round_number(build):
+    _, batch = build.collected(use_gru=True, T=2, B=101)
+    parts = list(batch.minibatches(100, torch.Generator().manual_seed(0)))
+    assert [part.num_sequences for part in parts] == [52, 50]
+    assert [int(part.valid.any(0).sum()) for part in parts] == [51, 50]
+    assert int(batch.valid.sum()) == 202  # the whole batch is left as it was

@@ -2,7 +2,7 @@
 
 Expected: individual policies earn at least 0.99 (the optimum is 1) within 100 000
 environment steps.
-Measured: .995, .998 and .996 after 30 720 steps on seeds 0, 1 and 2, 6 to 13 s on one core.
+Measured: .994, .997 and .998 after 30 720 steps on seeds 0, 1 and 2, 3 to 6 s on one core.
 
     python tuned_examples/agentmixer/continuous_game.py
 """

@@ -2,8 +2,8 @@
 
 Expected: individual policies, taking modes, earn at least 5 per episode (a catch is worth
 10, a lone approach costs 1, a step 0.01) within 700 000 environment steps.
-Measured: 6.6, 6.0 and 6.6 after 256 000, 192 000 and 288 000 steps on seeds 0, 1 and 2,
-99 to 136 s on one core.
+Measured: 5.6, 5.3 and 6.0 after 256 000, 192 000 and 256 000 steps on seeds 0, 1 and 2,
+38 to 66 s on one core.
 
     python tuned_examples/agentmixer/predator_prey.py
 """

@@ -4,7 +4,7 @@ Random play earns -82. Published results (-133.5: Papoudakis et al. 2021, arXiv:
 another scale; see docs/algorithms/mappo.md.
 
 Expected: individual policies earn at least -60 within 200 000 environment steps.
-Measured: 90 000 / 50 000 / 80 000 steps on seeds 0, 1 and 2, 21 to 42 s on one core.
+Measured: 80 000 / 60 000 / 80 000 steps on seeds 0, 1 and 2, 36 to 45 s on one core.
 
     python tuned_examples/mappo/simple_spread.py
 """
