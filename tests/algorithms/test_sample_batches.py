@@ -294,19 +294,25 @@ def test_recurrent_states_come_back_from_the_order_that_rllib_keeps_them_in(
         assert stored is None or torch.equal(getattr(found, name), stored)
 
 
-def test_empty_sequences_fill_up_and_change_nothing():
-    actor, fragments = collected("recurrent modifier and own critics", num_fragments=8)
+LOSS_WEIGHTS = PPOCoefficients(
+    clip_param=0.2, vf_clip_param=0.3, vf_loss_coeff=1.0, entropy_coeff=0.1
+)
+
+
+@pytest.mark.parametrize("case", ["recurrent modifier and own critics", "random order"])
+def test_what_is_empty_fills_up_and_changes_nothing(case):
+    actor, fragments = collected(case, num_fragments=8)
     rows = concat_samples([to_sample_batch(f, MAX_SEQ_LEN, FIRST_ID) for f in fragments])
-    num_sequences = len(rows[SampleBatch.SEQ_LENS])
+    number = len(rows.get(SampleBatch.SEQ_LENS, rows[SampleBatch.REWARDS]))
     batch = to_team_batch(rows, actor.layout)
-    assert batch.num_sequences == round_up(num_sequences) > num_sequences
-    assert not batch.valid[:, num_sequences:].any()
+    assert batch.num_sequences == round_up(number) > number
+    assert not batch.valid[:, number:].any()
     assert int(batch.valid.sum()) == rows.count
-    assert not batch.hidden.individual[:, num_sequences:].any()
-    alone = batch.select(torch.arange(num_sequences))
-    weights = PPOCoefficients(
-        clip_param=0.2, vf_clip_param=0.3, vf_loss_coeff=1.0, entropy_coeff=0.1
+    if batch.hidden is not None:
+        assert not batch.hidden.individual[:, number:].any()
+    alone = batch.select(torch.arange(number))
+    with_empty, without = (
+        team_loss(actor.network, b, LOSS_WEIGHTS).metrics for b in (batch, alone)
     )
-    losses = [team_loss(actor.network, b, weights).metrics for b in (batch, alone)]
-    for name, value in losses[0].items():
-        torch.testing.assert_close(value, losses[1][name], msg=name)
+    for name, value in with_empty.items():
+        torch.testing.assert_close(value, without[name], msg=name)
