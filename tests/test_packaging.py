@@ -96,9 +96,12 @@ def test_metadata_has_the_version_of_the_package(metadata):
     assert metadata["Version"] == rllib_agentmixer.__version__
 
 
+ENVIRONMENTS = {"mpe", "sisl", "butterfly", "mamujoco", "lbf", "rware", "vmas", "openspiel"}
+
+
 def test_metadata_lists_every_extra(metadata):
     assert set(metadata.get_all("Provides-Extra")) == set(EXTRAS)
-    assert set(EXTRAS) == {"plot", "video", "mpe", "cluster", "tune", "all", "dev"}
+    assert set(EXTRAS) == {"plot", "video", *ENVIRONMENTS, "envs", "cluster", "tune", "all", "dev"}
 
 
 def test_wheel_installs_the_console_script(wheel):

@@ -26,7 +26,7 @@ from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.suggest import unknown_name
 
-TEAM_REWARDS = one_of("shared", "sum", "mean")
+TEAM_REWARDS = one_of(None, "shared", "sum", "mean")
 
 UNSUPPORTED: dict[str, tuple[Any, str]] = {
     "use_critic": (True, "V(s) is part of the method"),
@@ -57,7 +57,7 @@ class TeamConfig(PPOConfig):
         self.env_runner_cls = TeamRolloutWorker
         self.custom_vector_env = TeamBaseEnv
         self.team_env: str | Callable[..., Any] | None = None
-        self.team_reward: Any = "shared"
+        self.team_reward: Any = None
         self.sample_async: Any = False
         self.grad_clip_by = "global_norm"
         self.evaluation_duration = 32
@@ -83,7 +83,8 @@ class TeamConfig(PPOConfig):
             env: a name from ``ENVS``, ``"module:function"``, or any function of the
                 environment's settings that returns a PettingZoo ParallelEnv.
             team_reward: how the agents' rewards become the team's: ``shared`` (they are
-                equal; checked), ``sum`` or ``mean``.
+                equal; checked), ``sum`` or ``mean``; None, the default, for the
+                environment's own way, which is ``shared`` unless its row says otherwise.
             **settings: RLlib's own, such as ``env_config``.
         """
         if env is not NotProvided:

@@ -20,6 +20,7 @@ arrays, ``register_env`` adds a name. Importing this package imports no third-pa
 from __future__ import annotations
 
 from rllib_agentmixer.envs.construction import make_env, make_vector_env
-from rllib_agentmixer.envs.registry import ENVS, EnvEntry, find_entry, register_env
+from rllib_agentmixer.envs.entry import EnvEntry
+from rllib_agentmixer.envs.registry import ENVS, find_entry, register_env
 
 __all__ = ["ENVS", "EnvEntry", "find_entry", "make_env", "make_vector_env", "register_env"]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rllib_agentmixer.envs.registry import EnvEntry, nearest, resolve_env
+from rllib_agentmixer.envs.entry import EnvEntry
+from rllib_agentmixer.envs.registry import nearest, resolve_env
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def make_vector_env(
     num_envs: int,
     *,
     config: Mapping[str, Any] | None = None,
-    team_reward: TeamReward = "shared",
+    team_reward: TeamReward | None = None,
     restart_failed: bool = False,
 ) -> VectorTeamEnv:
     """B copies of an environment as team arrays, stepped together.
@@ -71,13 +72,14 @@ def make_vector_env(
         num_envs: B.
         config: arguments of the environment's constructor.
         team_reward: how the agents' rewards become one: ``"shared"`` (they must be equal),
-            ``"sum"`` or ``"mean"``.
+            ``"sum"`` or ``"mean"``; None for the environment's own way.
         restart_failed: replace a copy that raises by a fresh one, instead of stopping.
     """
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ConfigError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
     entry, config = resolve_env(env), dict(config or {})
-    if entry.vector is not None and team_reward == "shared":
+    team_reward = team_reward or entry.team_reward
+    if entry.vector is not None and team_reward == entry.team_reward:
         constructor = _load(entry.constructor)
         if not _takes_config_dict(constructor):
             _check_arguments(entry, constructor, config)
@@ -96,6 +98,11 @@ def make_vector_env(
 
 def _import_failure(entry: EnvEntry, error: ImportError) -> Exception:
     """What to tell the user about an import that failed."""
+    if entry.install is not None:
+        return MissingExtraError(
+            f"environment {entry.name!r} needs a package that is not installed ({error}); "
+            f"{entry.install}"
+        )
     if entry.extra is not None:
         return MissingExtraError(
             f"environment {entry.name!r} needs a package that is not installed ({error}); "

@@ -8,100 +8,22 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from rllib_agentmixer.envs.catalogue import CATALOGUE, penalty_game
+from rllib_agentmixer.envs.entry import EnvEntry
 from rllib_agentmixer.errors import ConfigError
 
 if TYPE_CHECKING:
     from pettingzoo import ParallelEnv
 
-    from rllib_agentmixer.envs.vector_env import VectorTeamEnv
+    from rllib_agentmixer.envs.vector_env import TeamReward, VectorTeamEnv
 
     EnvLike = str | Callable[..., ParallelEnv]
 
 
-@dataclass(frozen=True)
-class EnvEntry:
-    """What the package knows about a named environment."""
-
-    name: str
-    constructor: str | Callable[..., ParallelEnv]
-    """Builds one copy from keyword arguments, or from one dictionary as in RLlib."""
-
-    vector: str | Callable[..., VectorTeamEnv] | None = None
-    """Builds the batched form: ``vector(num_envs, name=..., **config)``; None if there is none."""
-
-    extra: str | None = None
-    """Extra of this package that brings what the constructor imports."""
-
-    summary: str = ""
-    version: str = "1"
-    """Of the rules: results under different versions are not comparable."""
-
-    fixed: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """Arguments that the name stands for and the user cannot change."""
-
-
-def _matrix_game(name: str, summary: str, **fixed: Any) -> EnvEntry:
-    return EnvEntry(
-        name=name,
-        constructor="rllib_agentmixer.envs.matrix_game:MatrixGame",
-        vector="rllib_agentmixer.envs.matrix_game:VectorMatrixGame",
-        summary=summary,
-        fixed=MappingProxyType(fixed),
-    )
-
-
-def _penalty_game(name: str, k: float) -> EnvEntry:
-    return _matrix_game(name, f"penalty game with k = {k:g}", game="penalty", k=k)
-
-
-_NATIVE = (
-    _matrix_game("matrix_game", "any matrix game: game=, k=, num_agents=, repeat="),
-    _matrix_game("climbing", "optimum 11 shadowed by a safer 7", game="climbing"),
-    _matrix_game("penalty", "two optima of 10, miscoordination costs k", game="penalty"),
-    _penalty_game("penalty_0", 0),
-    _penalty_game("penalty_25", 25),
-    _penalty_game("penalty_100", 100),
-    _matrix_game("nonmonotonic", "optimum 8 among penalties", game="nonmonotonic"),
-    _matrix_game("permutation", "N agents must all choose differently", game="permutation"),
-    EnvEntry(
-        name="predator_prey",
-        constructor="rllib_agentmixer.envs.predator_prey:PredatorPrey",
-        vector="rllib_agentmixer.envs.predator_prey_vector:VectorPredatorPrey",
-        summary="two predators that do not see each other must meet at the prey",
-    ),
-    EnvEntry(
-        name="continuous_game",
-        constructor="rllib_agentmixer.envs.continuous_game:ContinuousGame",
-        vector="rllib_agentmixer.envs.continuous_game:VectorContinuousGame",
-        summary="continuous actions, own targets, a coupled reward with optimum 1",
-    ),
-    EnvEntry(
-        name="bridge",
-        constructor="rllib_agentmixer.envs.bridge:Bridge",
-        vector="rllib_agentmixer.envs.bridge_vector:VectorBridge",
-        summary="two agents cross a single-file bridge, the right of way is hidden: visibility=",
-    ),
-    EnvEntry(
-        name="memory_game",
-        constructor="rllib_agentmixer.envs.memory_game:MemoryGame",
-        vector="rllib_agentmixer.envs.memory_game:VectorMemoryGame",
-        summary="answer with a cue that was seen delay= steps ago; 1/K without memory",
-    ),
-    EnvEntry(
-        name="simple_spread",
-        constructor="rllib_agentmixer.envs.mpe:simple_spread",
-        extra="mpe",
-        summary="agents cover landmarks and avoid collisions (mpe2 simple_spread_v3)",
-        version="3",
-    ),
-)
-
-ENVS: dict[str, EnvEntry] = {entry.name: entry for entry in _NATIVE}
+ENVS: dict[str, EnvEntry] = {entry.name: entry for entry in CATALOGUE}
 """Environments by name; :func:`register_env` adds to it."""
 
 
@@ -113,6 +35,7 @@ def register_env(
     extra: str | None = None,
     summary: str = "",
     version: str = "1",
+    team_reward: TeamReward = "shared",
 ) -> None:
     """Make an environment known by name.
 
@@ -124,6 +47,7 @@ def register_env(
         extra: extra of this package that brings what the constructor imports.
         summary: one line for listings.
         version: of the rules; stamped into results.
+        team_reward: how the agents' rewards become the team's unless the user says otherwise.
 
     Raises:
         ConfigError: the name already belongs to another constructor.
@@ -140,7 +64,17 @@ def register_env(
             f"environment {name!r} is already registered with {known.constructor!r}; "
             "choose another name"
         )
-    ENVS[name] = EnvEntry(name, constructor, vector, extra, summary, version)
+    ENVS[name] = EnvEntry(
+        name,
+        constructor,
+        vector,
+        extra,
+        summary,
+        version,
+        team_reward=team_reward,
+        actions="unknown",
+        state="unknown",
+    )
 
 
 def find_entry(name: str) -> EnvEntry | None:
@@ -148,7 +82,7 @@ def find_entry(name: str) -> EnvEntry | None:
     if name in ENVS:
         return ENVS[name]
     penalty = re.fullmatch(r"penalty_(\d+(?:\.\d+)?)", name)
-    return _penalty_game(name, float(penalty[1])) if penalty else None
+    return penalty_game(name, float(penalty[1])) if penalty else None
 
 
 def resolve_env(env: EnvLike) -> EnvEntry:
@@ -159,7 +93,7 @@ def resolve_env(env: EnvLike) -> EnvEntry:
     """
     if callable(env):
         name = getattr(env, "__name__", type(env).__name__)
-        return EnvEntry(name=name, constructor=env, version="0")
+        return _unlisted(name, env)
     if not isinstance(env, str):
         raise ConfigError(
             "an environment must be a name, 'module:function', a function or a ParallelEnv "
@@ -169,11 +103,15 @@ def resolve_env(env: EnvLike) -> EnvEntry:
     if entry is not None:
         return entry
     if is_import_path(env):
-        return EnvEntry(name=env, constructor=env, version="0")
+        return _unlisted(env, env)
     raise ConfigError(
         f"unknown environment {env!r}{nearest(env, ENVS)}; known names: "
         f"{', '.join(sorted(ENVS))}; or give 'module:function' or a function"
     )
+
+
+def _unlisted(name: str, constructor: str | Callable[..., ParallelEnv]) -> EnvEntry:
+    return EnvEntry(name, constructor, version="0", actions="unknown", state="unknown")
 
 
 def is_import_path(text: Any) -> bool:

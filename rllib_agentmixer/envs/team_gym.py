@@ -100,12 +100,13 @@ class TeamEnvCreator:
 
     Attributes:
         source: a name from ENVS, an import path, or a function to a ParallelEnv.
-        team_reward: how agents' rewards become the team's (``shared``, ``sum``, ``mean``).
+        team_reward: how agents' rewards become the team's (``shared``, ``sum``, ``mean``);
+            None for the environment's own way.
         restart_failed: replace copies that crash.
     """
 
     source: str | Callable[..., Any]
-    team_reward: TeamReward = "shared"
+    team_reward: TeamReward | None = None
     restart_failed: bool = False
 
     def __call__(self, env_config: dict[str, Any]) -> TeamGymEnv:

@@ -1,0 +1,74 @@
+"""The table of named environments. Nothing third-party is imported to read it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from rllib_agentmixer.envs.entry import EnvEntry
+
+
+def _matrix_game(name: str, summary: str, **fixed: Any) -> EnvEntry:
+    return EnvEntry(
+        name=name,
+        constructor="rllib_agentmixer.envs.matrix_game:MatrixGame",
+        vector="rllib_agentmixer.envs.matrix_game:VectorMatrixGame",
+        summary=summary,
+        fixed=MappingProxyType(fixed),
+    )
+
+
+def penalty_game(name: str, k: float) -> EnvEntry:
+    """Entry of a penalty game whose name carries its k."""
+    return _matrix_game(name, f"penalty game with k = {k:g}", game="penalty", k=k)
+
+
+NATIVE = (
+    _matrix_game("matrix_game", "any matrix game: game=, k=, num_agents=, repeat="),
+    _matrix_game("climbing", "optimum 11 shadowed by a safer 7", game="climbing"),
+    _matrix_game("penalty", "two optima of 10, miscoordination costs k", game="penalty"),
+    penalty_game("penalty_0", 0),
+    penalty_game("penalty_25", 25),
+    penalty_game("penalty_100", 100),
+    _matrix_game("nonmonotonic", "optimum 8 among penalties", game="nonmonotonic"),
+    _matrix_game("permutation", "N agents must all choose differently", game="permutation"),
+    EnvEntry(
+        name="predator_prey",
+        constructor="rllib_agentmixer.envs.predator_prey:PredatorPrey",
+        vector="rllib_agentmixer.envs.predator_prey_vector:VectorPredatorPrey",
+        summary="two predators that do not see each other must meet at the prey",
+    ),
+    EnvEntry(
+        name="continuous_game",
+        actions="continuous",
+        constructor="rllib_agentmixer.envs.continuous_game:ContinuousGame",
+        vector="rllib_agentmixer.envs.continuous_game:VectorContinuousGame",
+        summary="continuous actions, own targets, a coupled reward with optimum 1",
+    ),
+    EnvEntry(
+        name="bridge",
+        constructor="rllib_agentmixer.envs.bridge:Bridge",
+        vector="rllib_agentmixer.envs.bridge_vector:VectorBridge",
+        summary="two agents cross a single-file bridge, the right of way is hidden: visibility=",
+    ),
+    EnvEntry(
+        name="memory_game",
+        constructor="rllib_agentmixer.envs.memory_game:MemoryGame",
+        vector="rllib_agentmixer.envs.memory_game:VectorMemoryGame",
+        summary="answer with a cue that was seen delay= steps ago; 1/K without memory",
+    ),
+)
+
+MPE = (
+    EnvEntry(
+        name="simple_spread",
+        constructor="rllib_agentmixer.envs.mpe:simple_spread",
+        extra="mpe",
+        summary="agents cover landmarks and avoid collisions (mpe2 simple_spread_v3)",
+        version="3",
+        actions="either",
+    ),
+)
+
+CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE)
+"""Every named environment, family by family."""
