@@ -26,12 +26,16 @@ RowFilter = Callable[[np.ndarray], np.ndarray]
 
 
 class EpisodeRecord(NamedTuple):
-    """One finished episode: team return, steps, and each agent's own return."""
+    """One finished episode: team return, steps, each agent's own return, and diagnostics.
+
+    Diagnostics are the environment's own numbers at the end, such as ``won``.
+    """
 
     episode_return: float
     length: int
     agent_returns: np.ndarray
     is_faulty: bool = False
+    diagnostics: dict[str, float] = {}  # noqa: RUF012  nobody writes to it
 
 
 @dataclass
@@ -61,6 +65,7 @@ class EpisodeTracker:
                 int(self.lengths[copy]),
                 self.agent_returns[copy].copy(),
                 bool(step.faulty[copy]),
+                {name: float(v[copy]) for name, v in step.info.items() if np.isfinite(v[copy])},
             )
             self.returns[copy] = self.agent_returns[copy] = self.lengths[copy] = 0
         return records
@@ -180,12 +185,28 @@ def pack_rows(layout: TeamLayout, observation: TeamObs) -> np.ndarray:
     return rows
 
 
-def forget(hidden: RecurrentState | None, ended: np.ndarray) -> RecurrentState | None:
-    """Recurrent state with the copies that ended set back to zero."""
-    if hidden is None or not ended.any():
+def forget(
+    hidden: RecurrentState | None, ended: np.ndarray, alive: np.ndarray
+) -> RecurrentState | None:
+    """Recurrent state without what belongs to the past.
+
+    Copies whose episode ended start from zero, and so does an agent that joins later or comes
+    back: alone, it would have seen nothing while it was away. Critics go on.
+
+    Args:
+        hidden: after a step.
+        ended: [B].
+        alive: [B, N] of the observation that comes next.
+    """
+    if hidden is None:
         return hidden
-    kept = torch.from_numpy(~ended).unsqueeze(-1)
-    return map_tensors(hidden, lambda x: x * kept.to(x.device))
+    if ended.any():
+        kept = torch.from_numpy(~ended).unsqueeze(-1)
+        hidden = map_tensors(hidden, lambda x: x * kept.to(x.device))
+    if not alive.all():
+        present = torch.from_numpy(alive.T).unsqueeze(-1).to(hidden.individual.device)
+        hidden = replace(hidden, individual=hidden.individual * present)
+    return hidden
 
 
 def play(
@@ -220,7 +241,8 @@ def play(
             if quota[copy] and not record.is_faulty:
                 quota[copy] -= 1
                 records.append(record)
-        rollout.observation, rollout.hidden = step.observation, forget(choice.hidden, ended)
+        rollout.observation = step.observation
+        rollout.hidden = forget(choice.hidden, ended, step.observation.alive)
     return records
 
 

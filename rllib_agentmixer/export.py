@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rllib_agentmixer import runtime
-from rllib_agentmixer.acting import pack_rows, start
+from rllib_agentmixer.acting import forget, pack_rows, start
 from rllib_agentmixer.core.hyperparameters import TeamHyperparameters
 from rllib_agentmixer.core.individual_policies import (
     IndividualPolicies,
@@ -118,12 +118,7 @@ def _write(algorithm: TeamAlgorithm, folder: Path) -> dict[str, Any]:
         "format_version": runtime.FORMAT_VERSION,
         "algorithm": type(algorithm).__name__,
         "env_steps": algorithm.num_env_steps,
-        "environment": {
-            "name": str(config.env),
-            "config": _plain(dict(config.env_config)),
-            "version": spec.version,
-            "team_reward": config.team_reward,
-        },
+        "environment": _plain(config.environment_stamp(spec)),
         "network": network_settings(policies),
         "versions": _versions(),
         "agents": agents,
@@ -164,7 +159,7 @@ def _play_examples(algorithm: TeamAlgorithm) -> list[dict[str, list]]:
     actor = worker.make_actor(torch.Generator().manual_seed(0))
     rollout = start(actor, env, seed=0)
     fixtures: list[dict[str, list]] = [
-        {"obs": [], "action_mask": [], "head": []} for _ in spec.agents
+        {"alive": [], "obs": [], "action_mask": [], "head": []} for _ in spec.agents
     ]
     # One unbroken recurrent sequence: states are not reset at episode ends, as in `fixture`.
     for _ in range(NUM_EXAMPLES):
@@ -176,11 +171,13 @@ def _play_examples(algorithm: TeamAlgorithm) -> list[dict[str, list]]:
         choice = actor.act(rows, rollout.hidden, explore=True, policy="individual")
         for index, fixture in enumerate(fixtures):
             obs_size, num_actions = spec.obs_sizes[index], spec.action_sizes[index]
+            fixture["alive"].append(bool(raw.alive[0, index]))
             fixture["obs"].append(observations[index, :obs_size].tolist())
             fixture["action_mask"].append(masks[index, :num_actions].astype(int).tolist())
             fixture["head"].append(heads[index, :num_actions].tolist())
         step = env.step(actor.to_env(choice.actions))
-        rollout.observation, rollout.hidden = step.observation, choice.hidden
+        rollout.observation = step.observation
+        rollout.hidden = forget(choice.hidden, np.zeros(1, bool), step.observation.alive)
     env.close()
     return fixtures
 
@@ -216,8 +213,19 @@ def _preprocessing(algorithm: TeamAlgorithm, agent: int, action_space: Any) -> d
         "obs_std": std,
         "obs_clip": clip,
         "action": action,
-        "action_start": int(getattr(action_space, "start", 0)),
+        **_action_numbers(action_space),
     }
+
+
+def _action_numbers(space: spaces.Space) -> dict[str, Any]:
+    """How a choice counted from 0 becomes an action of a discrete space."""
+    if isinstance(space, spaces.MultiDiscrete):
+        starts = space.start.tolist()
+        return {"action_start": 0, "action_parts": space.nvec.tolist(), "action_starts": starts}
+    if isinstance(space, spaces.MultiBinary):
+        n = int(np.prod(space.shape))
+        return {"action_start": 0, "action_parts": [2] * n, "action_starts": [0] * n}
+    return {"action_start": int(getattr(space, "start", 0)), "action_parts": []}
 
 
 def describe_space(space: spaces.Space) -> dict[str, Any]:
@@ -232,6 +240,9 @@ def describe_space(space: spaces.Space) -> dict[str, Any]:
             "low": _bounds(space.low),
             "high": _bounds(space.high),
         }
+    if isinstance(space, spaces.MultiDiscrete):
+        parts = {"n": space.nvec.tolist(), "start": space.start.tolist()}
+        return {"type": "MultiDiscrete", **parts}
     if isinstance(space, spaces.Dict):
         parts = {name: describe_space(part) for name, part in space.items()}
         return {"type": "Dict", "spaces": parts}

@@ -43,7 +43,10 @@ def play_episode(
     team_reward: str = "shared",
     render: bool = False,
 ) -> Episode:
-    """Let every agent act on its own observation until the episode ends."""
+    """Let every agent act on its own observation until the episode ends.
+
+    An agent that joins late, or comes back, starts with a fresh recurrent state.
+    """
     observations, infos = env.reset(seed=seed)
     states = {agent: policy.initial_state() for agent, policy in policies.items()}
     total, length = 0.0, 0
@@ -55,6 +58,8 @@ def play_episode(
             actions[agent], states[agent] = policies[agent].act(
                 observations[agent], states[agent], mask, explore=explore
             )
+        for agent in policies.keys() - actions.keys():
+            states[agent] = policies[agent].initial_state()
         observations, rewards, _, _, infos = env.step(actions)
         own = list(rewards.values())
         total += float(np.sum(own) if team_reward == "sum" else np.mean(own))

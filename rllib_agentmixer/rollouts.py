@@ -6,7 +6,7 @@ Free of Ray: both the RLlib worker and plain scripts call :func:`collect`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -22,80 +22,9 @@ from rllib_agentmixer.acting import (
     start,
 )
 from rllib_agentmixer.core.batch import Draws, RecurrentState
-from rllib_agentmixer.core.returns import generalized_advantages
+from rllib_agentmixer.core.returns import Advantages, generalized_advantages
 from rllib_agentmixer.envs.vector_env import TeamStep, VectorTeamEnv
-
-
-@dataclass(frozen=True, eq=False)
-class Rollout:
-    """A fragment of experience, time first.
-
-    Attributes:
-        rows: [T, B, F] joint observations, as the network saw them.
-        raw_rows: the same before any filter (the same array without one).
-        actions: [T, B, N] or [T, B, N, A], policy units.
-        log_prob: [T, B] of joint actions, or [T, B, N] of each agent's.
-        parameters: [T, B, P] of the acting policy.
-        rewards: [T, B].
-        values: [T, B] V(s), or [T, B, N] V_i(h_i), reward units.
-        advantages: shaped as ``values``.
-        value_targets: shaped as ``values``.
-        terminated: [T, B].
-        truncated: [T, B].
-        keep: [T, B] False on steps that belong to no wanted episode.
-        hidden: per step, recurrent state before it; None without recurrence.
-        episodes: finished episodes, in the order of their end.
-        draws: [T, B, ...] what a correlated joint policy drew, or None.
-    """
-
-    rows: np.ndarray
-    raw_rows: np.ndarray
-    actions: np.ndarray
-    log_prob: np.ndarray
-    parameters: np.ndarray
-    rewards: np.ndarray
-    values: np.ndarray
-    advantages: np.ndarray
-    value_targets: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    keep: np.ndarray
-    hidden: list[RecurrentState] | None
-    episodes: list[EpisodeRecord]
-    draws: Draws | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Cut:
-    """Rows [B, F] of final observations, and the recurrent state there."""
-
-    rows: np.ndarray
-    hidden: RecurrentState | None
-
-
-@dataclass
-class _Columns:
-    """Per-step arrays of a fragment under way."""
-
-    rows: list[np.ndarray] = field(default_factory=list)
-    raw_rows: list[np.ndarray] = field(default_factory=list)
-    actions: list[np.ndarray] = field(default_factory=list)
-    parameters: list[np.ndarray] = field(default_factory=list)
-    rewards: list[np.ndarray] = field(default_factory=list)
-    terminated: list[np.ndarray] = field(default_factory=list)
-    truncated: list[np.ndarray] = field(default_factory=list)
-    limits_are_ends: bool = False
-    keep: list[np.ndarray] = field(default_factory=list)
-    hidden: list[RecurrentState] = field(default_factory=list)
-    draws: list[Draws] = field(default_factory=list)
-    cuts: dict[int, _Cut] = field(default_factory=dict)
-    """Time -> what followed the step, for steps at which some copy was cut."""
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether the networks saw other rows than the environment gave."""
-        return self.raw_rows[0] is not self.rows[0]
-
+from rllib_agentmixer.experience import Columns, Cut, Rollout
 
 StepHook = Callable[[TeamStep, dict[int, EpisodeRecord]], None]
 """Called after every step with the records of the wanted episodes that ended in it."""
@@ -135,7 +64,7 @@ def collect(
         fresh = start(actor, env)
         rollout.observation, rollout.hidden = fresh.observation, fresh.hidden
         rollout.tracker = fresh.tracker
-    columns, episodes = _Columns(limits_are_ends=not bootstrap_truncated), []
+    columns, episodes = Columns(limits_are_ends=not bootstrap_truncated), []
     active = np.ones(env.num_envs, bool)
     steps_wanted, steps_kept = num_steps * env.num_envs, 0
     while active.any() if complete_episodes else len(columns.rows) < num_steps:
@@ -151,7 +80,7 @@ def collect(
         if complete_episodes and steps_kept >= steps_wanted:
             active &= ~ended
     last_rows = pack_rows(actor.layout, rollout.observation)
-    last = _Cut(row_filter(last_rows) if row_filter else last_rows, rollout.hidden)
+    last = Cut(row_filter(last_rows) if row_filter else last_rows, rollout.hidden)
     return _finish(actor, columns, last, episodes, gamma=gamma, lambda_=lambda_)
 
 
@@ -159,7 +88,7 @@ def _advance(
     actor: TeamActor,
     env: VectorTeamEnv,
     rollout: RolloutState,
-    columns: _Columns,
+    columns: Columns,
     explore: bool,
     row_filter: RowFilter | None,
 ) -> tuple[TeamStep, np.ndarray]:
@@ -175,25 +104,29 @@ def _advance(
     if cut.any():
         final = pack_rows(actor.layout, step.final_observation)
         final = row_filter(final) if row_filter else final
-        columns.cuts[len(columns.rows)] = _Cut(final, choice.hidden)
+        columns.cuts[len(columns.rows)] = Cut(final, choice.hidden)
     if choice.draws is not None:
         columns.draws.append(choice.draws)
     columns.rows.append(rows)
     columns.raw_rows.append(raw)
     columns.actions.append(choice.actions)
     columns.parameters.append(choice.parameters)
+    by_agent = actor.network.settings.individual_rewards
     columns.rewards.append(step.reward.copy())
+    if by_agent:
+        columns.agent_rewards.append(step.agent_rewards.copy())
     columns.terminated.append(ended & ~cut)
     columns.truncated.append(cut.copy())
-    rollout.observation, rollout.hidden = step.observation, forget(choice.hidden, ended)
+    rollout.observation = step.observation
+    rollout.hidden = forget(choice.hidden, ended, step.observation.alive)
     return step, ended
 
 
 @torch.inference_mode()
 def _finish(
     actor: TeamActor,
-    columns: _Columns,
-    last: _Cut,
+    columns: Columns,
+    last: Cut,
     episodes: list[EpisodeRecord],
     *,
     gamma: float,
@@ -205,18 +138,12 @@ def _finish(
     rewards = np.stack(columns.rewards)
     terminated, truncated = np.stack(columns.terminated), np.stack(columns.truncated)
     actions, parameters = np.stack(columns.actions), np.stack(columns.parameters)
-    estimate = generalized_advantages(
-        _beside(values, rewards),
-        values[:-1],
-        _next_values(actor, columns, values, truncated),
-        _beside(values, terminated),
-        _beside(values, terminated | truncated),
-        gamma=gamma,
-        lambda_=lambda_,
-    )
+    alive = rows[..., actor.layout.slices["alive"]] > 0.5
+    estimate = _estimate(actor, columns, values, alive, gamma=gamma, lambda_=lambda_)
+    raw = np.stack(columns.raw_rows) if columns.is_filtered else rows[:-1]
     return Rollout(
         rows=rows[:-1],
-        raw_rows=np.stack(columns.raw_rows) if columns.is_filtered else rows[:-1],
+        raw_rows=raw,
         actions=actions,
         log_prob=_log_prob(actor, rows[:-1], actions, parameters),
         parameters=parameters,
@@ -230,12 +157,51 @@ def _finish(
         hidden=columns.hidden or None,
         episodes=episodes,
         draws=_stack_draws(columns.draws),
+        alive=alive[:-1],
+    )
+
+
+def _estimate(
+    actor: TeamActor,
+    columns: Columns,
+    values: Tensor,
+    alive: np.ndarray,
+    *,
+    gamma: float,
+    lambda_: float,
+) -> Advantages:
+    """Advantages from the team's reward, or for each agent from its own until it leaves."""
+    terminated, truncated = np.stack(columns.terminated), np.stack(columns.truncated)
+    rewards = _beside(values, np.stack(columns.rewards))
+    ends, is_over = _beside(values, terminated), _beside(values, terminated | truncated)
+    if columns.agent_rewards:
+        rewards = torch.from_numpy(np.stack(columns.agent_rewards))
+        left = torch.from_numpy(_left(actor, columns, alive, truncated))
+        ends, is_over = ends | left, is_over | left
+    return generalized_advantages(
+        rewards,
+        values[:-1],
+        _next_values(actor, columns, values, truncated),
+        ends,
+        is_over,
+        gamma=gamma,
+        lambda_=lambda_,
     )
 
 
 def _beside(values: Tensor, steps: np.ndarray) -> Tensor:
     """[T, B], or [T, B, 1] where every agent has its own V: one team reward stands for all."""
     return torch.from_numpy(steps).view(*steps.shape, *(1,) * (values.ndim - steps.ndim))
+
+
+def _left(
+    actor: TeamActor, columns: Columns, alive: np.ndarray, truncated: np.ndarray
+) -> np.ndarray:
+    """[T, B, N] whether an agent took part for the last time: its own rewards end there."""
+    after = alive[1:].copy()
+    for t, cut in columns.cuts.items():
+        after[t, truncated[t]] = cut.rows[truncated[t]][:, actor.layout.slices["alive"]] > 0.5
+    return alive[:-1] & ~after
 
 
 def _critic_states(hidden: Sequence[RecurrentState | None]) -> Tensor | None:
@@ -254,7 +220,7 @@ def _stack_draws(draws: list[Draws]) -> Draws | None:
 
 
 def _next_values(
-    actor: TeamActor, columns: _Columns, values: Tensor, truncated: np.ndarray
+    actor: TeamActor, columns: Columns, values: Tensor, truncated: np.ndarray
 ) -> Tensor:
     """V of what followed each step: where a copy was cut, of its last observation."""
     next_values = values[1:].clone()

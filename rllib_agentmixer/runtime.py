@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +18,13 @@ from torch import Tensor
 from rllib_agentmixer.core.hyperparameters import TeamHyperparameters
 from rllib_agentmixer.core.individual_policies import IndividualPolicies, TeamSizes
 from rllib_agentmixer.errors import EnvContractError, ExportError
+from rllib_agentmixer.preprocessing import Preprocessing, like
 from rllib_agentmixer.tensor_files import read_safetensors
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 PARITY_TOLERANCE = 1e-5
 """Largest allowed difference of a logit or mean from what the checkpoint computes."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What happens to an observation before the network and to an action after it.
-
-    Attributes:
-        obs_mean: [O] subtracted, or None.
-        obs_std: [O] divided by.
-        obs_clip: largest magnitude afterwards.
-        action: ``low``, ``high``, ``scale``, ``shift`` [A] of continuous actions, or None:
-            ``clip(a, low, high) * scale + shift``.
-        action_start: number of the first action of a discrete space.
-    """
-
-    obs_mean: Tensor | None = None
-    obs_std: Tensor | None = None
-    obs_clip: float = math.inf
-    action: dict[str, Tensor] | None = None
-    action_start: int = 0
 
 
 class IndividualPolicy:
@@ -113,8 +92,9 @@ class IndividualPolicy:
             explore: sample instead of taking the mode.
 
         Returns:
-            The action as the environment takes it (an ``int``, or floats: an array where the
-            observation was a NumPy array, else a tensor), and the next state.
+            The action as the environment takes it (an ``int``; whole numbers of a combined
+            action or floats: an array where the observation was a NumPy array, else a tensor),
+            and the next state.
 
         Raises:
             EnvContractError: wrong size, a number that is not finite, or nothing legal.
@@ -124,25 +104,18 @@ class IndividualPolicy:
             obs = obs["observation"]
         head, state = self.head(obs, state, action_mask)
         if self.network.sizes.action_kind == "discrete":
-            return self._choose(head, explore) + self.preprocessing.action_start, state
+            action = self.preprocessing.discrete_action(self._choose(head, explore))
+            return like(action, obs), state
         if explore:
             noise = torch.empty_like(head).normal_(generator=self.generator)
             head = head + noise * self.network.log_std[0].exp()
-        action = self._to_env(head).reshape(self.action_shape or head.shape)
-        is_numpy = type(obs).__module__ == "numpy"
-        return (action.numpy() if is_numpy else action), state
+        action = self.preprocessing.continuous_action(head).reshape(self.action_shape or head.shape)
+        return like(action, obs), state
 
     def _choose(self, logits: Tensor, explore: bool) -> int:
         if not explore:
             return int(logits.argmax())
         return int(torch.multinomial(logits.softmax(-1), 1, generator=self.generator))
-
-    def _to_env(self, action: Tensor) -> Tensor:
-        constants = self.preprocessing.action
-        if constants is None:
-            return action
-        clipped = action.clamp(constants["low"], constants["high"])
-        return clipped * constants["scale"] + constants["shift"]
 
     def _prepare(self, obs: Any) -> Tensor:
         flat = torch.as_tensor(obs, dtype=torch.float32).reshape(-1)
@@ -154,17 +127,13 @@ class IndividualPolicy:
             )
         if not bool(flat.isfinite().all()):
             raise EnvContractError(f"{self.agent}: observation is not finite: {flat.tolist()}")
-        constants = self.preprocessing
-        if constants.obs_mean is None or constants.obs_std is None:
-            return flat
-        scaled = (flat - constants.obs_mean) / constants.obs_std
-        return scaled.clamp(-constants.obs_clip, constants.obs_clip)
+        return self.preprocessing.observation(flat)
 
     def _mask(self, action_mask: Any) -> Tensor:
         size = self.network.sizes.num_actions
         if action_mask is None or self.network.sizes.action_kind == "continuous":
             return torch.ones(size, dtype=torch.bool)
-        mask = torch.as_tensor(action_mask).reshape(-1) > 0
+        mask = self.preprocessing.action_mask(action_mask)
         if mask.numel() != size or not bool(mask.any()):
             raise EnvContractError(
                 f"{self.agent}: action mask must allow one of {size} actions, got {mask.tolist()}"
@@ -226,7 +195,11 @@ def check_parity(policy: IndividualPolicy, fixture: dict[str, Any]) -> float:
         ExportError: beyond ``PARITY_TOLERANCE``, or another mode.
     """
     state, largest = policy.initial_state(), 0.0
+    alive = fixture.get("alive") or [True] * len(fixture["obs"])
     for step, obs in enumerate(fixture["obs"]):
+        if not alive[step]:  # an agent that comes back starts afresh
+            state = policy.initial_state()
+            continue
         head, state = policy.head(obs, state, fixture["action_mask"][step])
         expected = torch.tensor(fixture["head"][step])
         difference = float((head - expected).abs().max())
@@ -246,27 +219,9 @@ def _load_policy(folder: Path, entry: dict[str, Any], network: dict[str, Any]) -
     policies = IndividualPolicies(sizes, settings)
     tensors = read_safetensors(folder, entry["weights"], entry["sha256"])
     policies.load_state_dict(tensors)
-    constants = entry["preprocessing"]
-
-    def tensor(value: Any) -> Tensor | None:
-        return None if value is None else torch.tensor(value, dtype=torch.float32)
-
-    action = constants["action"]
     return IndividualPolicy(
         entry["name"],
         policies,
-        Preprocessing(
-            tensor(constants["obs_mean"]),
-            tensor(constants["obs_std"]),
-            constants["obs_clip"] or math.inf,
-            action and {name: _unbounded(name, values) for name, values in action.items()},
-            constants["action_start"],
-        ),
+        Preprocessing.from_manifest(entry["preprocessing"]),
         tuple(entry["action_shape"]),
     )
-
-
-def _unbounded(name: str, values: list[float | None]) -> Tensor:
-    """JSON knows no infinity: null stands for it in bounds."""
-    infinity = -math.inf if name == "low" else math.inf
-    return torch.tensor([infinity if v is None else v for v in values], dtype=torch.float32)

@@ -162,7 +162,8 @@ def _iterate(
             metrics = metrics_of(result)
             elapsed = seconds_before + time.monotonic() - started
             rows.append({"env_steps": now.env_steps, "seconds": elapsed, **metrics})
-            file.write(json.dumps(rows[-1]) + "\n")
+            stamped = rows[-1] | {"environment": result.get("environment")}
+            file.write(json.dumps(stamped, default=str) + "\n")
             file.flush()
             if tracker is not None:
                 tracker.log(metrics, now.env_steps)
@@ -187,13 +188,14 @@ def _open_tracker(algorithm: TeamAlgorithm, plan: RunPlan) -> MLflowTracker | No
     if not plan.use_mlflow:
         return None
     tracker = MLflowTracker(plan.out, plan.experiment, plan.tracking_uri)
+    stamp = algorithm.config.environment_stamp(algorithm.team_spec)
     tags = {
         "algorithm": type(algorithm).__name__,
-        "environment": str(algorithm.config.env),
-        "environment.config": json.dumps(dict(algorithm.config.env_config), default=str),
-        "environment.version": algorithm.team_spec.version,
+        "environment": stamp["name"],
+        "environment.config": json.dumps(stamp["config"], default=str),
+        "environment.version": stamp["version"],
         "seed": str(algorithm.config.seed),
-        "team_reward": algorithm.config.team_reward,
+        "team_reward": stamp["team_reward"],
     }
     tracker.log_config(settings, tags)
     return tracker

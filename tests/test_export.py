@@ -223,7 +223,10 @@ def test_loaded_policies_decide_like_the_checkpoint_over_whole_episodes(exported
         if ended[0]:
             num_ended += 1
             states = [policy.initial_state() for policy in policies]
-        rollout.observation, rollout.hidden = step.observation, forget(choice.hidden, ended)
+        rollout.observation, rollout.hidden = (
+            step.observation,
+            forget(choice.hidden, ended, step.observation.alive),
+        )
     assert num_ended >= 2
 
 

@@ -515,9 +515,9 @@ def test_forgetting_touches_only_the_copies_that_ended():
     env = ScriptedEnv(LONG, LONG)
     hidden = actor_of(env, use_gru=True).network.initial_state(2)
     hidden = replace(hidden, individual=hidden.individual + 1, modifier=hidden.modifier + 2)
-    kept = acting.forget(hidden, np.array([False, True]))
+    kept = acting.forget(hidden, np.array([False, True]), np.ones((2, 2), bool))
     assert kept.individual[:, 0].min() == 1
     assert kept.modifier[:, 0].min() == 2
     assert kept.individual[:, 1].abs().max() == kept.modifier[:, 1].abs().max() == 0
-    assert acting.forget(hidden, np.array([False, False])) is hidden
-    assert acting.forget(None, np.array([True])) is None
+    assert acting.forget(hidden, np.array([False, False]), np.ones((2, 2), bool)) is hidden
+    assert acting.forget(None, np.array([True]), np.ones((1, 2), bool)) is None

@@ -30,12 +30,17 @@ class FakeAlgorithm:
         self.iteration = iteration
         self.on_train = on_train or (lambda algorithm: None)
         self.saves = []
-        self.team_spec = SimpleNamespace(version="7")
+        self.team_spec = SimpleNamespace(version="7", team_reward="shared")
         self.config = SimpleNamespace(
             env="fake",
             env_config={"a": 1},
             seed=3,
-            team_reward="shared",
+            environment_stamp=lambda spec: {
+                "name": "fake",
+                "version": spec.version,
+                "config": {"a": 1},
+                "team_reward": spec.team_reward,
+            },
             to_dict=lambda: {"lr": 1.0, "class": FakeAlgorithm, "function": len},
         )
 
@@ -183,7 +188,8 @@ def test_resuming_continues_rows_and_seconds_without_duplicates(tmp_path):
     resumed = plan_of(tmp_path, total_steps=70, resume=True)
     outcome = run(FakeAlgorithm(iteration=3), resumed)
     assert [row["env_steps"] for row in outcome.rows] == [10, 20, 30, 40, 50, 60, 70]
-    assert read_progress(plan.out) == outcome.rows
+    stamp = {"environment": None}
+    assert read_progress(plan.out) == [row | stamp for row in outcome.rows]
     assert outcome.rows[:3] == earlier[:3]
     seconds = [row["seconds"] for row in outcome.rows]
     assert seconds == sorted(seconds)

@@ -114,7 +114,10 @@ class EpisodeCallbacks:
 def rollout_metrics(
     record: EpisodeRecord, agents: tuple[str, ...], episode: TeamEpisode | None = None
 ) -> RolloutMetrics:
-    """RLlib's record of one episode; ``policy_reward_*`` results are per agent."""
+    """RLlib's record of one episode; ``policy_reward_*`` results are per agent.
+
+    The environment's diagnostics become custom metrics: mean, minimum and maximum of each.
+    """
     return RolloutMetrics(  # pyright: ignore[reportCallIssue] - the others have defaults
         episode_length=record.length,
         episode_reward=record.episode_return,
@@ -122,7 +125,7 @@ def rollout_metrics(
             (agent, agent): float(value)
             for agent, value in zip(agents, record.agent_returns, strict=True)
         },
-        custom_metrics=episode.custom_metrics if episode else {},
+        custom_metrics=record.diagnostics | (episode.custom_metrics if episode else {}),
         hist_data=episode.hist_data if episode else {},
         media=episode.media if episode else {},
         episode_faulty=record.is_faulty,

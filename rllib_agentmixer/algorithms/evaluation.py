@@ -4,7 +4,8 @@ Results of ``evaluate()`` (and of every training result at the evaluation interv
 
 ``individual/...``, ``joint/...``
     Deterministic play (modes): return mean, std, minimum, maximum, episode length, and
-    ``agent_return_mean/<agent>``.
+    ``agent_return_mean/<agent>``, and the mean of each of the environment's own diagnostics
+    at the end of an episode, such as ``won_mean``.
 ``individual_sampled/...``, ``joint_sampled/...``
     The same with sampled actions.
 ``central_gap``
@@ -54,6 +55,10 @@ def summarize(records: list[EpisodeRecord], agents: tuple[str, ...]) -> dict[str
     returns = np.array([record.episode_return for record in records])
     if not len(returns):
         returns = np.array([np.nan])
+    diagnostics: dict[str, list[float]] = {}
+    for record in records:
+        for name, value in record.diagnostics.items():
+            diagnostics.setdefault(f"{name}_mean", []).append(value)
     own = np.array([record.agent_returns for record in records]).reshape(-1, len(agents))
     return {
         "episode_return_mean": float(returns.mean()),
@@ -65,7 +70,7 @@ def summarize(records: list[EpisodeRecord], agents: tuple[str, ...]) -> dict[str
         "agent_return_mean": dict(zip(agents, own.mean(0).tolist(), strict=True))
         if records
         else {},
-    }
+    } | {name: float(np.mean(values)) for name, values in diagnostics.items()}
 
 
 def compare(

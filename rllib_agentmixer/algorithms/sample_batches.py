@@ -55,7 +55,7 @@ def _episode_ids(ended: np.ndarray, first_id: int) -> np.ndarray:
 
 def _sequence_columns(rollout: Rollout, ended: np.ndarray, max_seq_len: int) -> dict[str, Any]:
     hidden = rollout.hidden or []
-    starts = _sequence_starts(ended, max_seq_len) & rollout.keep  # [T, B]
+    starts = _sequence_starts(ended, max_seq_len, _joined(rollout.alive)) & rollout.keep  # [T, B]
     copies, times = np.nonzero(starts.T)
     flat_starts = np.flatnonzero(starts.T[rollout.keep.T])
     lengths = np.diff(np.append(flat_starts, int(rollout.keep.sum())))
@@ -85,14 +85,30 @@ def hidden_from_rllib(parts: list[Tensor]) -> RecurrentState:
     return RecurrentState(individual.transpose(0, 1), modifier, critic)
 
 
-def _sequence_starts(ended: np.ndarray, max_seq_len: int) -> np.ndarray:
+def _joined(alive: np.ndarray | None) -> np.ndarray | None:
+    """[T, B] whether an agent takes part that did not a step before; None if that never is."""
+    if alive is None or alive.all():
+        return None
+    joined = np.zeros(alive.shape[:2], bool)
+    joined[1:] = (alive[1:] & ~alive[:-1]).any(-1)
+    return joined
+
+
+def _sequence_starts(
+    ended: np.ndarray, max_seq_len: int, joined: np.ndarray | None = None
+) -> np.ndarray:
     """[T, B] True where a new padded sequence begins.
+
+    An agent that joins begins one too: its recurrent state starts from zero there.
 
     An episode that is longer than one sequence is cut into parts of even length: 25 steps at
     ``max_seq_len=20`` make 13 and 12, since 20 and 5 would be three eighths padding.
     """
     num_steps = len(ended)
-    is_first = np.concatenate([np.ones_like(ended[:1]), ended[:-1]]).T.ravel()  # copy by copy
+    is_first = np.concatenate([np.ones_like(ended[:1]), ended[:-1]])
+    if joined is not None:
+        is_first |= joined
+    is_first = is_first.T.ravel()  # copy by copy
     first = np.flatnonzero(is_first)
     lengths = np.diff(np.append(first, is_first.size))
     num_parts = -(-lengths // max_seq_len)

@@ -168,11 +168,12 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
     def _compile_iteration_results_old_api_stack(
         self, *, episodes_this_iter: list[Any], **others: Any
     ) -> dict[str, Any]:
-        """RLlib's results, of the episodes that came with batches too."""
+        """RLlib's results, of the episodes that came with batches too, and what was played."""
         episodes = self.sampler.take_episodes() + episodes_this_iter
-        return super()._compile_iteration_results_old_api_stack(
+        results = super()._compile_iteration_results_old_api_stack(
             episodes_this_iter=episodes, **others
         )
+        return results | {"environment": self.config.environment_stamp(self.team_spec)}
 
     def _before_evaluate(self) -> None:
         """RLlib's hook: bring filters and schedules to the evaluation workers.

@@ -15,14 +15,11 @@ from rllib_agentmixer.algorithms.compilation import check_compiler
 from rllib_agentmixer.algorithms.team_base_env import TeamBaseEnv
 from rllib_agentmixer.algorithms.team_model import MODEL_NAME
 from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
-from rllib_agentmixer.core.hyperparameters import (
-    HYPERPARAMETERS,
-    INHERITED_DEFAULTS,
-    INHERITED_RANGES,
-    TeamHyperparameters,
-)
+from rllib_agentmixer.core.hyperparameters import HYPERPARAMETERS, TeamHyperparameters
+from rllib_agentmixer.core.inherited import INHERITED_DEFAULTS, INHERITED_RANGES
 from rllib_agentmixer.core.ranges import boolean, one_of, whole
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
+from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.suggest import unknown_name
 
@@ -152,6 +149,15 @@ class TeamConfig(PPOConfig):
         """This package's own settings, checked."""
         own = {name: getattr(self, name) for name in self.own_settings()}
         return HYPERPARAMETERS[self.algorithm](**own)
+
+    def environment_stamp(self, spec: TeamSpec) -> dict[str, Any]:
+        """What decides whether two results can be compared: rules, arguments, reward scale."""
+        return {
+            "name": str(self.env),
+            "version": spec.version,
+            "config": dict(self.env_config),
+            "team_reward": spec.team_reward,
+        }
 
     def env_creator(self) -> TeamEnvCreator:
         """What builds the environment on every worker."""

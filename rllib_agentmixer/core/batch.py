@@ -123,6 +123,16 @@ class TeamBatch:
             return self.valid
         return self.valid.unsqueeze(-1) & self.inputs.alive
 
+    def value_counts(self, x: Tensor, *, individual_rewards: bool) -> Tensor:
+        """Which values count: of the living, or of all where the team's reward goes on.
+
+        What the team still earns is worth knowing for an agent that is gone: its last actions
+        are judged by it.
+        """
+        if individual_rewards or x.ndim == self.valid.ndim:
+            return self.counts(x)
+        return self.valid.unsqueeze(-1).expand_as(x)
+
     @property
     def num_sequences(self) -> int:
         return self.valid.shape[1]

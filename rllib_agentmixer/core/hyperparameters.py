@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
+from rllib_agentmixer.core.inherited import INHERITED_DEFAULTS, INHERITED_RANGES
 from rllib_agentmixer.core.ranges import (
     Range,
     boolean,
@@ -48,6 +49,7 @@ class TeamHyperparameters:
     correlation: ClassVar[Any] = "state"
     sample_std_from_joint: ClassVar[bool] = False
     distillation_coeff: ClassVar[float] = 0.0
+    individual_rewards: ClassVar[bool] = False
 
     learner: str = _setting("ppo", one_of("ppo", "a2c"))
     """``ppo``: clipped ratio, several epochs. ``a2c``: log-probability times advantage, one
@@ -136,6 +138,17 @@ class IPPOHyperparameters(MAPPOHyperparameters):
 
     critic_input: str = _setting("obs", one_of("state", "obs"))
     """V_i(h_i) [de Witt et al. 2020]; ``state`` is MAPPO."""
+
+    individual_rewards: bool = _setting(False, boolean)  # type: ignore[misc]
+    """Whether each agent learns from its own reward, until it leaves, instead of the team's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.individual_rewards and self.critic_input != "obs":
+            raise ConfigError(
+                "individual_rewards=True needs one value per agent: critic_input='obs', got "
+                f"{self.critic_input!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,42 +252,6 @@ HYPERPARAMETERS: dict[str, type[TeamHyperparameters]] = {
     "ippo": IPPOHyperparameters,
 }
 """Algorithm -> its settings."""
-
-INHERITED_RANGES: dict[str, Range] = {
-    "lr": schedule(number(0)),
-    "gamma": number(0, 1),
-    "lambda_": number(0, 1),
-    "clip_param": number(0, 1, open_low=True),
-    "vf_clip_param": number(0, open_low=True),
-    "vf_loss_coeff": number(0),
-    "entropy_coeff": schedule(number(0)),
-    "grad_clip": optional(number(0, open_low=True)),
-    "kl_coeff": number(0),
-    "kl_target": number(0, open_low=True),
-    "num_epochs": whole(1),
-    "minibatch_size": optional(whole(1)),
-    "train_batch_size": whole(1),
-    "num_env_runners": whole(0),
-    "num_envs_per_env_runner": whole(1),
-}
-"""Ranges of the settings that come from RLlib."""
-
-INHERITED_DEFAULTS: dict[str, Any] = {
-    "lr": 5e-4,
-    "gamma": 0.99,
-    "lambda_": 0.95,
-    "clip_param": 0.2,
-    "vf_clip_param": 0.2,
-    "vf_loss_coeff": 1.0,
-    "entropy_coeff": 0.01,
-    "grad_clip": 10.0,
-    "num_epochs": 15,
-    "minibatch_size": None,
-    "train_batch_size": 6400,
-    "num_env_runners": 0,
-    "num_envs_per_env_runner": 32,
-}
-"""Defaults of RLlib's settings that differ from RLlib's own [authors; sizes ours]."""
 
 
 def setting_rows(algorithm: str = "agentmixer") -> list[tuple[str, Any, str]]:

@@ -109,7 +109,7 @@ def value_loss(network: TeamNetwork, batch: TeamBatch, *, clip: float) -> tuple[
     normalizer = network.critic.normalizer
     critic_hidden = batch.hidden.critic if batch.hidden else None
     values = network.values(batch.inputs, critic_hidden).normalized
-    counts = batch.counts(values)
+    counts = batch.value_counts(values, individual_rewards=network.settings.individual_rewards)
     targets = normalizer.normalize(batch.value_targets)
     loss = losses.clipped_value_loss(
         values,
@@ -249,8 +249,9 @@ class PPOLearner:
         generator: torch.Generator,
     ) -> dict[str, float]:
         """Learn from one batch and return metrics averaged over its gradient steps."""
-        targets = batch.value_targets
-        self.network.critic.observe_targets(targets, batch.counts(targets))
+        targets, by_agent = batch.value_targets, self.network.settings.individual_rewards
+        counts = batch.value_counts(targets, individual_rewards=by_agent)
+        self.network.critic.observe_targets(targets, counts)
         sums: dict[str, Tensor] = {}
         num_updates = num_epochs = 0
         for _ in range(plan.num_epochs):

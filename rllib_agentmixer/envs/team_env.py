@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class TeamEnv:
             raise ConfigError(f"team_reward must be 'shared', 'sum' or 'mean', got {team_reward!r}")
         self.env = parallel_env
         self.layout = layout or spaces_of(parallel_env, name, version)
-        self.spec = self.layout.spec
+        self.spec = replace(self.layout.spec, team_reward=team_reward)
         self.num_steps = 0
         self._team_reward = team_reward
         self._names: list[Any] = list(parallel_env.possible_agents)
@@ -246,9 +246,10 @@ class TeamEnv:
                     raise self._error("no action mask, though masks came before", name)
 
     def _mask(self, index: int, obs: Any, info: Any) -> np.ndarray | None:
+        to_mask = self.layout.actions[index].to_mask
         if self.layout.observations[index].holds_mask:
-            return np.asarray(obs["action_mask"])
-        return np.asarray(info["action_mask"]) if info and "action_mask" in info else None
+            return to_mask(obs["action_mask"])
+        return to_mask(info["action_mask"]) if info and "action_mask" in info else None
 
     def _check_mask(self, index: int, name: Any, mask: np.ndarray) -> None:
         size = self.spec.action_sizes[index]

@@ -20,6 +20,9 @@ from rllib_agentmixer.errors import EnvContractError
 
 logger = logging.getLogger(__name__)
 
+MOST_COMBINATIONS = 1024
+"""Largest number of joint choices of a MultiDiscrete space that become actions."""
+
 NUMERIC_KINDS = "fiub"
 """numpy kinds that an observation may have: float, signed, unsigned, bool."""
 
@@ -56,10 +59,17 @@ class ActionSpace:
     """First action of a Discrete space that does not start at 0."""
     space: spaces.Box | None = None
     """None if discrete."""
+    parts: tuple[int, ...] = ()
+    """Choices in each place of a MultiDiscrete or MultiBinary space: the agent chooses among
+    all combinations, the last place varying fastest."""
+    starts: np.ndarray | None = None
+    """First choice in each place."""
 
     def to_action(self, action: Any) -> Any:
         """What the environment takes, from a number counted from 0 or a padded row [A]."""
         box = self.space
+        if self.parts:
+            return np.array(np.unravel_index(action, self.parts)) + self.starts
         if box is None:
             return action + self.start
         own = action[: self.size].reshape(box.shape).astype(box.dtype)
@@ -67,6 +77,15 @@ class ActionSpace:
             # A float32 bound such as 0.4 lies beyond the same bound in double precision.
             np.clip(own, box.low, box.high, out=own)
         return own
+
+    def to_mask(self, mask: Any) -> np.ndarray:
+        """An action mask in a row; one per place becomes one of their combinations."""
+        if not self.parts or not isinstance(mask, (tuple, list)):
+            return np.asarray(mask)
+        combined = np.ones(1, np.bool_)
+        for place in mask:
+            combined = np.logical_and.outer(combined, np.asarray(place, np.bool_)).ravel()
+        return combined
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,12 +214,35 @@ def _obs_layout(name: str, agent: str, space: gymnasium.Space) -> ObsSpace:
 def _action_layout(name: str, agent: str, space: gymnasium.Space) -> ActionSpace:
     if isinstance(space, spaces.Discrete):
         return ActionSpace(is_discrete=True, size=int(space.n), start=int(space.start))
+    if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
+        return _combinations(name, agent, space)
     if isinstance(space, spaces.Box) and space.dtype.kind == "f":
         return ActionSpace(is_discrete=False, size=int(np.prod(space.shape)), space=space)
     raise EnvContractError(
         f"{name}: agent {agent!r}: actions in {space} are not supported; "
-        "use Discrete, or Box of a float type"
+        "use Discrete, MultiDiscrete, MultiBinary, or Box of a float type"
     )
+
+
+def _combinations(
+    name: str, agent: str, space: spaces.MultiDiscrete | spaces.MultiBinary
+) -> ActionSpace:
+    if isinstance(space, spaces.MultiDiscrete):
+        choices, starts = space.nvec, space.start
+    else:
+        choices = np.full(space.shape, 2)
+        starts = np.zeros(space.shape, np.int64)
+    if choices.ndim != 1:
+        raise EnvContractError(
+            f"{name}: agent {agent!r}: actions in {space} have {choices.ndim} axes; flatten them"
+        )
+    number = int(np.prod(choices, dtype=np.float64))
+    if number > MOST_COMBINATIONS:
+        raise EnvContractError(
+            f"{name}: agent {agent!r}: actions in {space} have {number} combinations, more than "
+            f"{MOST_COMBINATIONS}; use fewer choices, or Box for what is a quantity"
+        )
+    return ActionSpace(is_discrete=True, size=number, parts=tuple(choices.tolist()), starts=starts)
 
 
 def _bounds(actions: tuple[ActionSpace, ...]) -> tuple[FloatArray, FloatArray]:

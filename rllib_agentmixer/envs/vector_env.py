@@ -58,6 +58,9 @@ class TeamSpec:
 
     version: str = "0"
 
+    team_reward: TeamReward = "shared"
+    """How the agents' rewards become the team's: the scale of every return."""
+
     @property
     def num_agents(self) -> int:
         return len(self.agents)

@@ -29,6 +29,12 @@ from rllib_agentmixer.envs.vector_env import VectorTeamEnv
 T, B, N = 3, 4, 3
 KINDS = ["discrete", "continuous"]
 BASELINES = ["mappo", "ippo"]
+OWN_REWARDS = {
+    "mappo": {"algorithm": "mappo"},
+    "ippo": {"algorithm": "ippo", "individual_rewards": True},
+    "agentmixer": {"algorithm": "agentmixer"},
+}
+"""With the team's reward, V_i goes on for agents that are gone; with their own it ends."""
 SHARING = ["separate", "shared", [[0, 2], [1]]]
 
 
@@ -183,7 +189,7 @@ def test_the_policy_loss_is_the_mean_over_living_agents_of_their_own_terms(
     build, kind, algorithm, learner
 ):
     sizes = build.sizes(kind)
-    network = build.network(sizes, algorithm=algorithm, learner=learner)
+    network = build.network(sizes, learner=learner, **OWN_REWARDS[algorithm])
     batch = batch_of(network, some_dead(build.inputs(sizes, T, B)))
     weights = replace(WEIGHTS, vf_loss_coeff=0.0, entropy_coeff=0.0, kl_coeff=0.0)
     expected = policy_loss_by_loops(network, batch, 0.2)
@@ -254,9 +260,12 @@ def test_without_a_modifier_there_is_nothing_to_compare(build):
 # --- the value loss
 
 
-def test_the_value_loss_of_own_critics_is_the_mean_over_living_agents(build):
+@pytest.mark.parametrize("individual_rewards", [False, True])
+def test_the_value_loss_of_own_critics_is_the_mean_over_whom_it_concerns(build, individual_rewards):
     sizes = build.sizes()
-    network = build.network(sizes, algorithm="ippo", huber_delta=0.6)
+    network = build.network(
+        sizes, algorithm="ippo", huber_delta=0.6, individual_rewards=individual_rewards
+    )
     batch = batch_of(network, some_dead(build.inputs(sizes, T, B)))
     network.critic.observe_targets(3 * batch.value_targets + 1, batch.counts(batch.values))
     mean, std = network.critic.normalizer.mean, network.critic.normalizer.std
@@ -268,7 +277,7 @@ def test_the_value_loss_of_own_critics_is_the_mean_over_living_agents(build):
 
     terms = []
     for t, b, i in itertools.product(range(T), range(B), range(N)):
-        if batch.valid[t, b] and batch.inputs.alive[t, b, i]:
+        if batch.valid[t, b] and (batch.inputs.alive[t, b, i] or not individual_rewards):
             value = values[t, b, i].item()
             old, target = (
                 ((x[t, b, i] - mean) / std).item() for x in (batch.values, batch.value_targets)
@@ -282,7 +291,7 @@ def test_the_value_loss_of_own_critics_is_the_mean_over_living_agents(build):
 @pytest.mark.parametrize("algorithm", [*BASELINES, "agentmixer"])
 def test_targets_of_the_living_alone_move_the_statistics(build, algorithm):
     sizes = build.sizes()
-    network = build.network(sizes, algorithm=algorithm)
+    network = build.network(sizes, **OWN_REWARDS[algorithm])
     batch = batch_of(network, some_dead(build.inputs(sizes, T, B)))
     plan = UpdatePlan(num_epochs=1, minibatch_size=None, grad_clip=None, kl_stop=None)
     PPOLearner(network, lr=0.0).update(batch, WEIGHTS, plan, random())
@@ -296,12 +305,26 @@ def test_targets_of_the_living_alone_move_the_statistics(build, algorithm):
 # --- death
 
 
+def test_with_the_teams_reward_values_of_agents_that_are_gone_are_learned(build):
+    sizes = build.sizes()
+    network = build.network(sizes, algorithm="ippo")
+    inputs = build.inputs(sizes, T, B)
+    inputs.alive[..., 1] = False
+    batch = batch_of(network, inputs)
+    found = loss_gradients(network, batch)
+    assert found["critic.agent_embedding"][1].abs().max() > 0
+    assert found["individual_policies.agent_embedding"][1].abs().max() == 0
+    plan = UpdatePlan(num_epochs=1, minibatch_size=None, grad_clip=None, kl_stop=None)
+    PPOLearner(network, lr=0.0).update(batch, WEIGHTS, plan, random())
+    assert network.critic.normalizer.count == int(batch.valid.sum()) * N
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("algorithm", BASELINES)
 @pytest.mark.parametrize("learner", ["ppo", "a2c"])
 def test_nothing_about_the_dead_moves_loss_or_gradient(build, kind, algorithm, learner):
     sizes = build.sizes(kind)
-    network = build.network(sizes, algorithm=algorithm, learner=learner)
+    network = build.network(sizes, learner=learner, **OWN_REWARDS[algorithm])
     batch = batch_of(network, some_dead(build.inputs(sizes, T, B)))
     alive = batch.inputs.alive
 
@@ -332,7 +355,7 @@ def test_nothing_about_the_dead_moves_loss_or_gradient(build, kind, algorithm, l
 @pytest.mark.parametrize("algorithm", BASELINES)
 def test_an_agent_that_never_lives_trains_none_of_its_own_parameters(build, algorithm):
     sizes = build.sizes()
-    network = build.network(sizes, algorithm=algorithm)
+    network = build.network(sizes, **OWN_REWARDS[algorithm])
     inputs = build.inputs(sizes, T, B)
     inputs.alive[..., 1] = False
     found = loss_gradients(network, batch_of(network, inputs))
@@ -561,7 +584,7 @@ def test_agents_of_a_group_that_see_the_same_differ_by_their_embedding_alone(bui
 @pytest.mark.parametrize("agent", range(N))
 def test_an_agents_experience_trains_the_parameters_of_its_group_alone(build, sharing, agent):
     sizes = build.sizes()
-    network = build.network(sizes, algorithm="ippo", parameter_sharing=sharing)
+    network = build.network(sizes, parameter_sharing=sharing, **OWN_REWARDS["ippo"])
     inputs = build.inputs(sizes, T, B)
     inputs = replace(inputs, alive=(torch.arange(N) == agent).expand(T, B, N))
     found = loss_gradients(network, batch_of(network, inputs))
