@@ -61,6 +61,7 @@ def make_vector_env(
     config: Mapping[str, Any] | None = None,
     team_reward: TeamReward | None = None,
     restart_failed: bool = False,
+    step_time_limit_s: float | None = None,
 ) -> VectorTeamEnv:
     """B copies of an environment as team arrays, stepped together.
 
@@ -74,6 +75,8 @@ def make_vector_env(
         team_reward: how the agents' rewards become one: ``"shared"`` (they must be equal),
             ``"sum"`` or ``"mean"``; None for the environment's own way.
         restart_failed: replace a copy that raises by a fresh one, instead of stopping.
+        step_time_limit_s: how long one copy may take for a step or a reset; None for ever.
+            Batched forms are not limited.
     """
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ConfigError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
@@ -93,6 +96,7 @@ def make_vector_env(
         team_reward=team_reward,
         restart_failed=restart_failed,
         version=entry.version,
+        step_time_limit_s=step_time_limit_s,
     )
 
 

@@ -192,9 +192,8 @@ def test_the_loop_over_native_copies_equals_the_native_batched_form(helpers):
     loop = LoopVectorEnv(lambda: PredatorPrey("7x7", max_steps=15), 2)
     plain = [PredatorPrey("7x7", max_steps=15) for _ in range(2)]
     loop.reset(seed=4)
-    seeds = np.random.SeedSequence(4).generate_state(2)
-    for env, seed in zip(plain, seeds, strict=True):
-        env.reset(seed=int(seed))
+    for env, copy in zip(plain, loop._copies, strict=True):
+        env.reset(seed=copy.seed)
     for step in range(50):
         actions = helpers.random_actions(loop, step)
         result = loop.step(actions)
@@ -206,7 +205,7 @@ def test_the_loop_over_native_copies_equals_the_native_batched_form(helpers):
             np.testing.assert_array_equal(result.final_observation.state[index], env.state())
             assert result.reward[index] == np.float32(rewards[names[0]])
             if not env.agents:
-                env.reset()
+                env.reset(seed=loop._copies[index].seed)
 
 
 def test_an_environment_wrapped_by_supersuit_works():
