@@ -6,7 +6,6 @@ Copies that crash can be replaced in flight; what they cost is marked, never hid
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import pickle
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from pettingzoo import ParallelEnv
 
+from rllib_agentmixer.envs import snapshots
 from rllib_agentmixer.envs.recordings import Recording
 from rllib_agentmixer.envs.step_timer import StepTimer
 from rllib_agentmixer.envs.team_env import TeamEnv, TeamOutcome
@@ -140,15 +140,13 @@ class LoopVectorEnv(VectorTeamEnv):
         return TeamOutcome(reward=0.0, truncated=True)
 
     def get_state(self) -> bytes | None:
-        stream = io.BytesIO()
         seeds = (self._seeds, self._seed_sources)
         snapshot = (self._copies, self._now.arrays, seeds, self._num_restarts)
         try:
-            _StatePickler(stream).dump(snapshot)
+            return snapshots.dump(snapshot)
         except Exception as error:  # any object inside a third-party environment may refuse
             logger.info("%s cannot be copied (%r): it will start afresh", self.spec.name, error)
             return None
-        return stream.getvalue()
 
     def set_state(self, snapshot: bytes | None) -> None:
         if snapshot is None:
@@ -262,15 +260,6 @@ class LoopVectorEnv(VectorTeamEnv):
         path = Recording(self.spec.name, copy.seed, copy.actions, str(cause)).save()
         repeat = "" if path is None else f"; repeat it with check-env --replay {path}"
         return EnvContractError(f"{problem} (episode seed {copy.seed}{repeat})")
-
-
-class _StatePickler(pickle.Pickler):
-    """A pickler that refuses objects which pickle as their constructor's arguments alone."""
-
-    def reducer_override(self, obj: object) -> object:
-        if any(base.__name__ == "EzPickle" for base in type(obj).__mro__):
-            raise pickle.PicklingError(f"{type(obj).__name__} pickles without its state (EzPickle)")
-        return NotImplemented
 
 
 def _new_buffer(layout: TeamSpaces, num_envs: int) -> _Buffer:
