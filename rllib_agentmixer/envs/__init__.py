@@ -12,6 +12,12 @@
 | bridge | 2 | 2 | agree who goes first although the right of way is hidden |
 | memory_game | 2 | 4 | answer with a cue that was seen k steps ago |
 | simple_spread | 3 | 5 | cover landmarks (mpe2; extra ``mpe``) |
+| simple_reference | 2 | 50 | tell each other where to go (``mpe``) |
+| simple_speaker_listener | 2 | 3, 5 | one sees, the other moves (``mpe``) |
+| simple_tag | 3 | 5 | catch a scripted prey (``mpe``) |
+| multiwalker | 3 | Box 4 | carry a package (extra ``sisl``) |
+| pursuit | 8 | 5 | surround evaders; images (``sisl``) |
+| knights_archers_zombies | 4 | 6 | agents die one by one (extra ``butterfly``) |
 
 ``make_env`` gives one copy as a PettingZoo ``ParallelEnv``, ``make_vector_env`` B copies as
 arrays, ``register_env`` adds a name. Importing this package imports no third-party package.

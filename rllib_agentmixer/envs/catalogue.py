@@ -68,7 +68,57 @@ MPE = (
         version="3",
         actions="either",
     ),
+    EnvEntry(
+        name="simple_reference",
+        constructor="rllib_agentmixer.envs.mpe:simple_reference",
+        extra="mpe",
+        summary="two agents tell each other where to go (mpe2 simple_reference_v3)",
+        version="3",
+        actions="either",
+    ),
+    EnvEntry(
+        name="simple_speaker_listener",
+        constructor="rllib_agentmixer.envs.mpe:simple_speaker_listener",
+        extra="mpe",
+        summary="one sees the goal, the other moves (mpe2 simple_speaker_listener_v4)",
+        version="4",
+        actions="either",
+    ),
+    EnvEntry(
+        name="simple_tag",
+        constructor="rllib_agentmixer.envs.mpe:simple_tag",
+        extra="mpe",
+        summary="three predators catch a scripted prey (mpe2 simple_tag_v3): prey=flee, freeze",
+        version="3",
+        actions="either",
+    ),
 )
 
-CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE)
+PETTINGZOO = (
+    EnvEntry(
+        name="multiwalker",
+        constructor="rllib_agentmixer.envs.petting_zoo:multiwalker",
+        extra="sisl",
+        summary="walkers carry a package (PettingZoo multiwalker_v9)",
+        version="9",
+        actions="continuous",
+    ),
+    EnvEntry(
+        name="pursuit",
+        constructor="rllib_agentmixer.envs.petting_zoo:pursuit",
+        extra="sisl",
+        summary="eight pursuers surround evaders on a grid (PettingZoo pursuit_v5)",
+        version="5",
+    ),
+    EnvEntry(
+        name="knights_archers_zombies",
+        constructor="rllib_agentmixer.envs.petting_zoo:knights_archers_zombies",
+        extra="butterfly",
+        summary="hold zombies off while agents die (PettingZoo knights_archers_zombies_v11)",
+        version="11",
+        team_reward="sum",
+    ),
+)
+
+CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE, *PETTINGZOO)
 """Every named environment, family by family."""

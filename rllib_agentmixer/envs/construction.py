@@ -37,21 +37,35 @@ def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
     Raises:
         ConfigError: unknown environment or argument.
         MissingExtraError: a third-party package is not installed.
-        EnvContractError: the constructor returned something else.
+        EnvContractError: the constructor returned something else. An AECEnv whose agents may
+            act at once is converted.
     """
     entry = resolve_env(env)
     try:
         copy = _call_constructor(entry, _load(entry.constructor), dict(config))
     except ImportError as error:
         raise _import_failure(entry, error) from error
+    if hasattr(copy, "agent_iter"):
+        copy = _in_parallel(entry, copy)
     missing = [part for part in _INTERFACE if not hasattr(copy, part)]
-    if missing or hasattr(copy, "agent_iter"):
+    if missing:
         raise EnvContractError(
             f"environment {entry.name!r}: the constructor must return a PettingZoo ParallelEnv, "
-            f"got {type(copy).__name__} (missing: {', '.join(missing) or 'nothing'}); an AECEnv "
-            "is converted by pettingzoo.utils.conversions.aec_to_parallel"
+            f"got {type(copy).__name__} (missing: {', '.join(missing)})"
         )
     return copy
+
+
+def _in_parallel(entry: EnvEntry, env: Any) -> Any:
+    """An environment whose agents act in turn as one in which they act at once."""
+    if not getattr(env, "metadata", {}).get("is_parallelizable", False):
+        raise EnvContractError(
+            f"environment {entry.name!r}: the AECEnv {type(env).__name__} does not say that its "
+            "agents may act at once (metadata['is_parallelizable']); a team acts at once"
+        )
+    from pettingzoo.utils.conversions import aec_to_parallel
+
+    return aec_to_parallel(env)
 
 
 def make_vector_env(

@@ -173,7 +173,7 @@ def test_surfaces_fonts_and_clocks_are_copied_along():
     surface.fill((10, 20, 30))
     freetype.init()
     parts = [surface, freetype.Font(None, 13), pygame.time.Clock()]
-    found, font, clock = pickle.loads(snapshots.dump(parts))
+    found, font, clock = pickle.loads(snapshots.dump(parts))  # noqa: S301  our own bytes
     assert found.get_size() == (30, 20)
     assert found.get_at((3, 3))[:3] == (10, 20, 30)
     assert font.size == 13
