@@ -102,10 +102,6 @@ class _ScriptedPrey(BaseParallelWrapper):
     def agents(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return [name for name in self.env.agents if name != PREY]
 
-    @agents.setter
-    def agents(self, value: list[str]) -> None:
-        raise AttributeError("agents are the environment's own")
-
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         obs, infos = self.env.reset(seed=seed, options=options)
         return self._without_prey(obs), self._others(infos)

@@ -54,6 +54,8 @@ def knights_archers_zombies(*, max_cycles: int = 900, **settings: Any) -> Parall
 
 
 class _Multiwalker(BaseParallelWrapper):
+    env: Any
+
     def __init__(self, env: ParallelEnv, max_cycles: int) -> None:
         super().__init__(env)
         self.max_cycles = max_cycles
@@ -93,4 +95,4 @@ class _Multiwalker(BaseParallelWrapper):
     @property
     def _walkers(self) -> Any:
         """The simulation below PettingZoo's interfaces."""
-        return self.unwrapped.env
+        return self.env.unwrapped.env

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pettingzoo import ParallelEnv
 
+from rllib_agentmixer.envs.team_env import TeamEnv
+from rllib_agentmixer.envs.team_spaces import new_arrays, rows_of
+from rllib_agentmixer.envs.vector_env import TeamReward
 from rllib_agentmixer.errors import ConfigError
 
 FOLDER = "rllib_agentmixer_failures"
@@ -59,3 +64,23 @@ class Recording:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"{path} is no recording of a failure: {error}") from error
+
+
+def replay(
+    make: Callable[[], ParallelEnv], recording: Recording, team_reward: TeamReward
+) -> str | None:
+    """Play a recorded episode in a fresh copy: what it raises, or None if it passes."""
+    team = TeamEnv(make(), recording.environment, team_reward)
+    arrays = new_arrays(team.layout, 1)
+    rewards = np.zeros((1, team.spec.num_agents), np.float32)
+    row = rows_of(team.layout, arrays, rewards)[0]
+    is_discrete = team.spec.action_kind == "discrete"
+    try:
+        team.reset(row, recording.seed)
+        for joint in recording.actions:
+            team.step(row, joint if is_discrete else np.asarray(joint, np.float32))
+    except Exception as error:  # whatever the environment raised then
+        return f"{type(error).__name__}: {error}"
+    finally:
+        team.env.close()
+    return None

@@ -94,7 +94,7 @@ class TeamEnv:
             raise self._error("reset() left no agent in env.agents")
         self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
 
-    def step(self, row: TeamRow, actions: Sequence[Any]) -> TeamOutcome:
+    def step(self, row: TeamRow, actions: Sequence[Any] | np.ndarray) -> TeamOutcome:
         """Apply one action per agent, in order, and write what follows.
 
         Args:
@@ -140,7 +140,7 @@ class TeamEnv:
         self._writer.write(row, obs, infos, shown, self._state, is_final=True)
         return TeamOutcome(reward, not was_cut, was_cut, _diagnostics(infos))
 
-    def _by_name(self, actions: Sequence[Any]) -> dict[Any, Any]:
+    def _by_name(self, actions: Sequence[Any] | np.ndarray) -> dict[Any, Any]:
         """What the environment takes from the agents that are there."""
         if self._takes_numbers and len(self._present) == len(self._names):
             return dict(zip(self._names, actions, strict=True))
