@@ -288,6 +288,30 @@ def test_supersuits_wrappers_are_accepted_in_front(name):
         assert any(not r.observation.alive.all() for r in results)
 
 
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_black_death_ends_as_the_environment_below_it_does(is_cut):
+    """SuperSuit's own goes on for ever, stepping an environment that is over."""
+    supersuit = pytest.importorskip("supersuit")
+
+    def end(env, returned):
+        if env.step_count == env.length and not is_cut:
+            returned.terminated = dict.fromkeys("ab", True)
+            returned.truncated = dict.fromkeys("ab", False)
+
+    copies = LoopVectorEnv(lambda: supersuit.black_death_v3(even(tamper=end)), 1)
+    results = played(copies, 4)
+    assert [bool(r.terminated[0] or r.truncated[0]) for r in results] == [False] * 3 + [True]
+    assert bool(results[-1].truncated[0]) == is_cut
+
+
+def test_an_environment_behind_black_death_is_copied_as_it_stands(helpers):
+    pytest.importorskip("mpe2")
+    supersuit = pytest.importorskip("supersuit")
+    helpers.check_continuation(
+        lambda: LoopVectorEnv(lambda: supersuit.black_death_v3(make_env("simple_spread")), 2)
+    )
+
+
 def test_frames_are_stacked_as_they_were_seen():
     supersuit = pytest.importorskip("supersuit")
     copies = LoopVectorEnv(lambda: supersuit.frame_stack_v1(even(), 3), 1)
