@@ -11,6 +11,7 @@
 | continuous_game | 2 | Box 1 | continuous actions, coupled reward, known optimum |
 | bridge | 2 | 2 | agree who goes first although the right of way is hidden |
 | memory_game | 2 | 4 | answer with a cue that was seen k steps ago |
+| skirmish, skirmish_<n>v<n> | 3, 5, 10 | 5 + enemies | win a battle of unlike units; agents die |
 | simple_spread | 3 | 5 | cover landmarks (mpe2; extra ``mpe``) |
 | simple_reference | 2 | 50 | tell each other where to go (``mpe``) |
 | simple_speaker_listener | 2 | 3, 5 | one sees, the other moves (``mpe``) |

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.entry import EnvEntry
-from rllib_agentmixer.envs.registry import nearest, resolve_env
+from rllib_agentmixer.envs.registry import ENVS, nearest, resolve_env
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _check_arguments(
         if name in entry.fixed:
             raise ConfigError(
                 f"environment {entry.name!r} stands for {name}={entry.fixed[name]!r}, "
-                f"got {name}={config[name]!r}; to choose it, use 'matrix_game'"
+                f"got {name}={config[name]!r}; to choose it, use {_general_name(entry)!r}"
             )
     parameters = _parameters(constructor)
     if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -192,6 +192,12 @@ def _check_arguments(
     for parameter in named:
         if parameter.default is parameter.empty and parameter.name not in config:
             raise ConfigError(f"environment {entry.name!r} needs the argument {parameter.name!r}")
+
+
+def _general_name(entry: EnvEntry) -> str:
+    """Name of the environment whose special case an entry is."""
+    general = (e.name for e in ENVS.values() if e.constructor == entry.constructor and not e.fixed)
+    return next(general, entry.name)
 
 
 def _load(target: str | Callable[..., Any]) -> Callable[..., Any]:

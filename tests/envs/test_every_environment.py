@@ -6,7 +6,11 @@ from gymnasium import spaces
 
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
 
-RANDOM = ("predator_prey", "continuous_game", "bridge", "memory_game", "simple_spread")
+SKIRMISHES = ("skirmish", "skirmish_3v3", "skirmish_5v5", "skirmish_10v10")
+RANDOM = (
+    *("predator_prey", "continuous_game", "bridge", "memory_game", "simple_spread"),
+    *SKIRMISHES,
+)
 STARTS = {"bridge": 2, "memory_game": 4}
 """First states there are, where they are few; elsewhere no two copies start alike."""
 
