@@ -97,7 +97,7 @@ def _draw_shot(field: np.ndarray, shooter: Figure, target: Figure) -> None:
     )
     # The bright end tells the target from the shooter.
     start, end = np.array(shooter.pixel), np.array(target.pixel)
-    near = end + (start - end) * min(1.0, 20 / max(float(np.linalg.norm(start - end)), 1.0))
+    near = end + (start - end) * min(1.0, 27 / max(float(np.linalg.norm(start - end)), 1.0))
     drawing.draw_line(field, (near[0], near[1]), (end[0], end[1]), drawing.HIT, 4)
 
 

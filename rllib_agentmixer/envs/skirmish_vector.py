@@ -80,6 +80,16 @@ class VectorSkirmish(NativeVectorEnv):
         self._goals = np.zeros((2, *shape))
         self._time = np.zeros(num_envs, np.int32)
 
+    @property
+    def action_mask(self) -> BoolArray:
+        """[B, N, A] legal actions now."""
+        return self._mask
+
+    @property
+    def time(self) -> np.ndarray:
+        """[B] steps taken in the running episodes."""
+        return self._time
+
     def side(self, is_ally: bool) -> Side:
         """One team as it stands."""
         units = self._allies if is_ally else self._enemies

@@ -9,6 +9,7 @@ from pettingzoo.test import parallel_api_test as check_parallel_api
 from rllib_agentmixer.envs import make_env, make_vector_env
 from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.envs.skirmish import Skirmish
+from rllib_agentmixer.envs.skirmish_players import PLAYERS, ScriptedPlayer, measure
 from rllib_agentmixer.envs.skirmish_rules import (
     MAP_SIZE,
     STARTS,
@@ -400,3 +401,30 @@ def test_the_text_picture_lists_the_units():
         "1 z zealot 50% (31.0, 1.0)",
         "2 z zealot dead (9.0, 9.0)",
     ]
+
+
+# Scripted allies.
+
+
+def test_scripted_allies_set_the_marks():
+    env = VectorSkirmish(100, num_allies=3, num_enemies=3)
+    scores = {name: measure(build(), env, 5, seed=0) for name, build in PLAYERS.items()}
+    assert scores["random"].win_rate < 0.02
+    # Both sides play alike: half, but for draws.
+    assert scores["attack the closest"].win_rate == pytest.approx(0.49, abs=0.07)
+    assert 0.57 < scores["attack the weakest"].win_rate < 0.71
+    # A won episode returns 2.
+    for score in scores.values():
+        assert score.win_rate <= score.episode_return / 2 <= 1
+        assert score.episodes == 500
+        assert score.length < 100
+
+
+def test_a_scripted_ally_forgets_its_target_when_a_battle_begins():
+    env = VectorSkirmish(2, num_allies=1, num_enemies=2, starts="facing", max_steps=3)
+    env.reset(seed=0)
+    player = ScriptedPlayer("closest")
+    player(env)
+    player._focus[:] = 0
+    player(env)
+    assert (player._focus == NOBODY).all()
