@@ -391,10 +391,3 @@ def test_the_state_holds_every_unit_and_the_time(fight):
     np.testing.assert_allclose(enemy[3:], [1, 0, 0, 0, 0, 0, 1])
     np.testing.assert_allclose(enemy[1:3], seen.places[1] / 32, rtol=1e-6)
     assert seen.state[-1] == np.float32(0.25)
-
-
-def test_observations_stay_within_their_bounds(fight):
-    # Pushed over the edge at the end of a step.
-    seen = fight([Placed("zealot", 31.9, 9), Placed("zealot", 31.95, 9)], [far_away()], [STOP] * 2)
-    assert seen.obs.max() <= 1
-    assert seen.obs.min() >= -1

@@ -337,6 +337,20 @@ def test_an_agent_that_dies_leaves_the_agents_and_is_not_asked_again():
         env.step({"ally_1": STOP})
 
 
+def test_observations_stay_within_their_bounds_beyond_the_edge():
+    # A push at the end of a step can do that; the unit dies in the next one.
+    env, vector = Skirmish(1, 1), VectorSkirmish(1, num_allies=1, num_enemies=1)
+    env.reset(seed=0)
+    vector.reset(seed=0)
+    env._units[0].place = [32.2, -0.2]
+    vector._places[:, 0, 0] = 32.2, -0.2
+    vector._observe(slice(None))
+    for obs, state in ((env._observe(0), env.state()), (vector._obs[0, 0], vector._state[0])):
+        assert obs[-9:-7].tolist() == state[1:3].tolist() == [1, 0]
+        assert env.observation_space("ally_0").contains(obs)
+        assert env.state_space.contains(state)
+
+
 def test_a_snapshot_continues_bit_for_bit(helpers):
     helpers.check_continuation(lambda: VectorSkirmish(3, num_allies=4, max_steps=20))
 
