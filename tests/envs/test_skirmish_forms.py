@@ -337,6 +337,16 @@ def test_an_agent_that_dies_leaves_the_agents_and_is_not_asked_again():
         env.step({"ally_1": STOP})
 
 
+def test_an_agent_that_dies_when_the_time_is_up_is_terminated_and_not_truncated():
+    env = Skirmish(2, 2, starts="facing", unit_types=["marine"] * 2, max_steps=1)
+    env.reset(seed=0)
+    env._units[0].place = [0.0, 9.0]
+    _, _, terminated, truncated, _ = env.step(dict.fromkeys(env.agents, STOP))
+    assert terminated == {"ally_0": True, "ally_1": False}
+    assert truncated == {"ally_0": False, "ally_1": True}
+    assert env.agents == []
+
+
 def test_observations_stay_within_their_bounds_beyond_the_edge():
     # A push at the end of a step can do that; the unit dies in the next one.
     env, vector = Skirmish(1, 1), VectorSkirmish(1, num_allies=1, num_enemies=1)
