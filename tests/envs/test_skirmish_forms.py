@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from envs_test_skirmish_scenes import ATTACK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
@@ -9,7 +10,7 @@ from pettingzoo.test import parallel_api_test as check_parallel_api
 from rllib_agentmixer.envs import make_env, make_vector_env
 from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.envs.skirmish import Skirmish
-from rllib_agentmixer.envs.skirmish_players import PLAYERS, ScriptedPlayer, measure
+from rllib_agentmixer.envs.skirmish_players import PLAYERS, RandomPlayer, ScriptedPlayer, measure
 from rllib_agentmixer.envs.skirmish_rules import (
     MAP_SIZE,
     STARTS,
@@ -445,10 +446,20 @@ def test_scripted_allies_set_the_marks():
 
 
 def test_a_scripted_ally_forgets_its_target_when_a_battle_begins():
-    env = VectorSkirmish(2, num_allies=1, num_enemies=2, starts="facing", max_steps=3)
+    env = VectorSkirmish(2, num_allies=1, num_enemies=2, unit_types=["marine"])
     env.reset(seed=0)
+    env._places[:, :] = np.array([[10, 13, 12], [10, 10, 10]])[:, :, None]
     player = ScriptedPlayer("closest")
     player(env)
     player._focus[:] = 0
-    player(env)
-    assert (player._focus == NOBODY).all()
+    env._time[0] = 1
+    assert player(env).tolist() == [[ATTACK], [ATTACK + 1]]
+
+
+def test_the_random_player_chooses_every_legal_action_and_no_other():
+    env = VectorSkirmish(1, num_allies=1, num_enemies=2, unit_types=["marine"])
+    env.reset(seed=0)
+    env._places[:, :, 0] = [[10, 13, 20], [10, 10, 10]]
+    env._observe(slice(None))
+    player = RandomPlayer()
+    assert {int(player(env)[0, 0]) for _ in range(200)} == {0, 1, 2, 3, 4, ATTACK}
