@@ -11,6 +11,7 @@
 | continuous_game | 2 | Box 1 | continuous actions, coupled reward, known optimum |
 | bridge | 2 | 2 | agree who goes first although the right of way is hidden |
 | memory_game | 2 | 4 | answer with a cue that was seen k steps ago |
+| halfcheetah_2x3, ant_4x2, ..; ma_mujoco | 2 to 17 | Box | move one robot (extra ``mamujoco``) |
 | simple_spread | 3 | 5 | cover landmarks (mpe2; extra ``mpe``) |
 
 ``make_env`` gives one copy as a PettingZoo ``ParallelEnv``, ``make_vector_env`` B copies as

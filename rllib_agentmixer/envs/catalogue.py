@@ -70,5 +70,47 @@ MPE = (
     ),
 )
 
-CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE)
+
+def _mujoco(name: str, summary: str, **fixed: str) -> EnvEntry:
+    return EnvEntry(
+        name=name,
+        constructor="rllib_agentmixer.envs.ma_mujoco:ma_mujoco",
+        extra="mamujoco",
+        summary=summary,
+        version="v1",
+        fixed=MappingProxyType(fixed),
+        actions="continuous",
+    )
+
+
+_ROBOTS = {
+    "ant": ("Ant", ("2x4", "2x4d", "4x2", "8x1")),
+    "halfcheetah": ("HalfCheetah", ("2x3", "3x2", "6x1")),
+    "hopper": ("Hopper", ("3x1",)),
+    "humanoid": ("Humanoid", ("9|8", "17x1")),
+    "humanoid_standup": ("HumanoidStandup", ("9|8", "17x1")),
+    "many_segment_ant": ("ManySegmentAnt", ("2x3", "3x2", "6x1")),
+    "many_segment_swimmer": ("ManySegmentSwimmer", ("10x2", "8x2")),
+    "pusher": ("Pusher", ("3p",)),
+    "reacher": ("Reacher", ("2x1",)),
+    "swimmer": ("Swimmer", ("2x1",)),
+    "walker2d": ("Walker2d", ("2x3", "3x2", "6x1")),
+}
+"""Start of the name, scenario, partitions."""
+
+MUJOCO = (
+    _mujoco("ma_mujoco", "robots shared among agents: scenario=, partition=, observation="),
+    *(
+        _mujoco(
+            f"{start}_{partition.replace('|', '_')}",
+            f"multi-agent MuJoCo: {scenario}, partition {partition}",
+            scenario=scenario,
+            partition=partition,
+        )
+        for start, (scenario, partitions) in _ROBOTS.items()
+        for partition in partitions
+    ),
+)
+
+CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE, *MUJOCO)
 """Every named environment, family by family."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.entry import EnvEntry
-from rllib_agentmixer.envs.registry import nearest, resolve_env
+from rllib_agentmixer.envs.registry import ENVS, nearest, resolve_env
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -158,15 +158,17 @@ def _check_arguments(
         if name in entry.fixed:
             raise ConfigError(
                 f"environment {entry.name!r} stands for {name}={entry.fixed[name]!r}, "
-                f"got {name}={config[name]!r}; to choose it, use 'matrix_game'"
+                f"got {name}={config[name]!r}; to choose it, use {_generic_name(entry)!r}"
             )
     parameters = _parameters(constructor)
-    if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
+    if parameters is None:
         return
-    named = [p for p in parameters if p.kind is not p.VAR_POSITIONAL and p.name not in entry.fixed]
+    rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [p for p in parameters if p.kind not in rest and p.name not in entry.fixed]
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
     known = [p.name for p in named]
     for name in config:
-        if name not in known:
+        if name not in known and not passes_on:
             raise ConfigError(
                 f"environment {entry.name!r} has no argument {name!r}{nearest(name, known)}; "
                 f"its arguments: {', '.join(known) or 'none'}"
@@ -174,6 +176,12 @@ def _check_arguments(
     for parameter in named:
         if parameter.default is parameter.empty and parameter.name not in config:
             raise ConfigError(f"environment {entry.name!r} needs the argument {parameter.name!r}")
+
+
+def _generic_name(entry: EnvEntry) -> str:
+    """Name under which an environment's fixed arguments can be chosen, if it has one."""
+    same = [other for other in ENVS.values() if other.constructor == entry.constructor]
+    return min(same, key=lambda other: len(other.fixed), default=entry).name
 
 
 def _load(target: str | Callable[..., Any]) -> Callable[..., Any]:
