@@ -11,18 +11,15 @@ References: Peng et al., "FACMAC", 2021, arXiv:2003.06709 (the task); Li et al.,
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from rllib_agentmixer.envs.ma_mujoco_partitions import Joints, Partition, resolve_partition
+from rllib_agentmixer.envs import ma_mujoco_robots as robots
+from rllib_agentmixer.envs.ma_mujoco_partitions import Joints, resolve_partition
 from rllib_agentmixer.envs.ma_mujoco_views import AgentViews, Views
 from rllib_agentmixer.envs.vector_env import FloatArray
 from rllib_agentmixer.errors import ConfigError, EnvContractError
@@ -118,9 +115,9 @@ class MAMujoco(ParallelEnv):
         self._arguments = (scenario, partition, views, max_steps, render_mode, settings)
         self.render_mode = render_mode
         resolved = resolve_partition(scenario, partition)
-        self._robot, limit = _build_robot(scenario, resolved, render_mode, settings)
+        self._robot, limit = robots.build(scenario, resolved, render_mode, settings)
         self._max_steps = limit if max_steps is None else max_steps
-        package = _package(scenario, resolved, views, self._robot)
+        package = robots.partitioned(scenario, resolved, views, self._robot)
         self._views = AgentViews(package, scenario, views)
         self.possible_agents: list[str] = list(package.possible_agents)
         self.agents: list[str] = []
@@ -146,10 +143,10 @@ class MAMujoco(ParallelEnv):
         shape = self._robot.observation_space.shape
         self.state_space = spaces.Box(-np.inf, np.inf, shape, np.float32)
 
-    def observation_space(self, agent: str) -> spaces.Box:
+    def observation_space(self, agent: str) -> spaces.Space:
         return self.observation_spaces[agent]
 
-    def action_space(self, agent: str) -> spaces.Box:
+    def action_space(self, agent: str) -> spaces.Space:
         return self.action_spaces[agent]
 
     def state(self) -> FloatArray:
@@ -173,7 +170,7 @@ class MAMujoco(ParallelEnv):
             if name not in actions:
                 raise EnvContractError(f"ma_mujoco: no action for {name!r}")
             self._action[joints] = actions[name]
-        self._before = self._integration_state()
+        self._before = robots.get_state(self._robot)
         self._whole, reward, terminated, _, info = self._robot.step(self._action)
         self._num_steps += 1
         truncated = self._num_steps >= self._max_steps
@@ -206,15 +203,6 @@ class MAMujoco(ParallelEnv):
     def _observations(self) -> dict[str, FloatArray]:
         return dict(zip(self.possible_agents, self._views.of(self._whole), strict=True))
 
-    def _integration_state(self) -> np.ndarray:
-        """Everything from which MuJoCo computes the next step."""
-        import mujoco
-
-        robot, kind = self._robot, mujoco.mjtState.mjSTATE_INTEGRATION
-        state = np.empty(mujoco.mj_stateSize(robot.model, kind))
-        mujoco.mj_getState(robot.model, robot.data, state, kind)
-        return state
-
     def __getstate__(self) -> dict[str, Any]:
         """Small: the arguments, and where the last step began."""
         return {
@@ -222,74 +210,23 @@ class MAMujoco(ParallelEnv):
             "agents": self.agents,
             "num_steps": self._num_steps,
             "generator": self._robot.np_random.bit_generator.state,
-            "now": self._integration_state(),
+            "now": robots.get_state(self._robot),
             "before": self._before,
             "action": self._action,
         }
 
     def __setstate__(self, snapshot: dict[str, Any]) -> None:
         self.__init__(*snapshot["arguments"])
-        import mujoco
-
-        robot, kind = self._robot, mujoco.mjtState.mjSTATE_INTEGRATION
-        robot.reset()
-        start = snapshot["now"] if snapshot["before"] is None else snapshot["before"]
-        mujoco.mj_setState(robot.model, robot.data, start, kind)
-        mujoco.mj_forward(robot.model, robot.data)
-        if snapshot["before"] is not None:
-            # Some rewards read quantities that MuJoCo leaves behind at the step's beginning:
-            # taking the step again restores these too.
-            mujoco.mj_setState(robot.model, robot.data, start, kind)
-            robot.step(snapshot["action"])
-        self._whole = robot._get_obs()
-        robot.np_random.bit_generator.state = snapshot["generator"]
         self.agents = snapshot["agents"]
         self._num_steps = snapshot["num_steps"]
-        self._before = snapshot["before"]
-        self._action = snapshot["action"]
-
-
-def _build_robot(
-    scenario: str, partition: Partition, render_mode: str | None, settings: dict[str, Any]
-) -> tuple[Any, int]:
-    """The robot's bare environment of Gymnasium, and its limit of steps."""
-    import gymnasium
-
-    if render_mode == "rgb_array" and sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # Gymnasium's own choice needs a display
-    name = f"{scenario.removeprefix('ManySegment')}-v5"
-    limit = gymnasium.spec(name).max_episode_steps or 1000
-    with tempfile.TemporaryDirectory() as folder:
-        if partition.num_segments:
-            settings = {**settings, "xml_file": _segmented_robot(scenario, partition, folder)}
-        made = gymnasium.make(name, render_mode=render_mode, disable_env_checker=True, **settings)
-    return made.unwrapped, limit
-
-
-def _segmented_robot(scenario: str, partition: Partition, folder: str) -> str:
-    """Write the model of a robot made of segments; returns its path.
-
-    The package itself writes it among its own files, where two processes collide.
-    """
-    from gymnasium_robotics.envs.multiagent_mujoco import many_segment_ant, many_segment_swimmer
-
-    maker = many_segment_ant if scenario == "ManySegmentAnt" else many_segment_swimmer
-    path = str(Path(folder) / "robot.xml")
-    maker.gen_asset(n_segs=partition.num_segments, asset_path=path)
-    return path
-
-
-def _package(scenario: str, partition: Partition, views: Views, robot: Any) -> Any:
-    """The package's environment around a robot; it is asked only who moves and sees what."""
-    from gymnasium_robotics import mamujoco_v1
-
-    local = views.local
-    return mamujoco_v1.parallel_env(
-        scenario,
-        agent_conf=partition.agent_conf,
-        agent_obsk=views.depth,
-        agent_factorization=partition.factorization,
-        local_categories=None if local is None else [list(names) for names in local],
-        global_categories=tuple(views.torso),
-        gym_env=robot,
-    )
+        self._before, self._action = snapshot["before"], snapshot["action"]
+        self._robot.reset()
+        if self._before is None:
+            robots.set_state(self._robot, snapshot["now"])
+        else:
+            # Some rewards read what MuJoCo leaves behind from the beginning of the step before
+            # theirs: taking that step again brings it back.
+            robots.set_state(self._robot, self._before)
+            self._robot.step(self._action)
+        self._whole = self._robot._get_obs()
+        self._robot.np_random.bit_generator.state = snapshot["generator"]

@@ -6,16 +6,39 @@ from gymnasium import spaces
 
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
 
-RANDOM = ("predator_prey", "continuous_game", "bridge", "memory_game", "simple_spread")
+PACKAGES = {"mpe": "mpe2", "mamujoco": "gymnasium_robotics"}
+"""Extra -> what it brings."""
+
+CONFIGS = {
+    "predator_prey": {"max_steps": 15},
+    "ma_mujoco": {"scenario": "HalfCheetah", "partition": "6x1"},
+}
+"""Arguments that an environment needs, or that make its episodes short."""
+
+RANDOM = {
+    "predator_prey",
+    "continuous_game",
+    "bridge",
+    "memory_game",
+    *(name for name, entry in ENVS.items() if entry.extra in PACKAGES),
+}
 STARTS = {"bridge": 2, "memory_game": 4}
 """First states there are, where they are few; elsewhere no two copies start alike."""
 
 
 @pytest.fixture(params=sorted(ENVS))
 def name(request):
-    if ENVS[request.param].extra == "mpe":
-        pytest.importorskip("mpe2")
+    if ENVS[request.param].extra in PACKAGES:
+        pytest.importorskip(PACKAGES[ENVS[request.param].extra])
     return request.param
+
+
+def one_copy(name, **settings):
+    return make_env(name, **CONFIGS.get(name, {}), **settings)
+
+
+def copies(name, num_envs):
+    return make_vector_env(name, num_envs, config=CONFIGS.get(name, {}))
 
 
 def trajectory(env, seed, num_steps=40):
@@ -42,8 +65,7 @@ def random_action(space, rng):
 
 
 def test_one_copy_is_determined_by_its_seed(name):
-    config = {"max_steps": 15} if name == "predator_prey" else {}
-    first, second = make_env(name, **config), make_env(name, **config)
+    first, second = one_copy(name), one_copy(name)
     assert trajectory(first, seed=11) == trajectory(second, seed=11)
     # Seeding again starts over, whatever happened before.
     assert trajectory(first, seed=11) == trajectory(second, seed=11)
@@ -53,7 +75,7 @@ def test_one_copy_is_determined_by_its_seed(name):
 
 def test_the_batched_form_is_determined_by_its_seed(name, helpers):
     def run(seed):
-        vector = make_vector_env(name, 3)
+        vector = copies(name, 3)
         vector.reset(seed=seed)
         return [helpers.packed(vector.step(helpers.random_actions(vector, t))) for t in range(40)]
 
@@ -64,12 +86,12 @@ def test_the_batched_form_is_determined_by_its_seed(name, helpers):
 
 def test_copies_of_a_random_environment_differ(name):
     if name in RANDOM:
-        state = make_vector_env(name, 20).reset(seed=0).state
+        state = copies(name, 20).reset(seed=0).state
         assert len({row.tobytes() for row in state}) == STARTS.get(name, 20)
 
 
 def test_every_environment_fits_its_spec(name, helpers):
-    vector = make_vector_env(name, 2)
+    vector = copies(name, 2)
     spec = vector.spec
     assert spec.name == name
     assert spec.version == ENVS[name].version
@@ -86,7 +108,7 @@ def test_every_environment_fits_its_spec(name, helpers):
 
 def test_every_entry_has_a_summary_and_can_draw(name):
     assert ENVS[name].summary
-    env = make_env(name, render_mode="rgb_array")
+    env = one_copy(name, render_mode="rgb_array")
     env.reset(seed=0)
     assert env.render().shape[2] == 3
     env.close()
