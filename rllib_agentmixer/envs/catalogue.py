@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.entry import EnvEntry
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.envs.vector_env import TeamReward
 
 
 def _matrix_game(name: str, summary: str, **fixed: Any) -> EnvEntry:
@@ -112,5 +115,39 @@ MUJOCO = (
     ),
 )
 
-CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE, *MUJOCO)
+
+def _vmas(name: str, summary: str, team_reward: TeamReward = "shared", **fixed: str) -> EnvEntry:
+    return EnvEntry(
+        name=name,
+        constructor="rllib_agentmixer.envs.vmas:vmas",
+        vector="rllib_agentmixer.envs.vmas:VectorVmas",
+        extra="vmas",
+        summary=summary,
+        version="1.5",
+        fixed=MappingProxyType(fixed),
+        team_reward=team_reward,
+        actions="either",
+        state="concatenated",
+    )
+
+
+VMAS = (
+    _vmas("vmas", "any scenario of VMAS, B copies as one batch: scenario=", team_reward="mean"),
+    _vmas("vmas_balance", "carry a ball on a beam upwards (VMAS)", scenario="balance"),
+    _vmas(
+        "vmas_navigation",
+        "each to its own goal without collisions (VMAS)",
+        team_reward="mean",
+        scenario="navigation",
+    ),
+    _vmas("vmas_transport", "push a heavy package to its goal (VMAS)", scenario="transport"),
+    _vmas("vmas_give_way", "pass each other in a corridor (VMAS)", scenario="give_way"),
+    _vmas(
+        "vmas_joint_passage",
+        "turn and carry a jointed pair through a gap (VMAS)",
+        scenario="joint_passage",
+    ),
+)
+
+CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE, *MUJOCO, *VMAS)
 """Every named environment, family by family."""

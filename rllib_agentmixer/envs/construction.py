@@ -79,11 +79,9 @@ def make_vector_env(
         raise ConfigError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
     entry, config = resolve_env(env), dict(config or {})
     team_reward = team_reward or entry.team_reward
-    if entry.vector is not None and team_reward == entry.team_reward:
-        constructor = _load(entry.constructor)
-        if not _takes_config_dict(constructor):
-            _check_arguments(entry, constructor, config)
-        return _load(entry.vector)(num_envs, name=entry.name, **config, **entry.fixed)
+    batched = _batched_form(entry, num_envs, config, team_reward)
+    if batched is not None:
+        return batched
     from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
 
     return LoopVectorEnv(
@@ -94,6 +92,26 @@ def make_vector_env(
         restart_failed=restart_failed,
         version=entry.version,
     )
+
+
+def _batched_form(
+    entry: EnvEntry, num_envs: int, config: dict[str, Any], team_reward: TeamReward
+) -> VectorTeamEnv | None:
+    """The environment's own batched form, unless it cannot combine rewards as asked for."""
+    if entry.vector is None:
+        return None
+    try:
+        vector, how = _load(entry.vector), {}
+        if "team_reward" in {parameter.name for parameter in _parameters(vector) or ()}:
+            how = {"team_reward": team_reward, "version": entry.version}
+        elif team_reward != entry.team_reward:
+            return None
+        constructor = _load(entry.constructor)
+        if not _takes_config_dict(constructor):
+            _check_arguments(entry, constructor, config)
+        return vector(num_envs, name=entry.name, **how, **config, **entry.fixed)
+    except ImportError as error:
+        raise _import_failure(entry, error) from error
 
 
 def _import_failure(entry: EnvEntry, error: ImportError) -> Exception:

@@ -37,6 +37,7 @@ SHORT = {
     "predator_prey": {"max_steps": 8},
     "simple_spread": {"max_cycles": 8},
     "ma_mujoco": {"scenario": "HalfCheetah", "partition": "2x3", "max_steps": 8},
+    "vmas": {"scenario": "balance", "max_steps": 8},
 }
 """Settings with which an episode ends within the 16 steps that a copy takes."""
 AGENTMIXER_VARIANTS = (
