@@ -12,6 +12,10 @@
 | bridge | 2 | 2 | agree who goes first although the right of way is hidden |
 | memory_game | 2 | 4 | answer with a cue that was seen k steps ago |
 | halfcheetah_2x3, ant_4x2, ..; ma_mujoco | 2 to 17 | Box | move one robot (extra ``mamujoco``) |
+| vmas_balance, vmas_navigation, ..; vmas | 2 to 4 | Box 2 | robots in the plane (extra ``vmas``) |
+| lbf_8x8_2p_2f_coop, ..; lbf | 2, 3 | 6 | load food together (extra ``lbf``) |
+| rware_tiny_2ag, ..; rware | 2, 4 | 5 | fetch shelves (extra ``rware``) |
+| coop_box_pushing; open_spiel | 2 | 4 | push the large box together (extra ``openspiel``) |
 | simple_spread | 3 | 5 | cover landmarks (mpe2; extra ``mpe``) |
 
 ``make_env`` gives one copy as a PettingZoo ``ParallelEnv``, ``make_vector_env`` B copies as

@@ -149,5 +149,99 @@ VMAS = (
     ),
 )
 
-CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE, *MUJOCO, *VMAS)
+
+def _foraging(name: str, summary: str, **fixed: Any) -> EnvEntry:
+    return EnvEntry(
+        name=name,
+        constructor="rllib_agentmixer.envs.lbf:lbf",
+        extra="lbf",
+        summary=summary,
+        version="3",
+        fixed=MappingProxyType(fixed),
+        team_reward="sum",
+    )
+
+
+FORAGING = (
+    _foraging("lbf", "load food together: size=, num_agents=, num_food=, coop=, sight="),
+    _foraging(
+        "lbf_8x8_2p_2f_coop",
+        "level-based foraging, the whole board in sight",
+        size=8,
+        num_agents=2,
+        num_food=2,
+        coop=True,
+    ),
+    _foraging(
+        "lbf_2s_8x8_2p_2f_coop",
+        "level-based foraging, two cells in sight",
+        size=8,
+        num_agents=2,
+        num_food=2,
+        coop=True,
+        sight=2,
+    ),
+    _foraging(
+        "lbf_10x10_3p_3f",
+        "level-based foraging, some food can be loaded alone",
+        size=10,
+        num_agents=3,
+        num_food=3,
+        coop=False,
+    ),
+)
+
+
+def _warehouse(name: str, summary: str, **fixed: Any) -> EnvEntry:
+    return EnvEntry(
+        name=name,
+        constructor="rllib_agentmixer.envs.rware:rware",
+        extra="rware",
+        summary=summary,
+        version="2",
+        fixed=MappingProxyType(fixed),
+        team_reward="sum",
+    )
+
+
+WAREHOUSE = (
+    _warehouse("rware", "robots fetch shelves: size=, num_agents=, difficulty="),
+    *(
+        _warehouse(
+            f"rware_{size}_{num_agents}ag",
+            f"robotic warehouse, {size}, {num_agents} robots",
+            size=size,
+            num_agents=num_agents,
+        )
+        for size, num_agents in (("tiny", 2), ("tiny", 4), ("small", 4))
+    ),
+)
+
+OPENSPIEL = (
+    EnvEntry(
+        name="open_spiel",
+        constructor="rllib_agentmixer.envs.open_spiel:open_spiel",
+        extra="openspiel",
+        summary="team games of OpenSpiel with simultaneous moves: game=",
+        version="2.0",
+    ),
+    EnvEntry(
+        name="coop_box_pushing",
+        constructor="rllib_agentmixer.envs.open_spiel:open_spiel",
+        extra="openspiel",
+        summary="the large box pays ten times, but takes two at once (OpenSpiel)",
+        version="2.0",
+        fixed=MappingProxyType({"game": "coop_box_pushing"}),
+    ),
+)
+
+CATALOGUE: tuple[EnvEntry, ...] = (
+    *NATIVE,
+    *MPE,
+    *MUJOCO,
+    *VMAS,
+    *FORAGING,
+    *WAREHOUSE,
+    *OPENSPIEL,
+)
 """Every named environment, family by family."""

@@ -38,6 +38,9 @@ SHORT = {
     "simple_spread": {"max_cycles": 8},
     "ma_mujoco": {"scenario": "HalfCheetah", "partition": "2x3", "max_steps": 8},
     "vmas": {"scenario": "balance", "max_steps": 8},
+    "lbf": {"max_steps": 8},
+    "rware": {"max_steps": 8},
+    "open_spiel": {"horizon": 8},
 }
 """Settings with which an episode ends within the 16 steps that a copy takes."""
 AGENTMIXER_VARIANTS = (
@@ -119,8 +122,11 @@ def test_evaluation_reports_joint_and_individual_play_per_agent(trained):
         assert set(evaluation[kind]["agent_return_mean"]) == agents
         assert all(math.isfinite(value) for value in flatten(evaluation[kind]).values())
         own = evaluation[kind]["agent_return_mean"].values()
-        # Every agent of these environments receives the team's reward.
-        assert own == pytest.approx([evaluation[kind]["episode_return_mean"]] * len(agents))
+        team = evaluation[kind]["episode_return_mean"]
+        if ENVS[trained.algorithm.config.env].team_reward == "sum":
+            assert sum(own) == pytest.approx(team, abs=1e-6)
+        else:  # every agent receives the team's reward
+            assert own == pytest.approx([team] * len(agents))
     gap = (
         evaluation["joint"]["episode_return_mean"] - evaluation["individual"]["episode_return_mean"]
     )

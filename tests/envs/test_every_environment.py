@@ -6,7 +6,14 @@ from gymnasium import spaces
 
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
 
-PACKAGES = {"mpe": "mpe2", "mamujoco": "gymnasium_robotics", "vmas": "vmas"}
+PACKAGES = {
+    "lbf": "lbforaging",
+    "mamujoco": "gymnasium_robotics",
+    "mpe": "mpe2",
+    "openspiel": "pyspiel",
+    "rware": "rware",
+    "vmas": "vmas",
+}
 """Extra -> what it brings."""
 
 CONFIGS = {
@@ -27,7 +34,13 @@ RANDOM = {
     "memory_game",
     *(name for name, entry in ENVS.items() if entry.extra in PACKAGES),
 }
-STARTS = {"bridge": 2, "memory_game": 4, "vmas_give_way": 1}
+STARTS = {
+    "bridge": 2,
+    "memory_game": 4,
+    "coop_box_pushing": 1,
+    "open_spiel": 1,
+    "vmas_give_way": 1,
+}
 """First states there are, where they are few; elsewhere no two copies start alike."""
 
 
@@ -49,21 +62,24 @@ def copies(name, num_envs):
 def trajectory(env, seed, num_steps):
     """Observations, rewards and flags of several episodes, as bytes."""
     rng = np.random.default_rng(0)
-    obs, _ = env.reset(seed=seed)
+    obs, infos = env.reset(seed=seed)
     seen = [obs]
     for _ in range(num_steps):
-        actions = {agent: random_action(env.action_space(agent), rng) for agent in env.agents}
-        obs, rewards, terminated, truncated, _ = env.step(actions)
+        actions = {agent: random_action(env, agent, infos, rng) for agent in env.agents}
+        obs, rewards, terminated, truncated, infos = env.step(actions)
         seen += [obs, rewards, terminated, truncated]
         if not env.agents:
-            obs, _ = env.reset()
+            obs, infos = env.reset()
             seen.append(obs)
     return [
         {agent: np.asarray(value).tobytes() for agent, value in group.items()} for group in seen
     ]
 
 
-def random_action(space, rng):
+def random_action(env, agent, infos, rng):
+    space, mask = env.action_space(agent), infos[agent].get("action_mask")
+    if mask is not None:
+        return int(rng.choice(np.flatnonzero(mask)))
     if isinstance(space, spaces.Discrete):
         return int(rng.integers(space.n))
     return rng.uniform(space.low, space.high).astype(space.dtype)
