@@ -224,17 +224,17 @@ def test_an_end_at_the_time_limit_is_an_end(foraging):
 
 
 def test_agents_that_load_are_worked_off_in_their_order(foraging):
-    # Agent 1 stands beside both pieces and would take the upper one by itself; agent 0 is
-    # first and takes it along for the left one. Copies in memory must not change that.
+    # Agent 1 stands beside two pieces and would take the upper one by itself; agent 0 comes
+    # first and takes it along for the other. Where objects lie in memory must not matter.
     keep = []
     for _ in range(8):
-        env = foraging([(3, 2, 1), (4, 3, 1)], [(3, 3, 2), (5, 3, 1)])
-        keep.append(env)
+        env = foraging([(4, 2, 1), (4, 4, 1)], [(4, 3, 2), (3, 4, 1)])
         again = pickle.loads(pickle.dumps(env))  # noqa: S301
+        keep += [env, again]
         for copy in (env, again):
             copy.step({"agent_0": LOAD, "agent_1": LOAD})
-            assert copy.env.field[3, 3] == 0
-            assert copy.env.field[5, 3] == 1
+            assert copy.env.field[4, 3] == 0
+            assert copy.env.field[3, 4] == 1
 
 
 def test_where_agents_stood_does_not_change_what_a_seed_gives():

@@ -159,6 +159,28 @@ def test_simulations_do_not_share_random_numbers(helpers):
     assert run(disturb=False) == run(disturb=True)
 
 
+def test_random_numbers_go_on_from_episode_to_episode():
+    vector = make_vector_env("vmas_navigation", 2)
+    starts = [vector.reset(seed=5).obs.tobytes(), *(vector.reset().obs.tobytes() for _ in "ab")]
+    assert len(set(starts)) == 3
+
+
+def test_noisy_observations_of_copies_that_go_on_are_made_once(monkeypatch):
+    vector = make_vector_env("vmas_balance", 3)
+    vector.reset(seed=0)
+    vector._simulation.env.steps[1] = 99.0
+    scenario = vector._simulation.env.scenario
+    monkeypatch.setattr(scenario, "observation", lambda agent: torch.rand(3, 16))
+    step = vector.step(np.zeros((3, 3, 2), np.float32))
+    assert step.truncated.tolist() == [False, True, False]
+    for now, final in (
+        (step.observation.obs, step.final_observation.obs),
+        (step.observation.state, step.final_observation.state),
+    ):
+        np.testing.assert_array_equal(now[[0, 2]], final[[0, 2]])
+        assert not np.array_equal(now[1], final[1])
+
+
 def test_a_simulation_leaves_the_processs_random_numbers_alone(helpers):
     vector = make_vector_env("vmas_navigation", 2, config={"max_steps": 2})
     torch.manual_seed(0)
