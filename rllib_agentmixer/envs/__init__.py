@@ -16,6 +16,7 @@
 | lbf_8x8_2p_2f_coop, ..; lbf | 2, 3 | 6 | load food together (extra ``lbf``) |
 | rware_tiny_2ag, ..; rware | 2, 4 | 5 | fetch shelves (extra ``rware``) |
 | coop_box_pushing; open_spiel | 2 | 4 | push the large box together (extra ``openspiel``) |
+| smacv2_terran_5v5, ..; smacv2 | 5 to 20 | 11 to 29 | SMACv2; the user installs the game |
 | simple_spread | 3 | 5 | cover landmarks (mpe2; extra ``mpe``) |
 
 ``make_env`` gives one copy as a PettingZoo ``ParallelEnv``, ``make_vector_env`` B copies as

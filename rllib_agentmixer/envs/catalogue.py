@@ -235,6 +235,36 @@ OPENSPIEL = (
     ),
 )
 
+
+def _starcraft(name: str, summary: str, **fixed: Any) -> EnvEntry:
+    return EnvEntry(
+        name=name,
+        constructor="rllib_agentmixer.envs.smac_v2:smac_v2",
+        summary=summary,
+        version="2",
+        fixed=MappingProxyType(fixed),
+        is_reproducible=False,
+        install="install SMACv2 from its makers (pip install git+https://github.com/oxwhirl/"
+        "smacv2.git), and StarCraft II and the maps as their README says; 'smac' on PyPI is "
+        "something else",
+    )
+
+
+STARCRAFT = (
+    _starcraft("smacv2", "StarCraft II battles: race=, n_units=, n_enemies="),
+    *(
+        _starcraft(
+            f"smacv2_{race}_{n_units}v{n_enemies}",
+            f"StarCraft II battle of SMACv2: {race}, {n_units} against {n_enemies}",
+            race=race,
+            n_units=n_units,
+            n_enemies=n_enemies,
+        )
+        for race in ("terran", "protoss", "zerg")
+        for n_units, n_enemies in ((5, 5), (10, 10), (10, 11), (20, 20), (20, 23))
+    ),
+)
+
 CATALOGUE: tuple[EnvEntry, ...] = (
     *NATIVE,
     *MPE,
@@ -243,5 +273,6 @@ CATALOGUE: tuple[EnvEntry, ...] = (
     *FORAGING,
     *WAREHOUSE,
     *OPENSPIEL,
+    *STARCRAFT,
 )
 """Every named environment, family by family."""
