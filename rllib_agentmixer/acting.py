@@ -196,7 +196,7 @@ def forget(
     Args:
         hidden: after a step.
         ended: [B].
-        alive: [B, N] of the observation that comes next.
+        alive: [B, N] agents that took part in the step.
     """
     if hidden is None:
         return hidden
@@ -242,7 +242,7 @@ def play(
                 quota[copy] -= 1
                 records.append(record)
         rollout.observation = step.observation
-        rollout.hidden = forget(choice.hidden, ended, step.observation.alive)
+        rollout.hidden = forget(choice.hidden, ended, actor.layout.alive(rows))
     return records
 
 

@@ -1,4 +1,7 @@
-"""Command line: train, evaluate, export, list, demo. Ray is imported only by what needs it."""
+"""Command line: train, evaluate, export, list, check-env, demo.
+
+Ray is imported only by what needs it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rllib_agentmixer import __version__
+from rllib_agentmixer.check_env import check_env
 from rllib_agentmixer.errors import CheckpointError, ConfigError, user_error
 from rllib_agentmixer.files import recover_interrupted
 from rllib_agentmixer.local_ray import keep_ray_private
@@ -217,6 +221,9 @@ def demo(out: Path, minutes: float, seed: int) -> None:
     from rllib_agentmixer.demo import run_demo
 
     run_demo(out, minutes, seed)
+
+
+cli.add_command(check_env)
 
 
 def make_config(

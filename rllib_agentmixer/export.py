@@ -177,7 +177,7 @@ def _play_examples(algorithm: TeamAlgorithm) -> list[dict[str, list]]:
             fixture["head"].append(heads[index, :num_actions].tolist())
         step = env.step(actor.to_env(choice.actions))
         rollout.observation = step.observation
-        rollout.hidden = forget(choice.hidden, np.zeros(1, bool), step.observation.alive)
+        rollout.hidden = forget(choice.hidden, np.zeros(1, bool), actor.layout.alive(rows))
     env.close()
     return fixtures
 

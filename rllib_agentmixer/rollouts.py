@@ -118,7 +118,7 @@ def _advance(
     columns.terminated.append(ended & ~cut)
     columns.truncated.append(cut.copy())
     rollout.observation = step.observation
-    rollout.hidden = forget(choice.hidden, ended, step.observation.alive)
+    rollout.hidden = forget(choice.hidden, ended, actor.layout.alive(raw))
     return step, ended
 
 
@@ -138,7 +138,7 @@ def _finish(
     rewards = np.stack(columns.rewards)
     terminated, truncated = np.stack(columns.terminated), np.stack(columns.truncated)
     actions, parameters = np.stack(columns.actions), np.stack(columns.parameters)
-    alive = rows[..., actor.layout.slices["alive"]] > 0.5
+    alive = actor.layout.alive(rows)
     estimate = _estimate(actor, columns, values, alive, gamma=gamma, lambda_=lambda_)
     raw = np.stack(columns.raw_rows) if columns.is_filtered else rows[:-1]
     return Rollout(
@@ -200,7 +200,7 @@ def _left(
     """[T, B, N] whether an agent took part for the last time: its own rewards end there."""
     after = alive[1:].copy()
     for t, cut in columns.cuts.items():
-        after[t, truncated[t]] = cut.rows[truncated[t]][:, actor.layout.slices["alive"]] > 0.5
+        after[t, truncated[t]] = actor.layout.alive(cut.rows[truncated[t]])
     return alive[:-1] & ~after
 
 

@@ -232,7 +232,7 @@ def test_loaded_policies_decide_like_the_checkpoint_over_whole_episodes(exported
             states = [policy.initial_state() for policy in policies]
         rollout.observation, rollout.hidden = (
             step.observation,
-            forget(choice.hidden, ended, step.observation.alive),
+            forget(choice.hidden, ended, actor.layout.alive(rows)),
         )
     assert num_ended >= 2
 

@@ -18,39 +18,43 @@ CLIP = 10.0
 
 
 class RunningMoments:
-    """Mean and sum of squared deviations of columns, merged batch by batch (Chan et al. 1983)."""
+    """Mean and sum of squared deviations of columns, merged batch by batch (Chan et al. 1983).
+
+    Every column has a count of its own: an agent's columns count while it takes part.
+    """
 
     def __init__(self, size: int) -> None:
-        self.count = 0
+        self.count = np.zeros(size)
         self.mean = np.zeros(size)
         self.squares = np.zeros(size)
 
-    def push(self, rows: np.ndarray) -> None:
-        """Take in rows [R, F]."""
+    def push(self, rows: np.ndarray, counts: np.ndarray | None = None) -> None:
+        """Take in rows [R, F]; ``counts`` [R, F] is False where an entry says nothing."""
         other = RunningMoments(rows.shape[1])
-        other.count = len(rows)
-        other.mean = rows.mean(0, dtype=np.float64)
-        other.squares = np.square(rows - other.mean).sum(0)
+        if counts is None:
+            other.count += len(rows)
+            other.mean = rows.mean(0, dtype=np.float64)
+            other.squares = np.square(rows - other.mean).sum(0)
+        else:
+            other.count += counts.sum(0)
+            other.mean = np.sum(rows, 0, np.float64, where=counts) / np.maximum(other.count, 1)
+            other.squares = np.square(rows - other.mean).sum(0, where=counts)
         self.merge(other)
 
     def merge(self, other: RunningMoments) -> None:
         """Take in what another one has seen."""
         total = self.count + other.count
-        if not total:
-            return
+        share = other.count / np.maximum(total, 1)
         delta = other.mean - self.mean
-        self.squares = self.squares + other.squares
-        self.squares += np.square(delta) * self.count * other.count / total
-        self.mean = self.mean + delta * other.count / total
+        self.squares = self.squares + other.squares + np.square(delta) * self.count * share
+        self.mean = self.mean + delta * share
         self.count = total
 
     @property
     def std(self) -> np.ndarray:
         """Standard deviation; 1 before two rows were seen and in constant columns."""
-        if self.count < 2:
-            return np.ones_like(self.mean)
-        std = np.sqrt(self.squares / (self.count - 1))
-        return np.where(std > 1e-8, std, 1.0)
+        std = np.sqrt(self.squares / np.maximum(self.count - 1, 1))
+        return np.where((std > 1e-8) & (self.count > 1), std, 1.0)
 
 
 class TeamMeanStdFilter(Filter):
@@ -65,6 +69,7 @@ class TeamMeanStdFilter(Filter):
         self.clip = CLIP
         self.columns = slice(slices["obs"].start, slices["state"].stop)
         self.obs_columns = slices["obs"]
+        self.layout = layout
         size = self.columns.stop - self.columns.start
         self.running_stats = RunningMoments(size)
         self.buffer = RunningMoments(size)
@@ -80,10 +85,20 @@ class TeamMeanStdFilter(Filter):
         return rows
 
     def observe(self, rows: np.ndarray) -> None:
-        """Learn from raw rows [R, F]."""
+        """Learn from raw rows [R, F]; the empty observations of absent agents say nothing."""
         chosen = rows[:, self.columns]
-        self.running_stats.push(chosen)
-        self.buffer.push(chosen)
+        counts = self._counts(rows)
+        self.running_stats.push(chosen, counts)
+        self.buffer.push(chosen, counts)
+
+    def _counts(self, rows: np.ndarray) -> np.ndarray | None:
+        alive = self.layout.alive(rows)
+        if alive.all():
+            return None
+        counts = np.ones((len(rows), self.columns.stop - self.columns.start), bool)
+        num_obs = self.obs_columns.stop - self.obs_columns.start
+        counts[:, :num_obs] = alive.repeat(num_obs // alive.shape[1], axis=1)
+        return counts
 
     def obs_constants(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the flattened observations [N * O], for exports."""

@@ -17,7 +17,7 @@ from rllib_agentmixer.algorithms.team_model import MODEL_NAME
 from rllib_agentmixer.algorithms.team_worker import TeamRolloutWorker
 from rllib_agentmixer.core.hyperparameters import HYPERPARAMETERS, TeamHyperparameters
 from rllib_agentmixer.core.inherited import INHERITED_DEFAULTS, INHERITED_RANGES
-from rllib_agentmixer.core.ranges import boolean, one_of, whole
+from rllib_agentmixer.core.ranges import boolean, number, one_of, optional, whole
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import ConfigError
@@ -55,6 +55,7 @@ class TeamConfig(PPOConfig):
         self.custom_vector_env = TeamBaseEnv
         self.team_env: str | Callable[..., Any] | None = None
         self.team_reward: Any = None
+        self.step_time_limit_s: Any = 300.0
         self.sample_async: Any = False
         self.grad_clip_by = "global_norm"
         self.evaluation_duration = 32
@@ -72,7 +73,12 @@ class TeamConfig(PPOConfig):
         return tuple(entry.name for entry in fields(HYPERPARAMETERS[cls.algorithm]))
 
     def environment(
-        self, env: Any = NotProvided, *, team_reward: Any = NotProvided, **settings: Any
+        self,
+        env: Any = NotProvided,
+        *,
+        team_reward: Any = NotProvided,
+        step_time_limit_s: Any = NotProvided,
+        **settings: Any,
     ) -> TeamConfig:
         """Choose the environment.
 
@@ -82,6 +88,9 @@ class TeamConfig(PPOConfig):
             team_reward: how the agents' rewards become the team's: ``shared`` (they are
                 equal; checked), ``sum`` or ``mean``; None, the default, for the
                 environment's own way, which is ``shared`` unless its row says otherwise.
+            step_time_limit_s: how long one copy may take for a step or a reset before it
+                counts as failed; None for ever. With ``restart_failed_sub_environments`` it
+                is then replaced, else training ends with an error that says where.
             **settings: RLlib's own, such as ``env_config``.
         """
         if env is not NotProvided:
@@ -89,6 +98,8 @@ class TeamConfig(PPOConfig):
             env = env if isinstance(env, str) or env is None else _name_of(env)
         if team_reward is not NotProvided:
             self.team_reward = team_reward
+        if step_time_limit_s is not NotProvided:
+            self.step_time_limit_s = step_time_limit_s
         super().environment(env, **settings)
         return self
 
@@ -165,7 +176,7 @@ class TeamConfig(PPOConfig):
         if source is None:
             raise ConfigError("no environment chosen; call config.environment(name or function)")
         restart = bool(self.restart_failed_sub_environments)
-        return TeamEnvCreator(source, self.team_reward, restart)
+        return TeamEnvCreator(source, self.team_reward, restart, self.step_time_limit_s)
 
     def validate(self) -> None:
         """Check every setting before any worker starts.
@@ -177,6 +188,7 @@ class TeamConfig(PPOConfig):
         for name, allowed in INHERITED_RANGES.items():
             allowed.check(name, getattr(self, name))
         TEAM_REWARDS.check("team_reward", self.team_reward)
+        optional(number(0, open_low=True)).check("step_time_limit_s", self.step_time_limit_s)
         whole(1).check("model['max_seq_len']", self.model["max_seq_len"])
         for name, (value, reason) in UNSUPPORTED.items():
             if getattr(self, name) not in (value, None):

@@ -44,6 +44,10 @@ class TeamSizes:
     action_sizes: tuple[int, ...]
 
     @property
+    def is_discrete(self) -> bool:
+        return self.action_kind == "discrete"
+
+    @property
     def num_agents(self) -> int:
         return len(self.obs_sizes)
 
@@ -160,5 +164,5 @@ class IndividualPolicies(nn.Module):
         features, hidden = self.encoder(obs, hidden)
         features = self.feature_norm(features + self.agent_embedding[:, None])
         head = self.head(features)
-        fill = MASKED_LOGIT if self.sizes.action_kind == "discrete" else 0.0
+        fill = MASKED_LOGIT if self.sizes.is_discrete else 0.0
         return IndividualOutput(head.masked_fill(~action_mask, fill), features, hidden)

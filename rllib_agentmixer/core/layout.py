@@ -58,6 +58,10 @@ class TeamLayout:
         for name, columns in self.slices.items():
             out[:, columns] = parts[name].reshape(len(out), -1)
 
+    def alive(self, rows: Any) -> Any:
+        """[.., N] which agents took part, in rows [.., F]."""
+        return rows[..., self.slices["alive"]] > 0.5
+
     def inputs(self, rows: Tensor) -> TeamInputs:
         """View rows ``[T, B, F]`` as what the networks read."""
         slices, shapes = self.slices, self.shapes
@@ -69,5 +73,5 @@ class TeamLayout:
             obs=part("obs"),
             state=rows[..., slices["state"]],
             action_mask=part("action_mask") > 0.5,
-            alive=rows[..., slices["alive"]] > 0.5,
+            alive=self.alive(rows),
         )

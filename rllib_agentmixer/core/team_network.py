@@ -129,7 +129,7 @@ class TeamNetwork(nn.Module):
         if self.policy_modifier.conditioning is not None:
             if actions is None:
                 raise ValueError("the autoregressive form is evaluated for actions, got None")
-            taken = self._action_inputs(_agent_first(actions), parts.alive)
+            taken = self._action_inputs(_agent_first(actions), parts.alive, parts.mask)
             mixed = self.policy_modifier.conditioning(mixed, taken, self._precedes(inputs))
         joint = self._joint_parameters(
             parts.individual.head, self.policy_modifier.dispersion(mixed), parts.mask
@@ -171,9 +171,8 @@ class TeamNetwork(nn.Module):
         """What each agent does from its own observation alone; the state is not read."""
         obs, mask = _agent_first(inputs.obs), _agent_first(inputs.action_mask)
         individual = self.individual_policies(obs, mask, hidden)
-        return IndividualDecision(
-            self._individual_distribution(individual, inputs), individual.hidden
-        )
+        policy = self._individual_distribution(individual, inputs)
+        return IndividualDecision(policy, individual.hidden)
 
     def values(self, inputs: TeamInputs, hidden: Tensor | None = None) -> Values:
         """What the critic expects at [T, B] rows; ``hidden`` is its own recurrent state."""
@@ -185,7 +184,7 @@ class TeamNetwork(nn.Module):
     def policy_from_flat(self, parameters: Tensor, inputs: TeamInputs) -> TeamDistribution:
         """The policy whose :meth:`flat` parameters [T, B, P] were stored beside ``inputs``."""
         shape = inputs.action_mask.shape
-        if self.sizes.action_kind == "discrete":
+        if self.sizes.is_discrete:
             return TeamCategorical(parameters.reshape(shape), inputs.alive)
         mean, log_std = (part.reshape(shape) for part in parameters.chunk(2, -1))
         return TeamGaussian(mean, log_std.exp(), inputs.action_mask, inputs.alive)
@@ -230,7 +229,7 @@ class TeamNetwork(nn.Module):
             )
             alone = self._distribution(chosen, parts.alive[own], parts.mask[own])
             action = act(alone, explore=explore, generator=generator)
-            taken = self._action_inputs(action, parts.alive[own])
+            taken = self._action_inputs(action, parts.alive[own], parts.mask[own])
             heard = heard + modifier.conditioning.embed(taken, agent)
             actions.append(action)
             parameters.append(chosen)
@@ -255,23 +254,24 @@ class TeamNetwork(nn.Module):
         one_row = agent_order(inputs, self.order)[0, :1]
         return precedence(one_row).expand(inputs.alive[..., 0].numel(), -1, -1)
 
-    def _action_inputs(self, actions: Tensor, alive: Tensor) -> Tensor:
-        """[.., A] actions as the modifier hears them; the dead are silent."""
-        is_discrete, num_actions = self.sizes.action_kind == "discrete", self.sizes.num_actions
-        return action_inputs(actions, num_actions, is_discrete=is_discrete) * alive.unsqueeze(-1)
+    def _action_inputs(self, actions: Tensor, alive: Tensor, mask: Tensor) -> Tensor:
+        """[.., A] actions as the modifier hears them; the dead and the padding are silent."""
+        sizes, present = self.sizes, alive.unsqueeze(-1)
+        heard = action_inputs(actions, sizes.num_actions, is_discrete=sizes.is_discrete)
+        return heard * (present if sizes.is_discrete else present & mask)
 
     def _joint_parameters(self, head: Tensor, spread: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         if self.mixing is None:
             raise ValueError("without a policy modifier the joint policy is the individual ones")
-        is_discrete = self.sizes.action_kind == "discrete"
+        is_discrete, tau = self.sizes.is_discrete, self.temperature
         return joint_parameters(
-            self.mixing, head, spread, mask, is_discrete=is_discrete, temperature=self.temperature
+            self.mixing, head, spread, mask, is_discrete=is_discrete, temperature=tau
         )
 
     def _individual_distribution(
         self, individual: IndividualOutput, inputs: TeamInputs
     ) -> TeamDistribution:
-        if self.sizes.action_kind == "discrete":
+        if self.sizes.is_discrete:
             return self._from_agent_first((individual.head,), inputs)
         std = self.individual_policies.log_std.exp()[:, None].expand_as(individual.head)
         return self._from_agent_first((individual.head, std), inputs)
@@ -285,7 +285,7 @@ class TeamNetwork(nn.Module):
     def _distribution(
         self, parameters: tuple[Tensor, ...], alive: Tensor, mask: Tensor
     ) -> TeamDistribution:
-        if self.sizes.action_kind == "discrete":
+        if self.sizes.is_discrete:
             return TeamCategorical(parameters[0], alive)
         return TeamGaussian(parameters[0], parameters[1], mask, alive)
 

@@ -37,21 +37,35 @@ def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
     Raises:
         ConfigError: unknown environment or argument.
         MissingExtraError: a third-party package is not installed.
-        EnvContractError: the constructor returned something else.
+        EnvContractError: the constructor returned something else. An AECEnv whose agents may
+            act at once is converted.
     """
     entry = resolve_env(env)
     try:
         copy = _call_constructor(entry, _load(entry.constructor), dict(config))
     except ImportError as error:
         raise _import_failure(entry, error) from error
+    if hasattr(copy, "agent_iter"):
+        copy = _in_parallel(entry, copy)
     missing = [part for part in _INTERFACE if not hasattr(copy, part)]
-    if missing or hasattr(copy, "agent_iter"):
+    if missing:
         raise EnvContractError(
             f"environment {entry.name!r}: the constructor must return a PettingZoo ParallelEnv, "
-            f"got {type(copy).__name__} (missing: {', '.join(missing) or 'nothing'}); an AECEnv "
-            "is converted by pettingzoo.utils.conversions.aec_to_parallel"
+            f"got {type(copy).__name__} (missing: {', '.join(missing)})"
         )
     return copy
+
+
+def _in_parallel(entry: EnvEntry, env: Any) -> Any:
+    """An environment whose agents act in turn as one in which they act at once."""
+    if not getattr(env, "metadata", {}).get("is_parallelizable", False):
+        raise EnvContractError(
+            f"environment {entry.name!r}: the AECEnv {type(env).__name__} does not say that its "
+            "agents may act at once (metadata['is_parallelizable']); a team acts at once"
+        )
+    from pettingzoo.utils.conversions import aec_to_parallel
+
+    return aec_to_parallel(env)
 
 
 def make_vector_env(
@@ -61,6 +75,7 @@ def make_vector_env(
     config: Mapping[str, Any] | None = None,
     team_reward: TeamReward | None = None,
     restart_failed: bool = False,
+    step_time_limit_s: float | None = None,
 ) -> VectorTeamEnv:
     """B copies of an environment as team arrays, stepped together.
 
@@ -74,6 +89,8 @@ def make_vector_env(
         team_reward: how the agents' rewards become one: ``"shared"`` (they must be equal),
             ``"sum"`` or ``"mean"``; None for the environment's own way.
         restart_failed: replace a copy that raises by a fresh one, instead of stopping.
+        step_time_limit_s: how long one copy may take for a step or a reset; None for ever.
+            Batched forms are not limited.
     """
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ConfigError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
@@ -91,6 +108,7 @@ def make_vector_env(
         team_reward=team_reward,
         restart_failed=restart_failed,
         version=entry.version,
+        step_time_limit_s=step_time_limit_s,
     )
 
 

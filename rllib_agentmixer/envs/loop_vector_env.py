@@ -6,7 +6,6 @@ Copies that crash can be replaced in flight; what they cost is marked, never hid
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import pickle
 from collections.abc import Callable
@@ -15,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from pettingzoo import ParallelEnv
 
+from rllib_agentmixer.envs import snapshots
+from rllib_agentmixer.envs.recordings import Recording
+from rllib_agentmixer.envs.step_timer import StepTimer
 from rllib_agentmixer.envs.team_env import TeamEnv, TeamOutcome
 from rllib_agentmixer.envs.team_spaces import TeamRow, TeamSpaces, new_arrays, rows_of
 from rllib_agentmixer.envs.vector_env import (
@@ -57,6 +59,8 @@ class LoopVectorEnv(VectorTeamEnv):
             too, but the episode that it had finished counts.
         max_restarts: give up after this many replacements.
         version: of the environment, for stamps.
+        step_time_limit_s: how long one copy may take for a step or a reset before that counts
+            as a failure; None for ever. See :class:`StepTimer` for what it cannot reach.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class LoopVectorEnv(VectorTeamEnv):
         restart_failed: bool = False,
         max_restarts: int = 1000,
         version: str = "0",
+        step_time_limit_s: float | None = None,
     ) -> None:
         first = TeamEnv(make_one(), name, team_reward, version=version)
         self.spec = first.spec
@@ -82,34 +87,28 @@ class LoopVectorEnv(VectorTeamEnv):
         self._max_restarts = max_restarts
         self._num_restarts = 0
         self._seeds = np.random.SeedSequence()
+        self._seed_sources = _seed_sources(self._seeds, num_envs)
+        self._timer = StepTimer(step_time_limit_s)
         self._sizes = np.asarray(self.spec.action_sizes)
 
     def reset(self, seed: int | None = None) -> TeamObs:
-        if seed is None:
-            seeds: list[int | None] = [None] * self.num_envs
-        else:
+        if seed is not None:
             self._seeds = np.random.SeedSequence(seed)
-            seeds = self._seeds.generate_state(self.num_envs).tolist()
-        for index, copy_seed in enumerate(seeds):
-            self._reset_copy(index, copy_seed)
+            self._seed_sources = _seed_sources(self._seeds, self.num_envs)
+        with self._timer:
+            for index in range(self.num_envs):
+                self._reset_copy(index)
         return self._now.arrays
 
     def step(self, actions: np.ndarray) -> TeamStep:
         per_copy = self._checked(actions)
         self._now, self._next = self._next, self._now
         B = self.num_envs
-        outcomes: list[TeamOutcome] = []
         crashes: dict[int, BaseException] = {}
-        for index, (copy, row) in enumerate(zip(self._copies, self._now.rows, strict=True)):
-            try:
-                outcomes.append(copy.step(row, per_copy[index]))
-            except CRASHES as cause:
-                if not self._restart_failed:
-                    raise self._failure(index, cause) from cause
-                crashes[index] = cause
-                outcomes.append(TeamOutcome(reward=0.0, truncated=True))
-                row.copy_from(self._next.rows[index])
-                row.agent_rewards[:] = 0.0
+        with self._timer:
+            outcomes = [
+                self._step_copy(index, actions, crashes) for index, actions in enumerate(per_copy)
+            ]
         terminated = np.fromiter((outcome.terminated for outcome in outcomes), np.bool_, B)
         truncated = np.fromiter((outcome.truncated for outcome in outcomes), np.bool_, B)
         faulty = np.zeros(B, np.bool_)
@@ -125,21 +124,35 @@ class LoopVectorEnv(VectorTeamEnv):
             info=_gathered(outcomes),
         )
 
-    def get_state(self) -> bytes | None:
-        stream = io.BytesIO()
-        snapshot = (self._copies, self._now.arrays, self._seeds, self._num_restarts)
+    def _step_copy(
+        self, index: int, actions: list | np.ndarray, crashes: dict[int, BaseException]
+    ) -> TeamOutcome:
+        row = self._now.rows[index]
+        self._timer.restart()
         try:
-            _StatePickler(stream).dump(snapshot)
+            return self._copies[index].step(row, actions)
+        except CRASHES as cause:
+            if not self._restart_failed:
+                raise self._failure(index, cause) from cause
+            crashes[index] = cause
+        row.copy_from(self._next.rows[index])
+        row.agent_rewards[:] = 0.0
+        return TeamOutcome(reward=0.0, truncated=True)
+
+    def get_state(self) -> bytes | None:
+        seeds = (self._seeds, self._seed_sources)
+        snapshot = (self._copies, self._now.arrays, seeds, self._num_restarts)
+        try:
+            return snapshots.dump(snapshot)
         except Exception as error:  # any object inside a third-party environment may refuse
             logger.info("%s cannot be copied (%r): it will start afresh", self.spec.name, error)
             return None
-        return stream.getvalue()
 
     def set_state(self, snapshot: bytes | None) -> None:
         if snapshot is None:
             return
         # Snapshots come from get_state of this class, inside the user's own checkpoints.
-        copies, arrays, self._seeds, self._num_restarts = pickle.loads(snapshot)  # noqa: S301
+        copies, arrays, seeds, self._num_restarts = pickle.loads(snapshot)  # noqa: S301
         if len(copies) != self.num_envs:
             raise EnvContractError(
                 f"{self.spec.name}: the snapshot holds {len(copies)} copies, "
@@ -147,6 +160,7 @@ class LoopVectorEnv(VectorTeamEnv):
             )
         self.close()
         self._copies = copies
+        self._seeds, self._seed_sources = seeds
         for name in ("obs", "state", "action_mask", "alive"):
             getattr(self._now.arrays, name)[...] = getattr(arrays, name)
 
@@ -191,15 +205,19 @@ class LoopVectorEnv(VectorTeamEnv):
         if not ended.any():
             return now
         final = TeamObs(now.obs.copy(), now.state.copy(), now.action_mask.copy(), now.alive.copy())
-        for index in np.flatnonzero(ended).tolist():
-            if index in crashes:
-                self._replace(index, crashes[index])
-            else:
-                self._reset_copy(index, None)
+        with self._timer:
+            for index in np.flatnonzero(ended).tolist():
+                if index in crashes:
+                    self._replace(index, crashes[index])
+                else:
+                    self._reset_copy(index)
         return final
 
-    def _reset_copy(self, index: int, seed: int | None) -> None:
+    def _reset_copy(self, index: int) -> None:
+        """Start an episode with a seed of its own, so that it can be repeated alone."""
+        self._timer.restart()
         try:
+            seed = int(self._seed_sources[index].integers(2**31))
             self._copies[index].reset(self._now.rows[index], seed)
         except CRASHES as cause:
             if not self._restart_failed:
@@ -216,12 +234,13 @@ class LoopVectorEnv(VectorTeamEnv):
                     f"{failure}; gave up after {self._max_restarts} restarts of copies"
                 ) from cause
             logger.warning("%s; the copy is replaced", failure)
+            self._timer.restart()
             with contextlib.suppress(*CRASHES):
                 self._copies[index].env.close()
+            self._timer.restart()
             try:
                 self._copies[index] = self._new_copy()
-                # A fresh copy has never seen a seed: without one, runs would not repeat.
-                seed = int(self._seeds.spawn(1)[0].generate_state(1)[0])
+                seed = int(self._seed_sources[index].integers(2**31))
                 self._copies[index].reset(self._now.rows[index], seed)
             except CRASHES as next_cause:
                 cause = next_cause
@@ -229,27 +248,29 @@ class LoopVectorEnv(VectorTeamEnv):
                 return
 
     def _failure(self, index: int, cause: BaseException) -> EnvContractError:
+        """An error that says how to see it again."""
+        copy = self._copies[index]
         if isinstance(cause, EnvContractError):
-            return EnvContractError(f"copy {index} of {cause}")
-        return EnvContractError(
-            f"copy {index} of {self.spec.name}, step {self._copies[index].num_steps}: "
-            f"the environment raised {cause!r}"
-        )
-
-
-class _StatePickler(pickle.Pickler):
-    """A pickler that refuses objects which pickle as their constructor's arguments alone."""
-
-    def reducer_override(self, obj: object) -> object:
-        if any(base.__name__ == "EzPickle" for base in type(obj).__mro__):
-            raise pickle.PicklingError(f"{type(obj).__name__} pickles without its state (EzPickle)")
-        return NotImplemented
+            problem = f"copy {index} of {cause}"
+        else:
+            problem = (
+                f"copy {index} of {self.spec.name}, step {copy.num_steps}: "
+                f"the environment raised {cause!r}"
+            )
+        path = Recording(self.spec.name, copy.seed, copy.actions, str(cause)).save()
+        repeat = "" if path is None else f"; repeat it with check-env --replay {path}"
+        return EnvContractError(f"{problem} (episode seed {copy.seed}{repeat})")
 
 
 def _new_buffer(layout: TeamSpaces, num_envs: int) -> _Buffer:
     arrays = new_arrays(layout, num_envs)
     agent_rewards = np.zeros((num_envs, layout.spec.num_agents), np.float32)
     return _Buffer(arrays, agent_rewards, rows_of(layout, arrays, agent_rewards))
+
+
+def _seed_sources(seeds: np.random.SeedSequence, num_envs: int) -> list[np.random.Generator]:
+    """Of each copy: what the seeds of its episodes are drawn from."""
+    return [np.random.default_rng(child) for child in seeds.spawn(num_envs)]
 
 
 def _gathered(outcomes: list[TeamOutcome]) -> dict[str, np.ndarray]:

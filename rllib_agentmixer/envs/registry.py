@@ -86,7 +86,9 @@ def find_entry(name: str) -> EnvEntry | None:
 
 
 def resolve_env(env: EnvLike) -> EnvEntry:
-    """Entry of a name, an import path ``module:function``, or a constructor.
+    """Entry of a name, an import path, or a constructor.
+
+    A path is ``module:function``, or a dotted module that has PettingZoo's ``parallel_env``.
 
     Raises:
         ConfigError: no such name or import path, or not a constructor.
@@ -104,9 +106,11 @@ def resolve_env(env: EnvLike) -> EnvEntry:
         return entry
     if is_import_path(env):
         return _unlisted(env, env)
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", env):
+        return _unlisted(env, f"{env}:parallel_env")  # a module, as PettingZoo names them
     raise ConfigError(
         f"unknown environment {env!r}{nearest(env, ENVS)}; known names: "
-        f"{', '.join(sorted(ENVS))}; or give 'module:function' or a function"
+        f"{', '.join(sorted(ENVS))}; or give 'module:function', a PettingZoo module or a function"
     )
 
 

@@ -103,11 +103,13 @@ class TeamEnvCreator:
         team_reward: how agents' rewards become the team's (``shared``, ``sum``, ``mean``);
             None for the environment's own way.
         restart_failed: replace copies that crash.
+        step_time_limit_s: how long a copy may take for a step or a reset; None for ever.
     """
 
     source: str | Callable[..., Any]
     team_reward: TeamReward | None = None
     restart_failed: bool = False
+    step_time_limit_s: float | None = None
 
     def __call__(self, env_config: dict[str, Any]) -> TeamGymEnv:
         """One copy behind the gymnasium facade."""
@@ -121,4 +123,5 @@ class TeamEnvCreator:
             config=dict(env_config),
             team_reward=self.team_reward,
             restart_failed=self.restart_failed,
+            step_time_limit_s=self.step_time_limit_s,
         )

@@ -107,6 +107,8 @@ class TeamRow:
     """Without the leading axis: obs [N, O], state [S], action_mask [N, A], alive [N]."""
     agent_rewards: FloatArray
     """[N]"""
+    flat_obs: FloatArray
+    """[N * O] all observations as they stand in memory."""
     obs_slots: tuple[FloatArray, ...]
     state_slots: tuple[FloatArray, ...]
     """Parts of the state that belong to the agents; empty unless it is concatenated."""
@@ -125,6 +127,7 @@ def rows_of(layout: TeamSpaces, arrays: TeamObs, agent_rewards: FloatArray) -> t
         TeamRow(
             observation=TeamObs(obs, state, action_mask, alive),
             agent_rewards=rewards,
+            flat_obs=obs.reshape(-1),
             obs_slots=tuple(obs[i, :size] for i, size in enumerate(sizes)),
             state_slots=tuple(
                 state[end - size : end] for end, size in zip(ends, sizes, strict=bool(len(ends)))

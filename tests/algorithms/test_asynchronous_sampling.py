@@ -148,7 +148,7 @@ def test_weights_schedules_and_filters_follow_the_driver(trained):
     seen = np.tile(np.arange(8 * ITERATIONS) % LENGTH, 8)
     filters = ask(algorithm, lambda worker: worker.get_filters()["default_policy"])
     for found in (algorithm.env_runner.team_filter, *filters):
-        assert found.running_stats.count == len(seen)
+        assert (found.running_stats.count == len(seen)).all()
         assert found.running_stats.mean == pytest.approx(np.full(3, seen.mean()))
         assert found.running_stats.std == pytest.approx(np.full(3, seen.std(ddof=1)))
 

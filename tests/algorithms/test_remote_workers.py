@@ -52,7 +52,7 @@ def test_filters_of_all_workers_hold_all_rows_once(trained):
     seen = np.tile(np.arange(8 * ITERATIONS) % 3, 8)
     filters = ask(trained, lambda worker: worker.get_filters()["default_policy"])
     for found in (trained.env_runner.team_filter, *filters):
-        assert found.running_stats.count == len(seen)
+        assert (found.running_stats.count == len(seen)).all()
         assert found.running_stats.mean == pytest.approx(np.full(3, seen.mean()))
         assert found.running_stats.std == pytest.approx(np.full(3, seen.std(ddof=1)))
 

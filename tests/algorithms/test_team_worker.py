@@ -268,7 +268,7 @@ def test_the_filter_learns_all_raw_rows_and_leaves_masks_alone(build):
         algorithm.train()
     seen = np.tile(np.arange(48) % 3, 4)
     learned = algorithm.env_runner.team_filter.running_stats
-    assert learned.count == len(seen)
+    assert (learned.count == len(seen)).all()
     assert learned.mean == pytest.approx(np.full(3, seen.mean()))
     assert learned.std == pytest.approx(np.full(3, seen.std(ddof=1)))
     rows = algorithm.env_runner.sample()[SampleBatch.OBS]
@@ -291,7 +291,8 @@ def test_evaluation_uses_the_statistics_of_training_and_adds_nothing(build):
     algorithm.evaluate()
     training = algorithm.env_runner.team_filter.running_stats
     evaluation = algorithm.eval_env_runner.team_filter.running_stats
-    assert evaluation.count == training.count == 64
+    assert (evaluation.count == 64).all()
+    assert (training.count == 64).all()
     assert evaluation.mean.tolist() == training.mean.tolist()
     assert evaluation.squares.tolist() == training.squares.tolist()
 

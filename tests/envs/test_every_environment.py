@@ -7,11 +7,13 @@ from gymnasium import spaces
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
 
 PACKAGES = {
+    "butterfly": "pygame",
     "lbf": "lbforaging",
     "mamujoco": "gymnasium_robotics",
     "mpe": "mpe2",
     "openspiel": "pyspiel",
     "rware": "rware",
+    "sisl": "pymunk",
     "vmas": "vmas",
 }
 """Extra -> what it brings."""
@@ -38,13 +40,21 @@ STARTS = {
     "bridge": 2,
     "memory_game": 4,
     "coop_box_pushing": 1,
+    "knights_archers_zombies": 1,
     "open_spiel": 1,
     "vmas_give_way": 1,
 }
 """First states there are, where they are few; elsewhere no two copies start alike."""
 
+KINDS = {
+    (entry.constructor, entry.fixed.get("scenario"), name if entry.extra is None else None): name
+    for name, entry in reversed(ENVS.items())
+    if entry.install is None
+}
+"""Own environments, and one row of each third-party constructor and scenario."""
 
-@pytest.fixture(params=sorted(name for name, entry in ENVS.items() if entry.install is None))
+
+@pytest.fixture(params=sorted(KINDS.values()))
 def name(request):
     if ENVS[request.param].extra in PACKAGES:
         pytest.importorskip(PACKAGES[ENVS[request.param].extra])

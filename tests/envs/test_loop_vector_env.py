@@ -1,6 +1,7 @@
 """B copies in a loop: crashes, snapshots, pictures, wrapped environments."""
 
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -158,10 +159,26 @@ def test_an_environment_that_cannot_be_copied_has_no_snapshot(team):
     built.set_state(None)
 
 
-def test_an_environment_that_would_forget_its_state_has_no_snapshot():
-    built = LoopVectorEnv(ForgetfulCountdown, 1)
-    built.reset(seed=0)
-    assert built.get_state() is None
+def test_an_environment_that_pickles_as_its_arguments_is_copied_as_it_stands(helpers):
+    helpers.check_continuation(lambda: LoopVectorEnv(ForgetfulCountdown, 2))
+
+
+def test_surfaces_fonts_and_clocks_are_copied_along():
+    pygame = pytest.importorskip("pygame")
+    from pygame import freetype
+
+    from rllib_agentmixer.envs import snapshots
+
+    surface = pygame.Surface((30, 20))
+    surface.fill((10, 20, 30))
+    freetype.init()
+    parts = [surface, freetype.Font(None, 13), pygame.time.Clock()]
+    found, font, clock = pickle.loads(snapshots.dump(parts))  # noqa: S301  our own bytes
+    assert found.get_size() == (30, 20)
+    assert found.get_at((3, 3))[:3] == (10, 20, 30)
+    assert font.size == 13
+    assert isinstance(clock, type(parts[2]))
+    assert len(snapshots.dump(pygame.Surface((1000, 1000)))) < 40_000
 
 
 def test_a_snapshot_of_another_number_of_copies_is_refused():
@@ -192,9 +209,8 @@ def test_the_loop_over_native_copies_equals_the_native_batched_form(helpers):
     loop = LoopVectorEnv(lambda: PredatorPrey("7x7", max_steps=15), 2)
     plain = [PredatorPrey("7x7", max_steps=15) for _ in range(2)]
     loop.reset(seed=4)
-    seeds = np.random.SeedSequence(4).generate_state(2)
-    for env, seed in zip(plain, seeds, strict=True):
-        env.reset(seed=int(seed))
+    for env, copy in zip(plain, loop._copies, strict=True):
+        env.reset(seed=copy.seed)
     for step in range(50):
         actions = helpers.random_actions(loop, step)
         result = loop.step(actions)
@@ -206,7 +222,7 @@ def test_the_loop_over_native_copies_equals_the_native_batched_form(helpers):
             np.testing.assert_array_equal(result.final_observation.state[index], env.state())
             assert result.reward[index] == np.float32(rewards[names[0]])
             if not env.agents:
-                env.reset()
+                env.reset(seed=loop._copies[index].seed)
 
 
 def test_an_environment_wrapped_by_supersuit_works():

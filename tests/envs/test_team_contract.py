@@ -122,7 +122,12 @@ def test_a_state_that_changes_its_kind_is_refused(team, state, message):
     [
         ({"agents": ()}, "possible_agents"),
         ({"action_spaces": {"b": box(1)}}, "all Discrete or all Box.*Discrete.*Box"),
-        ({"action_spaces": {"b": spaces.MultiDiscrete([2, 2])}}, "'b'.*MultiDiscrete.*supported"),
+        (
+            {"action_spaces": {"b": spaces.MultiDiscrete([40, 40])}},
+            "'b'.*MultiDiscrete.*1600 combinations, more than 1024",
+        ),
+        ({"action_spaces": {"b": spaces.MultiDiscrete([[2, 2]])}}, "'b'.*2 axes"),
+        ({"action_spaces": {"b": spaces.Text(3)}}, "'b'.*Text.*supported"),
         ({"action_spaces": {"b": spaces.Box(0, 3, (1,), np.int64)}}, "'b'.*int64.*supported"),
         ({"obs_spaces": {"b": spaces.Sequence(box(1))}}, "'b'.*no fixed size"),
         (

@@ -18,16 +18,20 @@ def test_an_episode_that_is_cut_is_truncated_and_restarts(team):
     assert result.observation.alive.all()
 
 
-def test_only_the_first_reset_passes_a_seed(team):
-    built = team(length=1)
-    built.reset(seed=5)
-    for _ in range(3):
-        built.step(noop(built))
-    # The first None is the reset that looked at the layout.
-    seeds = built._copies[0].env.seeds
-    assert seeds[0] is None
-    assert isinstance(seeds[1], int)
-    assert seeds[2:] == [None, None, None]
+def test_every_episode_has_a_seed_of_its_own_which_the_first_one_fixes(team):
+    def seeds_of(seed):
+        built = team(length=1)
+        built.reset(seed=seed)
+        for _ in range(3):
+            built.step(noop(built))
+        # The first None is the reset that looked at the layout.
+        first, *others = built._copies[0].env.seeds
+        assert first is None
+        return others
+
+    assert seeds_of(5) == seeds_of(5) != seeds_of(6)
+    assert len(set(seeds_of(5))) == 4
+    assert len(set(seeds_of(None))) == 4
 
 
 def test_copies_get_different_seeds():

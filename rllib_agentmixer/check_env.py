@@ -1,0 +1,95 @@
+"""Command ``check-env``: does an environment keep what it promises, and does a failure repeat?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rllib_agentmixer.errors import ConfigError
+
+COLOURS = {"ok": "green", "note": "yellow", "FAIL": "bold red"}
+
+
+@click.command(name="check-env")
+@click.argument("env")
+@click.option("--steps", type=click.IntRange(10), default=300, show_default=True, help="Of play.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--team-reward", type=click.Choice(["shared", "sum", "mean"]))
+@click.option("--replay", type=click.Path(path_type=Path), help="Repeat a recorded failure.")
+@click.option("--json", "as_json", is_flag=True)
+@click.argument("settings", nargs=-1)
+def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
+    r"""Examine ENV (a name, module:function or a PettingZoo module) with key=value SETTINGS.
+
+    Exit code 1 if something must be mended before training.
+
+    \b
+    Examples:
+      rllib-agentmixer check-env simple_spread N=4
+      rllib-agentmixer check-env my_package.envs:make --team-reward sum
+    """
+    from rllib_agentmixer.settings import parse_settings
+
+    # As in training, env.name=value is an argument; here nothing else could be meant.
+    config = {k.removeprefix("env."): v for k, v in parse_settings(settings).items()}
+    if options["replay"] is not None:
+        _replay(env, config, options["replay"], options["team_reward"])
+        return
+    from rllib_agentmixer.envs.conformance import check_environment, failures
+
+    findings = check_environment(
+        env,
+        config,
+        team_reward=options["team_reward"],
+        num_steps=options["steps"],
+        seed=options["seed"],
+    )
+    if options["as_json"]:
+        click.echo(json.dumps([vars(finding) for finding in findings]))
+    else:
+        _print_report(env, findings)
+    if any(failures(findings)):
+        sys.exit(1)
+
+
+def _print_report(env: str, findings: list[Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("check", "", "found", title=env, title_justify="left")
+    for finding in findings:
+        colour = COLOURS[finding.verdict]
+        verdict = f"[{colour}]{finding.verdict}[/{colour}]"
+        table.add_row(finding.check, verdict, escape(finding.detail))
+    Console().print(table)
+    counts = {v: sum(finding.verdict == v for finding in findings) for v in COLOURS}
+    click.echo(", ".join(f"{number} {verdict}" for verdict, number in counts.items()))
+
+
+def _replay(env: str, config: dict[str, Any], path: Path, team_reward: str | None) -> None:
+    """Play a recorded episode again; exit code 1 if it fails again."""
+    from rllib_agentmixer.envs.construction import make_env
+    from rllib_agentmixer.envs.recordings import Recording, replay
+    from rllib_agentmixer.envs.registry import resolve_env
+
+    recording, entry = Recording.load(path), resolve_env(env)
+    if entry.name != recording.environment:
+        raise ConfigError(
+            f"{path} was recorded in {recording.environment!r}, got {entry.name!r}; name the same"
+        )
+    reward: Any = team_reward or entry.team_reward
+    failure = replay(partial(make_env, env, **config), recording, reward)
+    if failure is None:
+        click.echo(
+            f"{len(recording.actions)} steps with seed {recording.seed} passed; it was: "
+            f"{recording.error}"
+        )
+        return
+    click.echo(f"again: {failure}")
+    sys.exit(1)
