@@ -99,6 +99,11 @@ CASES = {
     "masked": {"env": masked},
     "continuous": {"env": "continuous_game", "env_config": {"dimensions": 2, "repeat": 4}},
     "continuous_gru": {"env": "continuous_game", "env_config": {"repeat": 4}, "use_gru": True},
+    "robot": {
+        "env": "halfcheetah_2x3",
+        "env_config": {"max_steps": 20},
+        "observation_filter": "MeanStdFilter",
+    },
 }
 
 
@@ -126,6 +131,8 @@ def make(env, env_config=None, observation_filter="NoFilter", **training):
 @pytest.fixture(scope="module", params=CASES)
 def exported(request, ray_cluster, tmp_path_factory):
     """(algorithm, folder of its export, manifest)."""
+    if request.param == "robot":
+        pytest.importorskip("gymnasium_robotics")
     algorithm = make(**CASES[request.param])
     folder = tmp_path_factory.mktemp(request.param) / "exported"
     yield algorithm, folder, export_policies(algorithm, folder)

@@ -12,6 +12,12 @@
 | bridge | 2 | 2 | agree who goes first although the right of way is hidden |
 | memory_game | 2 | 4 | answer with a cue that was seen k steps ago |
 | skirmish, skirmish_<n>v<n> | 3, 5, 10 | 5 + enemies | win a battle of unlike units; agents die |
+| halfcheetah_2x3, ant_4x2, ..; ma_mujoco | 2 to 17 | Box | move one robot (extra ``mamujoco``) |
+| vmas_balance, vmas_navigation, ..; vmas | 2 to 4 | Box 2 | robots in the plane (extra ``vmas``) |
+| lbf_8x8_2p_2f_coop, ..; lbf | 2, 3 | 6 | load food together (extra ``lbf``) |
+| rware_tiny_2ag, ..; rware | 2, 4 | 5 | fetch shelves (extra ``rware``) |
+| coop_box_pushing; open_spiel | 2 | 4 | push the large box together (extra ``openspiel``) |
+| smacv2_terran_5v5, ..; smacv2 | 5 to 20 | 11 to 29 | SMACv2; the user installs the game |
 | simple_spread | 3 | 5 | cover landmarks (mpe2; extra ``mpe``) |
 | simple_reference | 2 | 50 | tell each other where to go (``mpe``) |
 | simple_speaker_listener | 2 | 3, 5 | one sees, the other moves (``mpe``) |

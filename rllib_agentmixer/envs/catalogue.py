@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+from rllib_agentmixer.envs.catalogue_simulators import SIMULATORS
 from rllib_agentmixer.envs.entry import EnvEntry
 
 
@@ -144,5 +145,5 @@ PETTINGZOO = (
     ),
 )
 
-CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE, *PETTINGZOO, *SKIRMISH)
+CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *SKIRMISH, *MPE, *PETTINGZOO, *SIMULATORS)
 """Every named environment, family by family."""

@@ -96,11 +96,9 @@ def make_vector_env(
         raise ConfigError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
     entry, config = resolve_env(env), dict(config or {})
     team_reward = team_reward or entry.team_reward
-    if entry.vector is not None and team_reward == entry.team_reward:
-        constructor = _load(entry.constructor)
-        if not _takes_config_dict(constructor):
-            _check_arguments(entry, constructor, config)
-        return _load(entry.vector)(num_envs, name=entry.name, **config, **entry.fixed)
+    batched = _batched_form(entry, num_envs, config, team_reward)
+    if batched is not None:
+        return batched
     from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
 
     return LoopVectorEnv(
@@ -112,6 +110,26 @@ def make_vector_env(
         version=entry.version,
         step_time_limit_s=step_time_limit_s,
     )
+
+
+def _batched_form(
+    entry: EnvEntry, num_envs: int, config: dict[str, Any], team_reward: TeamReward
+) -> VectorTeamEnv | None:
+    """The environment's own batched form, unless it cannot combine rewards as asked for."""
+    if entry.vector is None:
+        return None
+    try:
+        vector, how = _load(entry.vector), {}
+        if "team_reward" in {parameter.name for parameter in _parameters(vector) or ()}:
+            how = {"team_reward": team_reward, "version": entry.version}
+        elif team_reward != entry.team_reward:
+            return None
+        constructor = _load(entry.constructor)
+        if not _takes_config_dict(constructor):
+            _check_arguments(entry, constructor, config)
+        return vector(num_envs, name=entry.name, **how, **config, **entry.fixed)
+    except ImportError as error:
+        raise _import_failure(entry, error) from error
 
 
 def _import_failure(entry: EnvEntry, error: ImportError) -> Exception:
@@ -176,15 +194,17 @@ def _check_arguments(
         if name in entry.fixed:
             raise ConfigError(
                 f"environment {entry.name!r} stands for {name}={entry.fixed[name]!r}, "
-                f"got {name}={config[name]!r}; to choose it, use {_general_name(entry)!r}"
+                f"got {name}={config[name]!r}; to choose it, use {_generic_name(entry)!r}"
             )
     parameters = _parameters(constructor)
-    if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
+    if parameters is None:
         return
-    named = [p for p in parameters if p.kind is not p.VAR_POSITIONAL and p.name not in entry.fixed]
+    rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [p for p in parameters if p.kind not in rest and p.name not in entry.fixed]
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
     known = [p.name for p in named]
     for name in config:
-        if name not in known:
+        if name not in known and not passes_on:
             raise ConfigError(
                 f"environment {entry.name!r} has no argument {name!r}{nearest(name, known)}; "
                 f"its arguments: {', '.join(known) or 'none'}"
@@ -194,10 +214,10 @@ def _check_arguments(
             raise ConfigError(f"environment {entry.name!r} needs the argument {parameter.name!r}")
 
 
-def _general_name(entry: EnvEntry) -> str:
-    """Name of the environment whose special case an entry is."""
-    general = (e.name for e in ENVS.values() if e.constructor == entry.constructor and not e.fixed)
-    return next(general, entry.name)
+def _generic_name(entry: EnvEntry) -> str:
+    """Name under which an environment's fixed arguments can be chosen, if it has one."""
+    same = [other for other in ENVS.values() if other.constructor == entry.constructor]
+    return min(same, key=lambda other: len(other.fixed), default=entry).name
 
 
 def _load(target: str | Callable[..., Any]) -> Callable[..., Any]:

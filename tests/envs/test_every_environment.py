@@ -6,60 +6,112 @@ from gymnasium import spaces
 
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
 
-SKIRMISHES = ("skirmish", "skirmish_3v3", "skirmish_5v5", "skirmish_10v10")
-RANDOM = (
-    *("predator_prey", "continuous_game", "bridge", "memory_game", "simple_spread"),
-    *SKIRMISHES,
-)
-STARTS = {"bridge": 2, "memory_game": 4}
+PACKAGES = {
+    "butterfly": "pygame",
+    "lbf": "lbforaging",
+    "mamujoco": "gymnasium_robotics",
+    "mpe": "mpe2",
+    "openspiel": "pyspiel",
+    "rware": "rware",
+    "sisl": "pymunk",
+    "vmas": "vmas",
+}
+"""Extra -> what it brings."""
+
+CONFIGS = {
+    "predator_prey": {"max_steps": 15},
+    "ma_mujoco": {"scenario": "HalfCheetah", "partition": "6x1"},
+    "vmas": {"scenario": "balance"},
+    "vmas_joint_passage": {"max_steps": 4},
+}
+"""Arguments that an environment needs, or that make its episodes short."""
+
+STEPS = {"vmas_joint_passage": 6}
+"""Steps of a trajectory, where they are slow."""
+
+RANDOM = {
+    "predator_prey",
+    "continuous_game",
+    "bridge",
+    "memory_game",
+    *(name for name in ENVS if name.startswith("skirmish")),
+    *(name for name, entry in ENVS.items() if entry.extra in PACKAGES),
+}
+STARTS = {
+    "bridge": 2,
+    "memory_game": 4,
+    "coop_box_pushing": 1,
+    "knights_archers_zombies": 1,
+    "open_spiel": 1,
+    "vmas_give_way": 1,
+}
 """First states there are, where they are few; elsewhere no two copies start alike."""
 
+KINDS = {
+    (entry.constructor, entry.fixed.get("scenario"), name if entry.extra is None else None): name
+    for name, entry in reversed(ENVS.items())
+    if entry.install is None
+}
+"""Own environments, and one row of each third-party constructor and scenario."""
 
-@pytest.fixture(params=sorted(ENVS))
+
+@pytest.fixture(params=sorted(KINDS.values()))
 def name(request):
-    if ENVS[request.param].extra == "mpe":
-        pytest.importorskip("mpe2")
+    if ENVS[request.param].extra in PACKAGES:
+        pytest.importorskip(PACKAGES[ENVS[request.param].extra])
     return request.param
 
 
-def trajectory(env, seed, num_steps=40):
+def one_copy(name, **settings):
+    return make_env(name, **CONFIGS.get(name, {}), **settings)
+
+
+def copies(name, num_envs):
+    return make_vector_env(name, num_envs, config=CONFIGS.get(name, {}))
+
+
+def trajectory(env, seed, num_steps):
     """Observations, rewards and flags of several episodes, as bytes."""
     rng = np.random.default_rng(0)
-    obs, _ = env.reset(seed=seed)
+    obs, infos = env.reset(seed=seed)
     seen = [obs]
     for _ in range(num_steps):
-        actions = {agent: random_action(env.action_space(agent), rng) for agent in env.agents}
-        obs, rewards, terminated, truncated, _ = env.step(actions)
+        actions = {agent: random_action(env, agent, infos, rng) for agent in env.agents}
+        obs, rewards, terminated, truncated, infos = env.step(actions)
         seen += [obs, rewards, terminated, truncated]
         if not env.agents:
-            obs, _ = env.reset()
+            obs, infos = env.reset()
             seen.append(obs)
     return [
         {agent: np.asarray(value).tobytes() for agent, value in group.items()} for group in seen
     ]
 
 
-def random_action(space, rng):
+def random_action(env, agent, infos, rng):
+    space, mask = env.action_space(agent), infos[agent].get("action_mask")
+    if mask is not None:
+        return int(rng.choice(np.flatnonzero(mask)))
     if isinstance(space, spaces.Discrete):
         return int(rng.integers(space.n))
     return rng.uniform(space.low, space.high).astype(space.dtype)
 
 
 def test_one_copy_is_determined_by_its_seed(name):
-    config = {"max_steps": 15} if name == "predator_prey" else {}
-    first, second = make_env(name, **config), make_env(name, **config)
-    assert trajectory(first, seed=11) == trajectory(second, seed=11)
+    first, second = one_copy(name), one_copy(name)
+    num_steps = STEPS.get(name, 40)
+    assert trajectory(first, 11, num_steps) == trajectory(second, 11, num_steps)
     # Seeding again starts over, whatever happened before.
-    assert trajectory(first, seed=11) == trajectory(second, seed=11)
+    assert trajectory(first, 11, num_steps) == trajectory(second, 11, num_steps)
     if name in RANDOM:
-        assert trajectory(first, seed=11) != trajectory(second, seed=12)
+        assert trajectory(first, 11, num_steps) != trajectory(second, 12, num_steps)
 
 
 def test_the_batched_form_is_determined_by_its_seed(name, helpers):
     def run(seed):
-        vector = make_vector_env(name, 3)
+        vector = copies(name, 3)
         vector.reset(seed=seed)
-        return [helpers.packed(vector.step(helpers.random_actions(vector, t))) for t in range(40)]
+        times = range(STEPS.get(name, 40))
+        return [helpers.packed(vector.step(helpers.random_actions(vector, t))) for t in times]
 
     assert run(11) == run(11)
     if name in RANDOM:
@@ -68,12 +120,12 @@ def test_the_batched_form_is_determined_by_its_seed(name, helpers):
 
 def test_copies_of_a_random_environment_differ(name):
     if name in RANDOM:
-        state = make_vector_env(name, 20).reset(seed=0).state
+        state = copies(name, 20).reset(seed=0).state
         assert len({row.tobytes() for row in state}) == STARTS.get(name, 20)
 
 
 def test_every_environment_fits_its_spec(name, helpers):
-    vector = make_vector_env(name, 2)
+    vector = copies(name, 2)
     spec = vector.spec
     assert spec.name == name
     assert spec.version == ENVS[name].version
@@ -90,7 +142,7 @@ def test_every_environment_fits_its_spec(name, helpers):
 
 def test_every_entry_has_a_summary_and_can_draw(name):
     assert ENVS[name].summary
-    env = make_env(name, render_mode="rgb_array")
+    env = one_copy(name, render_mode="rgb_array")
     env.reset(seed=0)
     assert env.render().shape[2] == 3
     env.close()
