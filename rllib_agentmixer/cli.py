@@ -22,6 +22,7 @@ from rllib_agentmixer.reports import show
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
     from rllib_agentmixer.algorithms.team_config import TeamConfig
+    from rllib_agentmixer.envs import EnvEntry
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -202,7 +203,10 @@ def list_all(algo: str, as_json: bool) -> None:
 
     console = Console()
     for title, rows in (
-        ("environments", [(n, s) for n, s in content["environments"].items()]),
+        (
+            "environments",
+            [(n, _with_extra(ENVS[n], s)) for n, s in content["environments"].items()],
+        ),
         ("algorithms", [(n, s) for n, s in content["algorithms"].items()]),
         (f"settings of {algo}", [(n, f"{d!r}: {w}") for n, d, w in content["settings"]]),
     ):
@@ -210,6 +214,10 @@ def list_all(algo: str, as_json: bool) -> None:
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)
+
+
+def _with_extra(entry: EnvEntry, summary: str) -> str:
+    return f"{summary} (extra: {entry.extra})" if entry.extra else summary
 
 
 @cli.command()

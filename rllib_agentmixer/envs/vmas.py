@@ -8,6 +8,7 @@ Reference: Bettini et al., 2022, arXiv:2207.03530.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,7 @@ class VectorVmas(VectorTeamEnv):
         **settings: Any,
     ) -> None:
         one_copy = Vmas(scenario, max_steps, continuous_actions, render_mode, settings)
-        self.spec = spaces_of(one_copy, name, version).spec
+        self.spec = replace(spaces_of(one_copy, name, version).spec, team_reward=team_reward)
         self.num_envs = num_envs
         self._simulation = Simulation(scenario, num_envs, max_steps, continuous_actions, settings)
         self._team_reward = team_reward

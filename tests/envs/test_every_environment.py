@@ -128,7 +128,11 @@ def test_every_environment_fits_its_spec(name, helpers):
     vector = copies(name, 2)
     spec = vector.spec
     assert spec.name == name
-    assert spec.version == ENVS[name].version
+    entry = ENVS[name]
+    assert spec.version == entry.version
+    assert spec.team_reward == entry.team_reward
+    assert entry.actions in ("either", spec.action_kind)
+    assert entry.state == spec.state_kind
     assert vector.num_envs == 2
     for seen in (vector.reset(seed=0), vector.step(helpers.random_actions(vector, 0)).observation):
         assert seen.obs.shape == (2, spec.num_agents, spec.obs_size)
