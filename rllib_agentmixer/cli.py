@@ -205,7 +205,7 @@ def list_all(algo: str, as_json: bool) -> None:
     for title, rows in (
         (
             "environments",
-            [(n, _with_extra(ENVS[n], s)) for n, s in content["environments"].items()],
+            [(n, _with_extra(entry)) for n, entry in ENVS.items()],
         ),
         ("algorithms", [(n, s) for n, s in content["algorithms"].items()]),
         (f"settings of {algo}", [(n, f"{d!r}: {w}") for n, d, w in content["settings"]]),
@@ -216,8 +216,8 @@ def list_all(algo: str, as_json: bool) -> None:
         console.print(table)
 
 
-def _with_extra(entry: EnvEntry, summary: str) -> str:
-    return f"{summary} (extra: {entry.extra})" if entry.extra else summary
+def _with_extra(entry: EnvEntry) -> str:
+    return f"{entry.summary} (extra: {entry.extra})" if entry.extra else entry.summary
 
 
 @cli.command()

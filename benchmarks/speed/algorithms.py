@@ -20,7 +20,7 @@ class Setup:
         algo: name in ``ALGORITHMS``.
         env: name in ``ENVS``, or ``fake_team``.
         env_config: arguments of the environment.
-        team_reward: how agents' rewards become the team's.
+        team_reward: how agents' rewards become the team's; None for the environment's way.
         num_envs: B of each worker.
         fragment: steps that each copy takes for one batch.
         num_workers: remote workers; with 0 the driver samples.
@@ -32,7 +32,7 @@ class Setup:
     algo: str
     env: str
     env_config: Mapping[str, Any] = field(default_factory=dict)
-    team_reward: str = "shared"
+    team_reward: str | None = "shared"
     num_envs: int = 32
     fragment: int = 64
     num_workers: int = 0

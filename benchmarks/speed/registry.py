@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.speed import agents, goals, scaling, startup, throughput, workers
+from benchmarks.speed import agents, environments, goals, scaling, startup, throughput, workers
 from benchmarks.speed.case import Case
 
-MODULES = (goals, throughput, agents, startup, workers, scaling)
+MODULES = (goals, environments, throughput, agents, startup, workers, scaling)
 
 CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in MODULES}
 """Name on the command line -> case, in the order of the report."""

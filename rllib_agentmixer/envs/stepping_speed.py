@@ -14,7 +14,11 @@ from rllib_agentmixer.envs.vector_env import TeamObs, TeamSpec, VectorTeamEnv
 SPEED_STEPS = 300
 
 
-def bare_speed(make: Callable[[], ParallelEnv], num_steps: int = SPEED_STEPS) -> float:
+def bare_speed(
+    make: Callable[[], ParallelEnv],
+    num_steps: int = SPEED_STEPS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Steps per second of one copy, resets included."""
     env, rng = make(), np.random.default_rng(0)
     obs, infos = env.reset(seed=0)
@@ -26,25 +30,29 @@ def bare_speed(make: Callable[[], ParallelEnv], num_steps: int = SPEED_STEPS) ->
             )
             for agent in env.agents
         }
-        started = time.perf_counter()
+        started = clock()
         obs, _, _, _, infos = env.step(actions)
         if not env.agents:
             obs, infos = env.reset()
-        spent += time.perf_counter() - started
+        spent += clock() - started
     env.close()
     return num_steps / spent
 
 
-def team_speed(make: Callable[[], VectorTeamEnv], num_steps: int = SPEED_STEPS) -> float:
+def team_speed(
+    make: Callable[[], VectorTeamEnv],
+    num_steps: int = SPEED_STEPS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Joint steps per second of B copies as a team, resets included."""
     copies, rng = make(), np.random.default_rng(0)
     seen = copies.reset(seed=0)
     spent = 0.0
     for _ in range(num_steps):
         actions = random_team_actions(copies.spec, seen, rng)
-        started = time.perf_counter()
+        started = clock()
         seen = copies.step(actions).observation
-        spent += time.perf_counter() - started
+        spent += clock() - started
     copies.close()
     return num_steps * copies.num_envs / spent
 
