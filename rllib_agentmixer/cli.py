@@ -22,7 +22,6 @@ from rllib_agentmixer.reports import show
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
     from rllib_agentmixer.algorithms.team_config import TeamConfig
-    from rllib_agentmixer.envs import EnvEntry
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -205,7 +204,7 @@ def list_all(algo: str, as_json: bool) -> None:
     for title, rows in (
         (
             "environments",
-            [(n, _with_extra(entry)) for n, entry in ENVS.items()],
+            [(n, entry.description) for n, entry in ENVS.items()],
         ),
         ("algorithms", [(n, s) for n, s in content["algorithms"].items()]),
         (f"settings of {algo}", [(n, f"{d!r}: {w}") for n, d, w in content["settings"]]),
@@ -214,10 +213,6 @@ def list_all(algo: str, as_json: bool) -> None:
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)
-
-
-def _with_extra(entry: EnvEntry) -> str:
-    return f"{entry.summary} (extra: {entry.extra})" if entry.extra else entry.summary
 
 
 @cli.command()
@@ -282,6 +277,8 @@ def _last_value(rows: list[dict[str, float]], key: str) -> float | None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors that the user can mend are one line and status 2."""
     keep_ray_private()
+    # A module:function may lie in the current folder; last, so that it hides no library.
+    sys.path.append(str(Path.cwd()))
     try:
         cli.main(args=arguments, prog_name="rllib-agentmixer", standalone_mode=False)
     except click.exceptions.Exit as done:

@@ -48,3 +48,8 @@ class EnvEntry:
 
     install: str | None = None
     """What to do where no extra can bring a package; ends the message of its absence."""
+
+    @property
+    def description(self) -> str:
+        """Summary and what to install, for listings."""
+        return f"{self.summary} (extra: {self.extra})" if self.extra else self.summary
