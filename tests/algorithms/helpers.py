@@ -180,3 +180,50 @@ def make_decisive(algorithm):
             for parameter in part.parameters():
                 parameter.mul_(3.0)
     return algorithm
+
+
+class Failing(ParallelEnv):
+    """Two agents, six steps; in every second episode something happens in step 3."""
+
+    metadata = {"name": "failing", "render_modes": []}  # noqa: RUF012
+
+    def __init__(self, failure="crash"):
+        self.possible_agents = ["a", "b"]
+        self.agents = []
+        self.failure = failure
+        self.box, self.choice = spaces.Box(-9.0, 9.0, (4,), np.float32), spaces.Discrete(2)
+        self.episode = 0
+
+    def observation_space(self, agent):
+        return self.box
+
+    def action_space(self, agent):
+        return self.choice
+
+    def observe(self, value=0.0):
+        return {name: np.full(4, self.time + value, np.float32) for name in self.possible_agents}
+
+    def reset(self, seed=None, options=None):
+        self.agents = list(self.possible_agents)
+        self.time = 0
+        self.episode += 1
+        return self.observe(), {name: {} for name in self.agents}
+
+    def step(self, actions):
+        self.time += 1
+        names, value = self.possible_agents, 0.0
+        if self.time == 3 and self.episode % 2 == 0:
+            if self.failure == "crash":
+                raise RuntimeError("the bridge fell")
+            if self.failure == "hang":
+                time.sleep(60)
+            value = np.nan
+        is_over = self.time == 6
+        if is_over:
+            self.agents = []
+        flags = dict.fromkeys(names, is_over), dict.fromkeys(names, False)
+        return self.observe(value), dict.fromkeys(names, 1.0), *flags, {n: {} for n in names}
+
+
+def failing(failure="crash"):
+    return Failing(failure)
