@@ -148,6 +148,7 @@ def _evaluate_checkpoint(
     if policy is None:
         returns = [results[kind]["episode_return_mean"] for kind in ("joint", "individual")]
         results["central_gap"] = returns[0] - returns[1]
+    results["environment"] = algorithm.config.environment_stamp(algorithm.team_spec)
     if render is not None:
         from rllib_agentmixer.media import save_gif
 

@@ -80,8 +80,8 @@ def play_export(
     """Play an export in the environment that it was trained in.
 
     Returns:
-        Return mean, standard deviation, minimum and maximum, mean length, and the number of
-        episodes; ``uses_ray`` says whether anything imported Ray.
+        Return mean, standard deviation, minimum and maximum, mean length, the number of
+        episodes and the environment; ``uses_ray`` says whether anything imported Ray.
     """
     manifest = read_manifest(folder)
     policies = load_policies(folder)
@@ -106,6 +106,7 @@ def play_export(
         "episode_return_max": float(returns.max()),
         "episode_len_mean": float(np.mean([episode.length for episode in episodes])),
         "num_episodes": num_episodes,
+        "environment": environment,
         "uses_ray": "ray" in sys.modules,
     }
 

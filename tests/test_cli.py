@@ -272,14 +272,16 @@ def test_resuming_with_another_setting_is_refused(capsys, trained):
 def test_evaluation_plays_both_policies_side_by_side_or_one(capsys, trained):
     done = call(capsys, "evaluate", trained, "--episodes", 6, "--json")
     both = json.loads(done.out)
-    assert both.keys() == {"individual", "joint", "central_gap"}
+    assert both.keys() == {"individual", "joint", "central_gap", "environment"}
     assert both["joint"]["num_episodes"] == both["individual"]["num_episodes"] == 6
     assert both["central_gap"] == 0.0
     one = call(capsys, "evaluate", trained / "checkpoint", "--episodes", 6, "--json")
     assert json.loads(one.out) == both
+    assert both["environment"]["team_reward"] == "shared"
     for policy in ("individual", "joint"):
         options = ["--policy", policy, "--episodes", 6, "--json"]
-        assert json.loads(call(capsys, "evaluate", trained, *options).out) == {policy: both[policy]}
+        alone = json.loads(call(capsys, "evaluate", trained, *options).out)
+        assert alone == {name: both[name] for name in (policy, "environment")}
     sampled = call(capsys, "evaluate", trained, "--episodes", 6, "--json", "--sample")
     assert json.loads(sampled.out)["joint"] != both["joint"]
     assert "joint/episode_return_mean" in call(capsys, "evaluate", trained, "--episodes", 2).out

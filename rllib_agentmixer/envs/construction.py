@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.entry import EnvEntry
 from rllib_agentmixer.envs.registry import ENVS, nearest, resolve_env
+from rllib_agentmixer.envs.supersuit_wrappers import is_refusal
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
         copy = _call_constructor(entry, _load(entry.constructor), dict(config))
     except ImportError as error:
         raise _import_failure(entry, error) from error
+    except (AssertionError, AttributeError) as error:
+        if not is_refusal(error):
+            raise
+        raise EnvContractError(
+            f"environment {entry.name!r}: a SuperSuit wrapper refuses it ({error}); its wrappers "
+            "take plain Box observations, so send action masks in infos and not in observations"
+        ) from error
     if hasattr(copy, "agent_iter"):
         copy = _in_parallel(entry, copy)
     missing = [part for part in _INTERFACE if not hasattr(copy, part)]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from rllib_agentmixer.envs.black_death import mend_black_death
 from rllib_agentmixer.envs.row_writer import RowWriter
+from rllib_agentmixer.envs.supersuit_wrappers import mend_black_death
 from rllib_agentmixer.envs.team_spaces import TeamRow, TeamSpaces, spaces_of
 from rllib_agentmixer.envs.vector_env import TeamReward
 from rllib_agentmixer.errors import ConfigError, EnvContractError

@@ -202,6 +202,44 @@ def test_a_missing_package_is_answered_with_the_extra_that_brings_it(registry):
         make_env("path")
 
 
+MODULES = {
+    "mpe": "mpe2",
+    "sisl": "pettingzoo.sisl",
+    "butterfly": "pettingzoo.butterfly",
+    "mamujoco": "gymnasium_robotics",
+    "lbf": "lbforaging",
+    "rware": "rware",
+    "vmas": "vmas",
+    "openspiel": "pyspiel",
+}
+"""Extra -> what its environments import."""
+
+ARGUMENTS = {"ma_mujoco": {"scenario": "Ant", "partition": "2x4"}, "vmas": {"scenario": "balance"}}
+
+
+def test_every_extra_of_the_registry_is_known_here():
+    assert {entry.extra for entry in ENVS.values() if entry.extra} == set(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, entry in ENVS.items() if entry.extra))
+def test_every_environment_names_the_extra_that_it_lacks(name, monkeypatch):
+    extra = ENVS[name].extra
+    for module in [*sys.modules]:
+        if f"{module}.".startswith(f"{MODULES[extra]}."):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, MODULES[extra], None)
+    message = rf"{name}.*pip install rllib_agentmixer\[{extra}\]"
+    with pytest.raises(MissingExtraError, match=message):
+        make_env(name, **ARGUMENTS.get(name, {}))
+    with pytest.raises(MissingExtraError, match=message):
+        make_vector_env(name, 2, config=ARGUMENTS.get(name, {}))
+
+
+def test_a_game_that_the_user_installs_is_explained():
+    with pytest.raises(MissingExtraError, match=r"smacv2_terran_5v5.*github"):
+        make_env("smacv2_terran_5v5")
+
+
 def test_a_missing_package_without_an_extra_comes_through():
     def needs_it():
         import package_that_is_not_there  # noqa: F401

@@ -319,6 +319,34 @@ def test_frames_are_stacked_as_they_were_seen():
     np.testing.assert_allclose(results[-1].observation.obs[0, 0], [1, 1, 2, 2, 3, 3])
 
 
+@pytest.mark.parametrize("name", ["pad_observations_v0", "agent_indicator_v0", "normalize_obs_v0"])
+def test_a_wrapper_that_refuses_masks_in_observations_says_where_they_go(name):
+    supersuit = pytest.importorskip("supersuit")
+    masked = spaces.Dict({"observation": box(2), "action_mask": spaces.MultiBinary(3)})
+    with pytest.raises(EnvContractError, match=r"SuperSuit wrapper refuses it.*masks in infos"):
+        make_env(lambda: getattr(supersuit, name)(FakeTeam(obs_spaces=dict.fromkeys("ab", masked))))
+
+
+def test_an_assertion_of_the_environment_itself_comes_through():
+    def broken():
+        raise AssertionError("mine")
+
+    with pytest.raises(AssertionError, match="mine"):
+        make_env(broken)
+
+
+def test_a_mask_that_was_not_padded_with_its_actions_is_named():
+    supersuit = pytest.importorskip("supersuit")
+
+    def masks(env, returned):
+        for name, number in (("a", 2), ("b", 5)):
+            returned.infos[name]["action_mask"] = np.ones(number)
+
+    copies = LoopVectorEnv(lambda: supersuit.pad_action_space_v0(ragged(tamper=masks)), 1)
+    with pytest.raises(EnvContractError, match=r"'a'.*mask must have shape \(5,\), got \(2,\)"):
+        copies.reset(seed=0)
+
+
 # Traps.
 
 

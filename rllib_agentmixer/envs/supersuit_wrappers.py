@@ -1,11 +1,13 @@
-"""SuperSuit's ``black_death`` with ends: as it comes, its episodes never end.
+"""SuperSuit's wrappers in front of a team: one that never ends is mended, refusals explained.
 
-SuperSuit 3.11 ends an episode once every agent is terminated *and* truncated, which hardly
-ever happens; after that, it goes on stepping an environment that is over.
+SuperSuit 3.11's ``black_death`` ends an episode once every agent is terminated *and*
+truncated, which hardly ever happens; after that, it goes on stepping an environment that is
+over.
 """
 
 from __future__ import annotations
 
+import traceback
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +23,12 @@ def mend_black_death(env: Any) -> Any:
             layer.__class__ = _with_ends(kind)
         layer = vars(layer).get("env") if hasattr(layer, "__dict__") else None
     return env
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether it was SuperSuit that raised an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "/supersuit/" in frames[-1].filename.replace("\\", "/")
 
 
 @lru_cache(maxsize=1)
