@@ -20,7 +20,7 @@ else:
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-BUILD_INPUTS = ("pyproject.toml", "README.md", "LICENSE", "rllib_agentmixer", "tests")
+BUILD_INPUTS = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "rllib_agentmixer", "tests")
 HEAVY = {"ray", "torch", "gymnasium", "mlflow", "pettingzoo", "matplotlib"}
 
 

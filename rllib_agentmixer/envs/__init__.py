@@ -11,6 +11,7 @@
 | continuous_game | 2 | Box 1 | continuous actions, coupled reward, known optimum |
 | bridge | 2 | 2 | agree who goes first although the right of way is hidden |
 | memory_game | 2 | 4 | answer with a cue that was seen k steps ago |
+| skirmish, skirmish_<n>v<n> | 3, 5, 10 | 5 + enemies | win a battle of unlike units; agents die |
 | halfcheetah_2x3, ant_4x2, ..; ma_mujoco | 2 to 17 | Box | move one robot (extra ``mamujoco``) |
 | vmas_balance, vmas_navigation, ..; vmas | 2 to 4 | Box 2 | robots in the plane (extra ``vmas``) |
 | lbf_8x8_2p_2f_coop, ..; lbf | 2, 3 | 6 | load food together (extra ``lbf``) |

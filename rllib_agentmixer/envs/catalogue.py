@@ -60,6 +60,30 @@ NATIVE = (
     ),
 )
 
+
+def _skirmish(name: str, summary: str, **fixed: Any) -> EnvEntry:
+    return EnvEntry(
+        name=name,
+        constructor="rllib_agentmixer.envs.skirmish:Skirmish",
+        vector="rllib_agentmixer.envs.skirmish_vector:VectorSkirmish",
+        summary=summary,
+        fixed=MappingProxyType(fixed),
+    )
+
+
+SKIRMISH = (
+    _skirmish("skirmish", "a battle of unlike units by SMAX's rules: num_allies=, unit_types=, .."),
+    *(
+        _skirmish(
+            f"skirmish_{size}v{size}",
+            f"{size} units of drawn types against {size} scripted ones",
+            num_allies=size,
+            num_enemies=size,
+        )
+        for size in (3, 5, 10)
+    ),
+)
+
 MPE = (
     EnvEntry(
         name="simple_spread",
@@ -121,5 +145,5 @@ PETTINGZOO = (
     ),
 )
 
-CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *MPE, *PETTINGZOO, *SIMULATORS)
+CATALOGUE: tuple[EnvEntry, ...] = (*NATIVE, *SKIRMISH, *MPE, *PETTINGZOO, *SIMULATORS)
 """Every named environment, family by family."""

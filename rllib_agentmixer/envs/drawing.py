@@ -1,4 +1,4 @@
-"""Pictures of boards: discs on a grid as an RGB array, without a graphics library."""
+"""Pictures as RGB arrays, without a graphics library: boards with discs, lines."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ LINE: Colour = (205, 205, 200)
 GRASS: Colour = (205, 222, 190)
 WATER: Colour = (176, 208, 230)
 WOOD: Colour = (214, 186, 148)
+HIT: Colour = (240, 150, 30)
 
 OVERSAMPLING = 4
 """Sub-pixels per pixel and axis when a disc is drawn: smooth edges."""
@@ -56,11 +57,12 @@ def draw_board(
     picture[::cell] = LINE
     picture[:, ::cell] = LINE
     for disc in discs:
-        _draw_disc(picture, disc, cell)
+        draw_disc(picture, disc, cell)
     return picture.round().astype(np.uint8)
 
 
-def _draw_disc(picture: np.ndarray, disc: Disc, cell: int) -> None:
+def draw_disc(picture: np.ndarray, disc: Disc, cell: int) -> None:
+    """Draw on a float picture in place; what lies outside is left out."""
     down = _squared_distances(picture.shape[0], (disc.row + 0.5) * cell)
     right = _squared_distances(picture.shape[1], (disc.column + 0.5) * cell)
     # [height, width, sub, sub] is never built for the whole picture: only rows in reach.
@@ -73,6 +75,34 @@ def _draw_disc(picture: np.ndarray, disc: Disc, cell: int) -> None:
     cover = inside.mean(axis=(2, 3))[..., None]
     window = np.ix_(near_rows, near_columns)
     picture[window] = picture[window] * (1 - cover) + np.asarray(disc.colour) * cover
+
+
+def draw_line(
+    picture: np.ndarray,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    colour: Colour,
+    width: float = 1.5,
+) -> None:
+    """Draw a straight line on a float picture in place, ends and width in pixels.
+
+    Args:
+        picture: [height, width, 3].
+        start: row and column.
+        end: row and column.
+        colour: of the line.
+        width: of the line.
+    """
+    ends = np.array([start, end])
+    low = np.floor(ends.min(axis=0) - width).astype(int).clip(0)
+    high = np.ceil(ends.max(axis=0) + width).astype(int) + 1
+    window = picture[low[0] : high[0], low[1] : high[1]]
+    pixels = np.moveaxis(np.indices(window.shape[:2]), 0, -1) + low + 0.5 - ends[0]
+    along = ends[1] - ends[0]
+    share = (pixels @ along / max(float(along @ along), 1e-9)).clip(0, 1)
+    distance = np.linalg.norm(pixels - share[..., None] * along, axis=-1)
+    cover = (width / 2 + 0.5 - distance).clip(0, 1)[..., None]
+    window[:] = window * (1 - cover) + np.asarray(colour) * cover
 
 
 def _squared_distances(length: int, centre: float) -> np.ndarray:

@@ -35,9 +35,11 @@ ALL_ROWS = slice(None)
 
 
 class NativeParallelEnv(ParallelEnv):
-    """One copy of a cooperative game whose agents share one reward and end together.
+    """One copy of a cooperative game whose agents share one reward.
 
-    Subclasses implement the rules: ``_restart``, ``_advance``, ``_observe`` and ``state``.
+    Subclasses implement the rules: ``_restart``, ``_advance``, ``_observe`` and ``state``;
+    where agents can die ``_living``, where actions can be illegal ``_info``. An agent that
+    dies is terminated and leaves ``agents``; the others end together.
     All randomness comes from ``np_random``, which ``reset(seed=...)`` renews.
 
     Args:
@@ -81,23 +83,30 @@ class NativeParallelEnv(ParallelEnv):
             self.np_random = seeding.np_random(seed)[0]
         self.agents = list(self.possible_agents)
         self._restart(self.np_random)
-        return self._observations(), {name: {} for name in self.possible_agents}
+        return self._observations(), self._infos(is_over=False)
 
     def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
         if not self.agents or self.np_random is None:
             raise EnvContractError(f"{self}: the episode is over; call reset() before step()")
-        ordered = [self._checked(name, actions) for name in self.possible_agents]
-        reward, terminated, truncated = self._advance(ordered, self.np_random)
-        names = self.possible_agents
-        if terminated or truncated:
-            self.agents = []
-        return (
-            self._observations(),
-            dict.fromkeys(names, reward),
-            dict.fromkeys(names, terminated),
-            dict.fromkeys(names, truncated),
-            {name: {} for name in names},
+        acting = set(self.agents)
+        reward, terminated, truncated = self._advance(
+            [
+                self._checked(name, actions) if name in acting else None
+                for name in self.possible_agents
+            ],
+            self.np_random,
         )
+        is_over = terminated or truncated
+        living = dict(zip(self.possible_agents, self._living(), strict=True))
+        returned = (
+            self._observations(),
+            dict.fromkeys(self.agents, reward),
+            {name: terminated or not living[name] for name in self.agents},
+            {name: truncated and living[name] for name in self.agents},
+            self._infos(is_over),
+        )
+        self.agents = [] if is_over else [name for name in self.agents if living[name]]
+        return returned
 
     def render(self) -> FloatArray | str | None:
         """Draw the current situation as ``render_mode`` says: RGB picture, text, or nothing."""
@@ -117,7 +126,29 @@ class NativeParallelEnv(ParallelEnv):
         return actions[name]
 
     def _observations(self) -> dict[str, FloatArray]:
-        return {name: self._observe(index) for index, name in enumerate(self.possible_agents)}
+        """Of the agents that are in the episode or left it in this step."""
+        present = set(self.agents)
+        return {
+            name: self._observe(index)
+            for index, name in enumerate(self.possible_agents)
+            if name in present
+        }
+
+    def _infos(self, is_over: bool) -> dict[str, dict[str, Any]]:
+        present = set(self.agents)
+        return {
+            name: self._info(index, is_over)
+            for index, name in enumerate(self.possible_agents)
+            if name in present
+        }
+
+    def _living(self) -> list[bool]:
+        """Which agents are still in the episode, in order; all of them unless agents die."""
+        return [True] * len(self.possible_agents)
+
+    def _info(self, index: int, is_over: bool) -> dict[str, Any]:
+        """What comes with one agent's observation: ``action_mask``, and numbers at the end."""
+        return {}
 
     @abstractmethod
     def _restart(self, rng: np.random.Generator) -> None:
@@ -125,7 +156,7 @@ class NativeParallelEnv(ParallelEnv):
 
     @abstractmethod
     def _advance(self, actions: list[Any], rng: np.random.Generator) -> tuple[float, bool, bool]:
-        """Apply the rules once: team reward, terminated, truncated."""
+        """Apply the rules once: team reward, terminated, truncated; None acts for the dead."""
 
     @abstractmethod
     def _observe(self, index: int) -> FloatArray:
@@ -143,7 +174,8 @@ class NativeParallelEnv(ParallelEnv):
 class NativeVectorEnv(VectorTeamEnv):
     """B copies of a native environment as arrays, with automatic resets and snapshots.
 
-    Subclasses implement the rules: ``_restart``, ``_advance`` and ``_observe``. Every array
+    Subclasses implement the rules: ``_restart``, ``_advance`` and ``_observe``, which also
+    writes ``_mask`` and ``_alive`` where actions can be illegal and agents can die. Every array
     they keep is an attribute named in ``dynamic``, so a snapshot is a copy of those.
 
     Args:
@@ -185,24 +217,26 @@ class NativeVectorEnv(VectorTeamEnv):
                 f"{self.spec.name}: actions must have shape {self._action_shape}, "
                 f"got {actions.shape}"
             )
+        acted = self._alive.copy()
         reward, terminated, truncated = self._advance(actions, self._rng)
         self._observe(ALL_ROWS)
         observation = final_observation = self._current()
         rows = np.flatnonzero(terminated | truncated)
+        info: dict[str, np.ndarray] = {}
         if rows.size:
-            final_observation = TeamObs(
-                self._obs.copy(), self._state.copy(), self._mask, self._alive
-            )
+            final_observation = self._final(acted, rows, terminated)
+            info = self._info(rows)
             self._restart(rows, rows.size, self._rng)
             self._observe(rows)
         return TeamStep(
             observation=observation,
             reward=reward,
-            agent_rewards=np.repeat(reward[:, None], self.spec.num_agents, axis=1),
+            agent_rewards=reward[:, None] * acted,
             terminated=terminated,
             truncated=truncated,
             final_observation=final_observation,
             faulty=self._never,
+            info=info,
         )
 
     def get_state(self) -> dict[str, Any]:
@@ -222,6 +256,21 @@ class NativeVectorEnv(VectorTeamEnv):
     def _current(self) -> TeamObs:
         return TeamObs(self._obs, self._state, self._mask, self._alive)
 
+    def _final(self, acted: BoolArray, rows: np.ndarray, terminated: BoolArray) -> TeamObs:
+        """The last observation, in which nobody acts.
+
+        As in :class:`~rllib_agentmixer.envs.team_env.TeamEnv`, those who acted last are in
+        it; if the episode was cut, without those who died in that step.
+        """
+        mask = self._mask.copy()
+        mask[rows] = self.spec.action_valid
+        alive = np.where(terminated[:, None], acted, self._alive)
+        return TeamObs(self._obs.copy(), self._state.copy(), mask, alive)
+
+    def _info(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """[B] diagnostics of the copies that just ended, NaN elsewhere."""
+        return {}
+
     @abstractmethod
     def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
         """Set up new episodes in ``count`` copies."""
@@ -234,4 +283,7 @@ class NativeVectorEnv(VectorTeamEnv):
 
     @abstractmethod
     def _observe(self, rows: Rows) -> None:
-        """Write ``_obs`` and ``_state`` of some copies."""
+        """Write ``_obs`` and ``_state`` of some copies; also ``_mask`` and ``_alive`` if they vary.
+
+        Rows of dead agents hold no observation and the spec's ``action_valid`` as their mask.
+        """

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pettingzoo import ParallelEnv
 
+from rllib_agentmixer.envs.black_death import mend_black_death
 from rllib_agentmixer.envs.row_writer import RowWriter
 from rllib_agentmixer.envs.team_spaces import TeamRow, TeamSpaces, spaces_of
 from rllib_agentmixer.envs.vector_env import TeamReward
@@ -62,7 +63,7 @@ class TeamEnv:
     ) -> None:
         if team_reward not in ("shared", "sum", "mean"):
             raise ConfigError(f"team_reward must be 'shared', 'sum' or 'mean', got {team_reward!r}")
-        self.env = parallel_env
+        self.env = parallel_env = mend_black_death(parallel_env)
         self.layout = layout or spaces_of(parallel_env, name, version)
         self.spec = replace(self.layout.spec, team_reward=team_reward)
         self.num_steps = 0

@@ -24,6 +24,7 @@ def _load_helper(file_name):
 
 fakes = _load_helper("fakes")
 _load_helper("scenarios")
+_load_helper("skirmish_scenes")
 
 
 class RecordingGenerator:
@@ -156,6 +157,7 @@ def _packed(result):
 class Helpers:
     """Shared by the test modules of this folder as the fixture ``helpers``."""
 
+    RecordingGenerator = RecordingGenerator
     ScriptedGenerator = ScriptedGenerator
     check_forms_agree = staticmethod(check_forms_agree)
     check_continuation = staticmethod(check_continuation)

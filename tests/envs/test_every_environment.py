@@ -34,6 +34,7 @@ RANDOM = {
     "continuous_game",
     "bridge",
     "memory_game",
+    *(name for name in ENVS if name.startswith("skirmish")),
     *(name for name, entry in ENVS.items() if entry.extra in PACKAGES),
 }
 STARTS = {

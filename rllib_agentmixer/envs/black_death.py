@@ -1,0 +1,57 @@
+"""SuperSuit's ``black_death`` with ends: as it comes, its episodes never end.
+
+SuperSuit 3.11 ends an episode once every agent is terminated *and* truncated, which hardly
+ever happens; after that, it goes on stepping an environment that is over.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+
+def mend_black_death(env: Any) -> Any:
+    """The same environment, in which a ``black_death`` among its wrappers ends episodes."""
+    layer = env
+    while layer is not None:
+        kind = type(layer)
+        if kind.__name__ == "black_death_par" and kind.__module__.startswith("supersuit."):
+            layer.__class__ = _with_ends(kind)
+        layer = vars(layer).get("env") if hasattr(layer, "__dict__") else None
+    return env
+
+
+@lru_cache(maxsize=1)
+def _with_ends(kind: type) -> type:
+    class BlackDeathWithEnds(kind):
+        """Dead agents go on with an empty observation until the last one is gone."""
+
+        def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
+            living = {name: actions[name] for name in self.env.agents}
+            obs, rewards, _terminated, truncated, infos = self.env.step(living)
+            for name in self.agents:
+                if name not in obs:
+                    obs[name] = np.zeros_like(self.observation_space(name).low)
+                rewards.setdefault(name, 0.0)
+                infos.setdefault(name, {})
+            was_cut = any(truncated.values())
+            is_over = not self.env.agents
+            ended = {name: is_over and not was_cut for name in self.agents}
+            cut = {name: is_over and was_cut for name in self.agents}
+            if is_over:
+                self.agents = []
+            return obs, rewards, ended, cut, infos
+
+    BlackDeathWithEnds.__qualname__ = "BlackDeathWithEnds"
+    return BlackDeathWithEnds
+
+
+def __getattr__(name: str) -> Any:
+    """The class as pickles name it; made on demand, because SuperSuit is imported on demand."""
+    if name != "BlackDeathWithEnds":
+        raise AttributeError(name)
+    from supersuit.multiagent_wrappers.black_death import black_death_par
+
+    return _with_ends(black_death_par)
