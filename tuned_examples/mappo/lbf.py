@@ -3,8 +3,8 @@
 All food is worth 1. Random play earns 0.03.
 
 Expected: individual policies earn at least 0.3 within 300 000 environment steps.
-Measured: at 0.94 after 128 000 steps on seed 0, at 0.44 and 0.38 after 288 000 on seeds 1 and 2; 32 to
-91 s on a busy core.
+Measured: at 0.94 after 128 000 steps on seed 0, at 0.44 and 0.38 after 288 000 on seeds 1
+and 2; 32 to 91 s on a busy core.
 
     python tuned_examples/mappo/lbf.py
 """
