@@ -5,6 +5,10 @@ Robots, partitions and observations are those of gymnasium-robotics' ``mamujoco_
 and a state space, an info dictionary for each agent, a global state, snapshots, and speed:
 where an agent's observation is a part of the robot's, it is cut out instead of built anew.
 
+Known fault of the package, kept so that results compare: in ManySegmentAnt (its 1.4.2) agents see
+the positions and velocities of other segments' joints, and some see the torso's, because its
+table of joints counts from the wrong end.
+
 References: Peng et al., "FACMAC", 2021, arXiv:2003.06709 (the task); Li et al., "AgentMixer",
 2025, arXiv:2401.08728 (each agent sees its own joints alone).
 """

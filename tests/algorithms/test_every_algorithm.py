@@ -63,7 +63,11 @@ VARIED = ("predator_prey", "continuous_game")
 """One environment of each kind of action, on which every variant is tried."""
 RIVALS_PLAY = (*VARIED, "climbing", "simple_spread")
 FAMILIES = {entry.constructor: name for name, entry in reversed(ENVS.items()) if entry.extra}
-TRAINED = [name for name, entry in ENVS.items() if not entry.extra or name in FAMILIES.values()]
+TRAINED = [
+    name
+    for name, entry in ENVS.items()
+    if entry.install is None and (not entry.extra or name in FAMILIES.values())
+]
 """Own environments, and the first of those that one third-party constructor makes."""
 CASES = [
     (algorithm, env, settings)
