@@ -58,12 +58,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     """One line for each task, in Markdown."""
     lines = []
     for env, runs in by_task(rows):
-        last = [run["curve"][-1][1] for run in runs]
-        best = [max(point[1] for point in run["curve"]) for run in runs]
+        *_, last = zip(*(run["curve"] for run in runs), strict=False)  # as far as all came
+        returns = [point[1] for point in last]
         lines.append(
-            f"| {env} | {len(runs)} | {_span(run['env_steps'] for run in runs)} "
-            f"| {_span(run['minutes'] for run in runs)} "
-            f"| {sum(last) / len(last):,.0f} | {_span(last)} | {_span(best)} |\n"
+            f"| {env} | {len(runs)} | {last[0][0]:,} | {_span(run['minutes'] for run in runs)} "
+            f"| {sum(returns) / len(returns):,.0f} | {_span(returns)} |\n"
         )
     return "".join(lines)
 
