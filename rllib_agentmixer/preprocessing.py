@@ -60,7 +60,7 @@ class Preprocessing:
 
     def action_mask(self, mask: Any) -> Tensor:
         """[A] what is legal; one mask per place becomes one of all combinations."""
-        if not self.action_parts or not isinstance(mask, (tuple, list)):
+        if not self.action_parts or not hasattr(mask[0], "__len__"):
             return torch.as_tensor(mask).reshape(-1) > 0
         allowed = torch.ones(1, dtype=torch.bool)
         for place in mask:

@@ -80,7 +80,7 @@ class ActionSpace:
 
     def to_mask(self, mask: Any) -> np.ndarray:
         """An action mask in a row; one per place becomes one of their combinations."""
-        if not self.parts or not isinstance(mask, (tuple, list)):
+        if not self.parts or not hasattr(mask[0], "__len__"):
             return np.asarray(mask)
         combined = np.ones(1, np.bool_)
         for place in mask:

@@ -15,6 +15,7 @@ from algorithms_test_helpers import (
 from rllib_agentmixer.acting import EpisodeRecord
 from rllib_agentmixer.algorithms.evaluation import CONTESTANTS, share, summarize
 from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.tracking import metrics_of
 
 KINDS = ("individual", "joint", "individual_sampled", "joint_sampled")
 SHORT = {"max_steps": 12}
@@ -224,3 +225,19 @@ def test_evaluation_runs_beside_training_for_as_long_as_it_lasts(build):
     assert len(set(played)) == 1
     assert played[0] % 4 == 0
     assert result["num_env_steps_sampled_lifetime"] == 64
+
+
+def test_the_environments_own_numbers_become_metrics(build):
+    config = tiny("skirmish_3v3", env_config={"max_steps": 8}, num_envs=4)
+    config.evaluation(evaluation_interval=1)
+    result = build(config).train()
+    shares = [result["evaluation"][kind]["won_mean"] for kind in ("individual", "joint")]
+    shares.append(result["env_runners"]["custom_metrics"]["won_mean"])
+    assert all(0 <= share <= 1 for share in shares)
+    assert "env_runners/custom_metrics/won_mean" in metrics_of(result)
+    assert result["environment"] == {
+        "name": "skirmish_3v3",
+        "version": "1",
+        "config": {"max_steps": 8},
+        "team_reward": "shared",
+    }

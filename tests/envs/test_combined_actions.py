@@ -37,9 +37,10 @@ def test_masks_of_the_places_become_one_of_the_combinations(team):
     assert seen.action_mask[0, 1].tolist() == [True, True, True, False, False, False]
 
 
-def test_one_mask_of_all_combinations_is_taken_as_it_is(team):
+@pytest.mark.parametrize("kind", [np.array, list])
+def test_one_mask_of_all_combinations_is_taken_as_it_is(team, kind):
     def whole(env, returned):
-        returned.infos["a"]["action_mask"] = np.array([0, 0, 1, 0, 0, 1])
+        returned.infos["a"]["action_mask"] = kind([0, 0, 1, 0, 0, 1])
 
     seen = team(action_spaces={"a": ARM}, tamper=whole).reset(seed=0)
     assert np.flatnonzero(seen.action_mask[0, 0]).tolist() == [2, 5]
