@@ -46,6 +46,8 @@ def lbf(
         render_mode: None or ``"rgb_array"``.
         settings: any other argument of ``ForagingEnv``, such as ``penalty``.
     """
+    import lbforaging  # noqa: F401  the rules below may have been loaded while it was there
+
     from rllib_agentmixer.envs.lbf_rules import SeededForaging
 
     numbers = {"size": size, "num_agents": num_agents, "num_food": num_food, "max_steps": max_steps}
