@@ -38,6 +38,12 @@ MORTAL = tuple(name for name in ENVS if name.startswith("skirmish"))
 SHORT = {
     "predator_prey": {"max_steps": 8},
     "simple_spread": {"max_cycles": 8},
+    "simple_reference": {"max_cycles": 8},
+    "simple_speaker_listener": {"max_cycles": 8},
+    "simple_tag": {"max_cycles": 8},
+    "multiwalker": {"max_cycles": 8},
+    "pursuit": {"max_cycles": 8, "n_pursuers": 3},
+    "knights_archers_zombies": {"max_cycles": 8},
     "ma_mujoco": {"scenario": "HalfCheetah", "partition": "2x3", "max_steps": 8},
     "vmas": {"scenario": "balance", "max_steps": 8},
     "lbf": {"max_steps": 8},
