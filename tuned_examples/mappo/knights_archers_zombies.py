@@ -1,0 +1,27 @@
+"""MAPPO on knights_archers_zombies: agents die one by one, and kills are summed.
+
+Sampled actions are judged: the modes of one shared policy send all archers to the same place.
+
+MEASURED
+
+    python tuned_examples/mappo/knights_archers_zombies.py
+"""
+
+from rllib_agentmixer import MAPPOConfig
+from rllib_agentmixer.tuned import train
+
+config = (
+    MAPPOConfig()
+    .environment("knights_archers_zombies")
+    .env_runners(num_envs_per_env_runner=8)
+    .training(train_batch_size=2048, num_epochs=5, parameter_sharing="shared")
+    .evaluation(evaluation_interval=15, evaluation_duration=16)
+)
+
+stop = {
+    "evaluation/individual_sampled/episode_return_mean": 6.0,
+    "num_env_steps_sampled_lifetime": 300_000,
+}
+
+if __name__ == "__main__":
+    train(config, stop)
