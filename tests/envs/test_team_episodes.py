@@ -174,3 +174,24 @@ def test_numbers_in_the_last_infos_become_diagnostics(team):
     assert built.step(noop(built)).info == {}
     info = built.step(noop(built)).info
     assert {key: value.tolist() for key, value in info.items()} == {"won": [1.0], "score": [2.0]}
+
+
+def test_one_agent_may_take_anothers_place_without_a_flag(team):
+    def tamper(env, returned):
+        env.agents = ["a"] if env.step_count < 2 else ["b"]
+
+    built = team(tamper=tamper, length=9)
+    seen = [built.reset(seed=0).alive[0].tolist()]
+    seen += [built.step(noop(built)).observation.alive[0].tolist() for _ in range(3)]
+    assert seen == [[True, False]] * 2 + [[False, True]] * 2
+
+
+def test_an_agent_that_ended_and_was_gone_may_come_back(team):
+    def tamper(env, returned):
+        env.agents = ["a"] if env.step_count == 2 else ["a", "b"]
+        returned.terminated["b"] = env.step_count == 2
+
+    built = team(tamper=tamper, length=9)
+    built.reset(seed=0)
+    alive = [built.step(noop(built)).observation.alive[0, 1].item() for _ in range(4)]
+    assert alive == [True, False, True, True]
