@@ -24,7 +24,8 @@ class Shifts(ParallelEnv):
 
     metadata = {"name": "shifts", "render_modes": []}  # noqa: RUF012
 
-    def __init__(self):
+    def __init__(self, is_cut=False):
+        self.is_cut = is_cut
         self.possible_agents = list(NAMES)
         self.agents = []
         self.spaces = {n: spaces.Box(-9.0, 9.0, (4 + i,), np.float32) for i, n in enumerate(NAMES)}
@@ -54,14 +55,17 @@ class Shifts(ParallelEnv):
         rewards = {n: NAMES.index(n) + 1 + self.time / 10 for n in acted}
         self.time += 1
         is_over = self.time == len(SHIFTS)
-        self.agents = [] if is_over else list(SHIFTS[self.time])
-        ended = {n: n not in self.agents for n in acted}
-        cut = dict.fromkeys(acted, False)
-        return self.observe(), rewards, ended, cut, {n: {} for n in acted}
+        self.agents = acted if is_over else list(SHIFTS[self.time])
+        obs = self.observe()
+        if is_over:
+            self.agents = []
+        is_cut = is_over and self.is_cut
+        ended = {n: n not in self.agents and not is_cut for n in acted}
+        return obs, rewards, ended, dict.fromkeys(acted, is_cut), {n: {} for n in acted}
 
 
-def shifts():
-    return Shifts()
+def shifts(is_cut=False):
+    return Shifts(is_cut)
 
 
 ALIVE = np.array([[name in present for name in NAMES] for present in SHIFTS])
@@ -109,6 +113,23 @@ def test_own_rewards_are_summed_until_an_agent_leaves_and_no_further(build):
                 expected += discount * (agent + 1 + time / 10)
                 discount *= 0.5
             assert found[start, agent] == pytest.approx(expected, rel=1e-5), (agent, start)
+
+
+def test_a_cut_ends_own_rewards_of_those_who_left_and_bootstraps_the_others(build):
+    config = config_of(individual_rewards=True, normalize_values=False)
+    algorithm = build(config.environment(env_config={"is_cut": True}))
+    critic = algorithm.team_policy.network.critic
+    with torch.no_grad():
+        for parameter in critic.parameters():
+            parameter.zero_()
+        critic.output.bias.fill_(10.0)  # V = 10 everywhere
+    rollout = rollout_of(algorithm, LENGTH)
+    assert rollout.truncated[-1].all()
+    targets = rollout.value_targets[:, 0]
+    last = LENGTH - 1
+    assert targets[last, 0] == pytest.approx(1 + last / 10 + 0.5 * 10)  # a was there to the end
+    # c left before the last step: nothing follows its own last reward.
+    assert targets[last - 1, 2] == pytest.approx(3 + (last - 1) / 10)
 
 
 def test_the_teams_reward_goes_on_for_an_agent_that_has_left(build):
