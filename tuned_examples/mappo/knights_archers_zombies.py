@@ -1,8 +1,12 @@
 """MAPPO on knights_archers_zombies: agents die one by one, and kills are summed.
 
-Sampled actions are judged: the modes of one shared policy send all archers to the same place.
+Sampled actions are judged: in the run that was looked at, modes still earned 3 when samples
+earned 8.
 
-MEASURED
+Random play earns 3.
+
+Expected: individual policies, sampled, earn at least 6 within 400 000 environment steps.
+Measured: 61 440 / 61 440 / 276 480 steps on seeds 0, 1 and 2, 65 to 431 s on one busy core.
 
     python tuned_examples/mappo/knights_archers_zombies.py
 """
@@ -20,7 +24,7 @@ config = (
 
 stop = {
     "evaluation/individual_sampled/episode_return_mean": 6.0,
-    "num_env_steps_sampled_lifetime": 300_000,
+    "num_env_steps_sampled_lifetime": 400_000,
 }
 
 if __name__ == "__main__":
