@@ -1,6 +1,10 @@
 """MAPPO on simple_tag: three slow predators meet at a prey that does not move (prey="freeze").
 
-MEASURED
+Random play earns 5. Against the prey that flees (the default) nothing was learned in 50 000 steps.
+
+Expected: individual policies earn at least 20 within 300 000 environment steps.
+Measured: 60 000 / 60 000 / 80 000 steps on seeds 0, 1 and 2, 37 to 60 s on one busy core; after
+200 000 steps seed 0 earns 57.
 
     python tuned_examples/mappo/simple_tag.py
 """
