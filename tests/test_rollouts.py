@@ -521,3 +521,15 @@ def test_forgetting_touches_only_the_copies_that_ended():
     assert kept.individual[:, 1].abs().max() == kept.modifier[:, 1].abs().max() == 0
     assert acting.forget(hidden, np.array([False, False]), np.ones((2, 2), bool)) is hidden
     assert acting.forget(None, np.array([True]), np.ones((1, 2), bool)) is None
+
+
+def test_a_record_holds_what_its_own_copy_said_at_the_end_and_nothing_else():
+    env = ScriptedEnv(((1, TERMINATES),), ((1, TERMINATES),), LONG)
+    env.reset()
+    step = env.step(np.zeros((3, 2), int))
+    step = replace(step, info={"won": np.array([1.0, np.nan, np.nan])})
+    records = acting.EpisodeTracker(3, 2).add(step, step.terminated)
+    assert {copy: record.diagnostics for copy, record in records.items()} == {
+        0: {"won": 1.0},
+        1: {},
+    }
