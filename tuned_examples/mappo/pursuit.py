@@ -1,6 +1,10 @@
 """MAPPO on a small pursuit: four pursuers, six evaders, 8 x 8 cells, 100 steps.
 
-MEASURED
+Random play earns -8.7.
+
+Expected: individual policies, sampled, earn at least -6.5 within 150 000 environment steps.
+Measured: 64 000 / 32 000 / 16 000 steps on seeds 0, 1 and 2, 19 to 102 s on one busy core. With
+actions that are modes, seed 0 of an earlier run earned -8.7 when samples earned -5.6.
 
     python tuned_examples/mappo/pursuit.py
 """
