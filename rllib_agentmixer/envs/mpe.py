@@ -32,7 +32,8 @@ def simple_spread(
     """
     from mpe2 import simple_spread_v3
 
-    return simple_spread_v3.parallel_env(local_ratio=local_ratio, max_cycles=max_cycles, **settings)
+    env = simple_spread_v3.parallel_env(local_ratio=local_ratio, max_cycles=max_cycles, **settings)
+    return _ObservedState(env)
 
 
 def simple_reference(
@@ -49,9 +50,10 @@ def simple_reference(
     """
     from mpe2 import simple_reference_v3
 
-    return simple_reference_v3.parallel_env(
+    env = simple_reference_v3.parallel_env(
         local_ratio=local_ratio, max_cycles=max_cycles, **settings
     )
+    return _ObservedState(env)
 
 
 def simple_speaker_listener(*, max_cycles: int = 25, **settings: Any) -> ParallelEnv:
@@ -65,7 +67,9 @@ def simple_speaker_listener(*, max_cycles: int = 25, **settings: Any) -> Paralle
     """
     from mpe2 import simple_speaker_listener_v4
 
-    return simple_speaker_listener_v4.parallel_env(max_cycles=max_cycles, **settings)
+    return _ObservedState(
+        simple_speaker_listener_v4.parallel_env(max_cycles=max_cycles, **settings)
+    )
 
 
 def simple_tag(
@@ -87,6 +91,26 @@ def simple_tag(
 
     pursuit = simple_tag_v3.parallel_env(num_good=1, max_cycles=max_cycles, **settings)
     return _ScriptedPrey(pursuit, is_fleeing=prey == "flee")
+
+
+class _ObservedState(BaseParallelWrapper):
+    """mpe2's state is all observations in a row; it computes them anew, here they are kept."""
+
+    def __init__(self, env: ParallelEnv) -> None:
+        super().__init__(env)
+        self._seen: dict[str, np.ndarray] = {}
+
+    def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        self._seen, infos = self.env.reset(seed=seed, options=options)
+        return dict(self._seen), infos
+
+    def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
+        self._seen, rewards, terminated, truncated, infos = self.env.step(actions)
+        return dict(self._seen), rewards, terminated, truncated, infos
+
+    def state(self) -> np.ndarray:
+        """All observations in a row, as mpe2 gives them."""
+        return np.concatenate([self._seen[name] for name in self.possible_agents])
 
 
 class _ScriptedPrey(BaseParallelWrapper):

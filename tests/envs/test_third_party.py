@@ -37,6 +37,22 @@ def test_speaker_and_listener_are_a_team_of_different_agents():
     assert played(copies, 25)[-1].truncated.all()
 
 
+@pytest.mark.parametrize(
+    "name", ["simple_spread", "simple_reference", "simple_speaker_listener", "simple_tag"]
+)
+def test_the_state_is_that_of_the_package(name):
+    pytest.importorskip("mpe2")
+    env = make_env(name)
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+    for _ in range(25):
+        state = env.state()
+        np.testing.assert_array_equal(state, env.unwrapped.state())
+        assert state.dtype == np.float32
+        assert env.state_space.contains(state)
+        env.step({name: int(rng.integers(env.action_space(name).n)) for name in env.agents})
+
+
 def test_reference_shares_one_reward():
     pytest.importorskip("mpe2")
     copies = make_vector_env("simple_reference", 1)
