@@ -47,6 +47,8 @@ class TeamConfig(PPOConfig):
     algorithm: ClassVar[str] = "agentmixer"
     """Name in ``HYPERPARAMETERS``: which settings there are besides RLlib's."""
 
+    step_time_limit_s: Any = 300.0  # of configurations from earlier checkpoints
+
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
         self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
@@ -55,7 +57,7 @@ class TeamConfig(PPOConfig):
         self.custom_vector_env = TeamBaseEnv
         self.team_env: str | Callable[..., Any] | None = None
         self.team_reward: Any = None
-        self.step_time_limit_s: Any = 300.0
+        self.step_time_limit_s: Any = type(self).step_time_limit_s
         self.sample_async: Any = False
         self.grad_clip_by = "global_norm"
         self.evaluation_duration = 32
@@ -158,7 +160,8 @@ class TeamConfig(PPOConfig):
 
     def hyperparameters(self) -> TeamHyperparameters:
         """This package's own settings, checked."""
-        own = {name: getattr(self, name) for name in self.own_settings()}
+        # A configuration from an earlier checkpoint lacks settings that have come since.
+        own = {name: getattr(self, name) for name in self.own_settings() if hasattr(self, name)}
         return HYPERPARAMETERS[self.algorithm](**own)
 
     def environment_stamp(self, spec: TeamSpec) -> dict[str, Any]:

@@ -331,3 +331,10 @@ def test_tune_knows_the_algorithm_by_name_and_searches_its_settings(tmp_path):
     assert results.num_errors == 0
     assert sorted(result.config["igc"] for result in results) == ["none", "strict"]
     assert [r.metrics["env_runners"]["episode_return_mean"] for r in results] == [6.0, 6.0]
+
+
+def test_a_configuration_from_before_a_setting_came_has_its_default():
+    config = IPPOConfig().environment("climbing")
+    del config.individual_rewards, config.step_time_limit_s
+    assert config.hyperparameters().individual_rewards is False
+    assert config.env_creator().step_time_limit_s == 300.0
