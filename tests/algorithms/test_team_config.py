@@ -4,7 +4,7 @@ import pytest
 import torch
 from algorithms_test_helpers import counter, differences, learner_stats, tiny, weights_of
 
-from rllib_agentmixer import AgentMixerConfig, MAPPOConfig
+from rllib_agentmixer import AgentMixerConfig, IPPOConfig, MAPPOConfig
 from rllib_agentmixer.algorithms.team_config import UNSUPPORTED
 from rllib_agentmixer.core.hyperparameters import INHERITED_RANGES, AgentMixerHyperparameters
 from rllib_agentmixer.envs.predator_prey import PredatorPrey
