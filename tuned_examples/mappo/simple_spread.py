@@ -4,7 +4,7 @@ Random play earns -82. Published results (-133.5: Papoudakis et al. 2021, arXiv:
 another scale; see docs/algorithms/mappo.md.
 
 Expected: individual policies earn at least -60 within 200 000 environment steps.
-Measured: 80 000 / 60 000 / 80 000 steps on seeds 0, 1 and 2, 36 to 45 s on one core.
+Measured: 90 000 / 90 000 / 100 000 steps on seeds 0, 1 and 2, 48 to 88 s on one busy core.
 
     python tuned_examples/mappo/simple_spread.py
 """
