@@ -40,7 +40,7 @@ def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
     if options["replay"] is not None:
         _replay(env, config, options["replay"], options["team_reward"])
         return
-    from rllib_agentmixer.envs.conformance import check_environment, failures
+    from rllib_agentmixer.envs.conformance import check_environment
 
     findings = check_environment(
         env,
@@ -53,7 +53,7 @@ def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
         click.echo(json.dumps([vars(finding) for finding in findings]))
     else:
         _print_report(env, findings)
-    if any(failures(findings)):
+    if any(finding.verdict == "FAIL" for finding in findings):
         sys.exit(1)
 
 

@@ -29,8 +29,8 @@ class Rollout:
         keep: [T, B] False on steps that belong to no wanted episode.
         hidden: per step, recurrent state before it; None without recurrence.
         episodes: finished episodes, in the order of their end.
-        draws: [T, B, ...] what a correlated joint policy drew, or None.
         alive: [T, B, N] agents that took part.
+        draws: [T, B, ...] what a correlated joint policy drew, or None.
     """
 
     rows: np.ndarray
@@ -47,8 +47,8 @@ class Rollout:
     keep: np.ndarray
     hidden: list[RecurrentState] | None
     episodes: list[EpisodeRecord]
+    alive: np.ndarray
     draws: Draws | None = None
-    alive: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

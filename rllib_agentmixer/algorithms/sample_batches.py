@@ -85,9 +85,9 @@ def hidden_from_rllib(parts: list[Tensor]) -> RecurrentState:
     return RecurrentState(individual.transpose(0, 1), modifier, critic)
 
 
-def _joined(alive: np.ndarray | None) -> np.ndarray | None:
+def _joined(alive: np.ndarray) -> np.ndarray | None:
     """[T, B] whether an agent takes part that did not a step before; None if that never is."""
-    if alive is None or alive.all():
+    if alive.all():
         return None
     joined = np.zeros(alive.shape[:2], bool)
     joined[1:] = (alive[1:] & ~alive[:-1]).any(-1)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,7 +63,6 @@ class Subject:
     team_reward: Any
     seed: int
     num_steps: int
-    findings: list[Finding] = field(default_factory=list)
 
     @property
     def has_state(self) -> bool:
@@ -150,16 +149,15 @@ def _api(on: Subject) -> tuple[Verdict, str]:
 
 
 def _spaces(on: Subject) -> tuple[Verdict, str]:
-    env = on.make()
-    for agent in env.possible_agents:
-        if env.observation_space(agent) is not env.observation_space(agent):
-            return "note", f"observation_space({agent!r}) is another object at every call"
-    for number, step in enumerate(on.trace.steps):
-        for agent, value in step.obs.items():
-            space = env.observation_space(agent)
-            if not space.contains(value):
-                return "note", f"step {number}: observation of {agent!r} lies outside {space}"
-    env.close()
+    with contextlib.closing(on.make()) as env:
+        for agent in env.possible_agents:
+            if env.observation_space(agent) is not env.observation_space(agent):
+                return "note", f"observation_space({agent!r}) is another object at every call"
+        for number, step in enumerate(on.trace.steps):
+            for agent, value in step.obs.items():
+                space = env.observation_space(agent)
+                if not space.contains(value):
+                    return "note", f"step {number}: observation of {agent!r} lies outside {space}"
     return "ok", "every observation lies in its space"
 
 
@@ -288,8 +286,3 @@ CHECKS: dict[str, Callable[[Subject], tuple[Verdict, str]]] = {
     "speed": _speed,
 }
 """Name -> check, in the order of the report."""
-
-
-def failures(findings: list[Finding]) -> Iterator[Finding]:
-    """Findings that must be mended before training."""
-    return (finding for finding in findings if finding.verdict == "FAIL")

@@ -168,13 +168,14 @@ class SmacV2(ParallelEnv):
         was_cut = is_over and (has_lost_connection or self._is_time_up(info))
         dead = {name for name in fighting if self._is_dead(name)}
         ended = is_over and not was_cut
+        infos = self._infos(info)
         self.agents = [] if is_over else [name for name in fighting if name not in dead]
         return (
             {name: self._obs[name] for name in fighting},
             dict.fromkeys(fighting, float(reward)),
             {name: ended or name in dead for name in fighting},
             {name: was_cut and name not in dead for name in fighting},
-            {name: self._infos(info)[name] for name in fighting},
+            {name: infos[name] for name in fighting},
         )
 
     def close(self) -> None:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from gymnasium import spaces
 
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
+from rllib_agentmixer.envs.traces import action_mask, random_action
 
 PACKAGES = {
     "butterfly": "pygame",
@@ -76,7 +76,12 @@ def trajectory(env, seed, num_steps):
     obs, infos = env.reset(seed=seed)
     seen = [obs]
     for _ in range(num_steps):
-        actions = {agent: random_action(env, agent, infos, rng) for agent in env.agents}
+        actions = {
+            agent: random_action(
+                env.action_space(agent), action_mask(obs[agent], infos.get(agent)), rng
+            )
+            for agent in env.agents
+        }
         obs, rewards, terminated, truncated, infos = env.step(actions)
         seen += [obs, rewards, terminated, truncated]
         if not env.agents:
@@ -85,15 +90,6 @@ def trajectory(env, seed, num_steps):
     return [
         {agent: np.asarray(value).tobytes() for agent, value in group.items()} for group in seen
     ]
-
-
-def random_action(env, agent, infos, rng):
-    space, mask = env.action_space(agent), infos[agent].get("action_mask")
-    if mask is not None:
-        return int(rng.choice(np.flatnonzero(mask)))
-    if isinstance(space, spaces.Discrete):
-        return int(rng.integers(space.n))
-    return rng.uniform(space.low, space.high).astype(space.dtype)
 
 
 def test_one_copy_is_determined_by_its_seed(name):
