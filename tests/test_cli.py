@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from rllib_agentmixer import cli, local_ray
 from rllib_agentmixer.algorithms import ALGORITHMS
 from rllib_agentmixer.algorithms.checkpoints import verify
+from rllib_agentmixer.commands.common import make_config
 from rllib_agentmixer.envs import ENVS
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 from rllib_agentmixer.runtime import load_policies
@@ -182,7 +183,7 @@ def test_an_error_of_the_package_itself_keeps_its_traceback(monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cli, "make_config", broken)
+    monkeypatch.setattr("rllib_agentmixer.commands.train.make_config", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         cli.main(["train", "predator_prey"])
 
@@ -434,4 +435,4 @@ def test_ray_joins_the_cluster_of_the_environment_or_starts_on_the_loopback(monk
 
 def test_configurations_of_the_command_line_are_checked_before_anything_starts():
     with pytest.raises(ConfigError, match="hidden_size"):
-        cli.make_config("predator_prey", "agentmixer", 0, 0, ("hidden_size=0",))
+        make_config("predator_prey", "agentmixer", 0, 0, ("hidden_size=0",))
