@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rllib_agentmixer.errors import CheckpointError, ConfigError
-from rllib_agentmixer.files import recover_interrupted
+from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.run_checkpoints import find_checkpoint
 
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
@@ -35,18 +35,11 @@ def make_config(
     return config
 
 
-def load_algorithm(checkpoint: Path) -> TeamAlgorithm:
+def load_algorithm(place: Path, *, best: bool = False) -> TeamAlgorithm:
     """An algorithm from a checkpoint (or the folder of its run), with local workers only."""
-    from rllib_agentmixer import training
     from rllib_agentmixer.local_ray import start_ray
 
-    folder = checkpoint
-    for place in (checkpoint, checkpoint / training.CHECKPOINT):
-        recover_interrupted(place)
-    if (checkpoint / training.CHECKPOINT).is_dir():
-        folder = checkpoint / training.CHECKPOINT
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} does not exist; give the folder that training wrote")
+    folder = find_checkpoint(place, best=best)
     from rllib_agentmixer.algorithms.team_algorithm import load_locally
 
     start_ray(0)

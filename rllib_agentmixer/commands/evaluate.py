@@ -21,9 +21,10 @@ from rllib_agentmixer.reports import show
 @click.option("--sample", is_flag=True, help="Sample actions instead of taking modes.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--render", type=click.Path(path_type=Path), help="Write one episode as GIF.")
+@click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
 @click.option("--json", "as_json", is_flag=True)
 def evaluate(checkpoint: Path, policy: str | None, as_json: bool, **options: Any) -> None:
-    """Play a CHECKPOINT, or an export folder (then without Ray)."""
+    """Play a CHECKPOINT, that of a run's folder, or an export (then without Ray)."""
     from rllib_agentmixer.runtime import MANIFEST
 
     if (checkpoint / MANIFEST).is_file():
@@ -53,10 +54,11 @@ def _evaluate_checkpoint(
     sample: bool,
     seed: int,
     render: Path | None,
+    best: bool,
 ) -> dict[str, Any]:
     from rllib_agentmixer.algorithms.evaluation import summarize
 
-    algorithm = load_algorithm(checkpoint)
+    algorithm = load_algorithm(checkpoint, best=best)
     worker = algorithm.team_worker
     results: dict[str, Any] = {}
     kinds: tuple[Any, ...] = (policy,) if policy else ("individual", "joint")
