@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rllib_agentmixer.envs import make_env
+from rllib_agentmixer.envs.registry import trusted_environment
 from rllib_agentmixer.errors import AgentMixerError
 from rllib_agentmixer.runtime import IndividualPolicy, load_policies, read_manifest
 
@@ -76,8 +77,18 @@ def play_export(
     seed: int = 0,
     explore: bool = False,
     gif: Path | None = None,
+    env: str | None = None,
 ) -> dict[str, Any]:
     """Play an export in the environment that it was trained in.
+
+    Args:
+        folder: the export.
+        num_episodes: to play.
+        seed: of the first episode; the next ones count up.
+        explore: sample actions instead of taking modes.
+        gif: where to draw one episode.
+        env: environment; needed where that of the export is none of this package's, since a
+            file must not choose which code is called.
 
     Returns:
         Return mean, standard deviation, minimum and maximum, mean length, the number of
@@ -87,17 +98,18 @@ def play_export(
     policies = load_policies(folder)
     environment = manifest["environment"]
     settings = dict(environment["config"])
-    env = make_env(environment["name"], **settings)
+    name = trusted_environment(environment["name"], env)
+    copy = make_env(name, **settings)
     reward = environment["team_reward"]
     for index, policy in enumerate(policies.values()):
         policy.seed(seed + index)
     episodes = [
-        play_episode(env, policies, seed=seed + i, explore=explore, team_reward=reward)
+        play_episode(copy, policies, seed=seed + i, explore=explore, team_reward=reward)
         for i in range(num_episodes)
     ]
-    env.close()
+    copy.close()
     if gif is not None:
-        _record(environment["name"], settings, policies, seed, gif)
+        _record(name, settings, policies, seed, gif)
     returns = np.array([episode.episode_return for episode in episodes])
     return {
         "episode_return_mean": float(returns.mean()),
@@ -129,6 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sample", action="store_true", help="sample actions instead of modes")
     parser.add_argument("--render", type=Path, help="write one episode as GIF")
+    parser.add_argument("--env", help="to play in; needed if it is none of this package's")
     chosen = parser.parse_args(arguments)
     try:
         results = play_export(
@@ -137,6 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
             seed=chosen.seed,
             explore=chosen.sample,
             gif=chosen.render,
+            env=chosen.env,
         )
     except AgentMixerError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -27,6 +27,7 @@ from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 from rllib_agentmixer.algorithms import checkpoints
 from rllib_agentmixer.algorithms.evaluation import SideBySideEvaluation
 from rllib_agentmixer.algorithms.exact_resume import restore_sampling, sampling_state
+from rllib_agentmixer.algorithms.inference import write_inference
 from rllib_agentmixer.algorithms.sampling import (
     AsynchronousSampler,
     Sampler,
@@ -203,6 +204,7 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
             with replaced_atomically(target) as folder:
                 super().save_checkpoint(str(folder))
                 self._make_relocatable(folder)
+                write_inference(self, folder)
                 checkpoints.write_manifest(folder, self.stamp())
         except OSError as error:
             raise CheckpointError(

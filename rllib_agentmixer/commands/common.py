@@ -49,13 +49,12 @@ def make_config(
     return check_config(draft_config(env, algo, seed, workers, parse_settings(settings)))
 
 
-def load_algorithm(place: Path, *, best: bool = False) -> TeamAlgorithm:
-    """An algorithm from a checkpoint (or the folder of its run), with local workers only."""
+def load_algorithm(place: Path, *, best: bool = False, env: str | None = None) -> TeamAlgorithm:
+    """A team that plays, from a checkpoint or the folder of its run; nothing is unpickled."""
     from rllib_agentmixer.local_ray import start_ray
 
     folder = find_checkpoint(place, best=best)
-    from rllib_agentmixer.algorithms.team_algorithm import load_locally
+    from rllib_agentmixer.algorithms.inference import load_for_play
 
     start_ray(0)
-    algorithm: TeamAlgorithm = load_locally(folder)
-    return algorithm
+    return load_for_play(folder, env)

@@ -21,6 +21,7 @@ from rllib_agentmixer.reports import show
 @click.option("--sample", is_flag=True, help="Sample actions instead of taking modes.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--render", type=click.Path(path_type=Path), help="Write one episode as GIF.")
+@click.option("--env", help="To play in; needed if it is none of this package's.")
 @click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
 @click.option("--json", "as_json", is_flag=True)
 def evaluate(checkpoint: Path, policy: str | None, as_json: bool, **options: Any) -> None:
@@ -39,6 +40,7 @@ def evaluate(checkpoint: Path, policy: str | None, as_json: bool, **options: Any
                 seed=options["seed"],
                 explore=options["sample"],
                 gif=options["render"],
+                env=options["env"],
             )
         }
     else:
@@ -55,10 +57,11 @@ def _evaluate_checkpoint(
     seed: int,
     render: Path | None,
     best: bool,
+    env: str | None,
 ) -> dict[str, Any]:
     from rllib_agentmixer.algorithms.evaluation import summarize
 
-    algorithm = load_algorithm(checkpoint, best=best)
+    algorithm = load_algorithm(checkpoint, best=best, env=env)
     worker = algorithm.team_worker
     results: dict[str, Any] = {}
     kinds: tuple[Any, ...] = (policy,) if policy else ("individual", "joint")

@@ -13,13 +13,14 @@ from rllib_agentmixer.reports import show
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--env", help="To play in; needed if it is none of this package's.")
 @click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
 @click.option("--json", "as_json", is_flag=True)
-def export(checkpoint: Path, out: Path, best: bool, as_json: bool) -> None:
+def export(checkpoint: Path, out: Path, env: str | None, best: bool, as_json: bool) -> None:
     """Export the individual policies of a CHECKPOINT and prove that they act alike."""
     from rllib_agentmixer.export import export_policies
 
-    algorithm = load_algorithm(checkpoint, best=best)
+    algorithm = load_algorithm(checkpoint, best=best, env=env)
     manifest = export_policies(algorithm, out)
     algorithm.stop()
     report = {

@@ -114,6 +114,27 @@ def resolve_env(env: EnvLike) -> EnvEntry:
     )
 
 
+def trusted_environment(recorded: str, named: str | None = None) -> str:
+    """The environment to play in, without letting a file choose which code runs.
+
+    Args:
+        recorded: what a checkpoint or an export says that it was trained in.
+        named: what the user says; it is taken as it is.
+
+    Raises:
+        ConfigError: the recorded one is none of the registry's, and the user named none.
+    """
+    if named is not None:
+        return named
+    if find_entry(recorded) is not None:
+        return recorded
+    raise ConfigError(
+        f"these policies were trained in {recorded!r}, which is no environment of this package; "
+        "playing them would import and call what the file names. If you know where they come "
+        f"from, name it yourself: --env {recorded} (env={recorded!r} in Python)"
+    )
+
+
 def _unlisted(name: str, constructor: str | Callable[..., ParallelEnv]) -> EnvEntry:
     return EnvEntry(name, constructor, version="0", actions="unknown", state="unknown")
 

@@ -66,7 +66,8 @@ def test_a_run_that_is_killed_thirty_times_ends_as_one_that_is_not(command, undi
     assert [comparable(row) for row in found] == [comparable(row) for row in expected]
     assert not list((out / "checkpoints").glob(".iteration*"))
     print(
-        f"{kills} kills, {in_saves} in the middle of a checkpoint; first row after {first_row_after:.1f} s"
+        f"{kills} kills, {in_saves} in the middle of a checkpoint; resumed training had its "
+        f"first row after {first_row_after:.1f} s"
     )
 
 
