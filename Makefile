@@ -7,14 +7,14 @@ ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
-CODE := $(wildcard rllib_agentmixer tests benchmarks docs tuned_examples)
+CODE := $(wildcard rllib_agentmixer tests benchmarks cluster docs tuned_examples)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: setup format check test learn bench study demo docs clean help
+.PHONY: setup format check test learn cluster audit bench study demo docs clean help
 
 setup: $(STAMP)  ## create .venv and install the package with its pinned dependencies
 	@echo "$(VENV) is ready"
@@ -44,6 +44,12 @@ test: $(STAMP)  ## all tests without a marker; ARGS="-k name" or ARGS=--cov
 
 learn: $(STAMP)  ## the learning tests: train the tuned examples to their expectation
 	@$(BIN)/python -m pytest -m learning $(ARGS)
+
+cluster: $(STAMP)  ## several nodes, killed processes, full disks, servers, a browser (half an hour)
+	@$(BIN)/python -m pytest -m "cluster or faults" $(ARGS)
+
+audit: $(STAMP)  ## known vulnerabilities of the pinned packages; needs the open internet
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt $(ARGS)
 
 bench: $(STAMP)  ## speed, with goals and a report: ARGS=--quick, ARGS="goals", ARGS=--list
 	@$(BIN)/python -m benchmarks.speed $(ARGS)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rllib_agentmixer.envs import ENVS
 from rllib_agentmixer.envs.entry import EnvEntry
+from rllib_agentmixer.search.spaces import PERTURBABLE, SPACES
 
-PAGE = Path(__file__).parent / "environments.md"
-BEGIN, END = "<!-- environments: begin -->", "<!-- environments: end -->"
+DOCS = Path(__file__).parent
 
 
 def environment_table() -> str:
@@ -32,21 +32,43 @@ def environment_table() -> str:
     return "\n".join(lines)
 
 
-def page_with_table(text: str) -> str:
-    """The page with the table of today's registry."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{environment_table()}\n{END}{after}"
+def space_table() -> str:
+    """One row for each setting that a shipped space searches."""
+    names = dict.fromkeys(name for space in SPACES.values() for name in space)
+    lines = [f"| setting | {' | '.join(SPACES)} | `pbt` |", "|---" * (len(SPACES) + 2) + "|"]
+    for name in names:
+        cells = [f"`{space[name]}`" if name in space else "" for space in SPACES.values()]
+        perturbed = "yes" if name in PERTURBABLE else ""
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {perturbed} |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "environments.md": ("environments", environment_table),
+    "tuning.md": ("spaces", space_table),
+}
+"""Page -> the name in its two marks, and what stands between them."""
+
+
+def page_with_table(name: str, text: str) -> str:
+    """A page with the table as it is today."""
+    mark, make = TABLES[name]
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{make()}\n{end}{after}"
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the page, or with ``--check`` only say whether it is up to date."""
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = page_with_table(text)
-    if "--check" in arguments:
-        return int(text != wanted)
-    PAGE.write_text(wanted, encoding="utf-8")
-    return 0
+    """Rewrite the pages, or with ``--check`` only say whether they are up to date."""
+    is_old = False
+    for name in TABLES:
+        text = (DOCS / name).read_text(encoding="utf-8")
+        wanted = page_with_table(name, text)
+        is_old |= text != wanted
+        if "--check" not in arguments:
+            (DOCS / name).write_text(wanted, encoding="utf-8")
+    return int(is_old and "--check" in arguments)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,11 @@ class ProgressFile:
                 file.seek(self._end)
                 file.write(data)
         except OSError as error:
-            logger.warning(
-                "%s takes no rows (%s); %d wait in memory", self.path, error, len(self._waiting)
-            )
+            if len(self._waiting) == 1:
+                logger.warning("%s takes no rows (%s); they wait in memory", self.path, error)
             return False
+        if len(self._waiting) > 1:
+            logger.warning("%s takes rows again: %d were written", self.path, len(self._waiting))
         self._end += len(data)
         self._waiting.clear()
         return True

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 TINY = (
     *("num_envs_per_env_runner=4", "train_batch_size=64", "num_epochs=1", "hidden_size=16"),
     *("critic_hidden=[8]", "model.max_seq_len=5", "env.max_steps=8", "evaluation_duration=4"),
-    *("evaluation_interval=1", "log_sys_usage=false", "min_time_s_per_iteration=0"),
+    *("evaluation_interval=1", "log_sys_usage=false"),
 )
 
 

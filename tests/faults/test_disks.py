@@ -15,16 +15,17 @@ from .conftest import TINY
 
 pytestmark = pytest.mark.faults
 
-MEGABYTE = 2**20
+LONG = 1500
+"""Iterations of a run that lasts long enough to be disturbed."""
 
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of 3 MB of its own."""
+    """A file system of 24 MB of its own."""
     place = tmp_path / "disk"
     place.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True
     )
     if made.returncode:
         pytest.skip("file systems cannot be mounted here")
@@ -39,20 +40,22 @@ def remount(disk, how):
 def fill(disk):
     """A file that takes all the space there is."""
     path = disk / "filler"
-    with path.open("wb") as file, suppress(OSError):
-        while True:
-            os.write(file.fileno(), b"x" * 4096)
+    with path.open("wb") as file:
+        for size in (2**16, 2**12, 1):
+            with suppress(OSError):
+                while True:
+                    os.write(file.fileno(), b"x" * size)
     return path
 
 
 def train(command, out, steps, *more):
-    options = ["--steps", steps, "--checkpoint-every", 1, "--no-mlflow"]
+    options = ["--steps", steps, "--checkpoint-every", 3, "--no-mlflow"]
     return command("train", "predator_prey", "--out", out, *options, *more, *TINY)
 
 
 def test_training_rides_out_a_full_disk_and_loses_no_row(command, disk):
     out = disk / "run"
-    running = train(command, out, 64 * 150)
+    running = train(command, out, 64 * LONG)
     assert running.wait_until(lambda: len(read_progress(out)) >= 3)
     filler = fill(disk)
     good = [path.name for path in RunCheckpoints(out).all]
@@ -62,20 +65,20 @@ def test_training_rides_out_a_full_disk_and_loses_no_row(command, disk):
     stuck_at = len(read_progress(out))
     # Training goes on in the meantime; how far can only be seen afterwards.
     running.wait_until(lambda: False, seconds=1.5)
-    assert len(read_progress(out)) <= stuck_at + 60
+    assert stuck_at <= len(read_progress(out)) < LONG
     filler.unlink()
     status, _, err = running.end()
     assert status == 0, err
     assert "No space left on device" in err
     assert "Training goes on" in err
-    assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, 151)]
+    assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, LONG + 1)]
     verify(RunCheckpoints(out).newest)
-    assert RunCheckpoints(out).newest.name == "iteration_000150"
+    assert RunCheckpoints(out).newest.name == f"iteration_{LONG:06d}"
 
 
 def test_a_disk_that_stays_full_ends_with_an_error_and_earlier_checkpoints(command, disk):
     out = disk / "run"
-    running = train(command, out, 64 * 40)
+    running = train(command, out, 64 * LONG)
     assert running.wait_until(lambda: len(read_progress(out)) >= 3)
     filler = fill(disk)
     status, _, err = running.end()
@@ -87,9 +90,9 @@ def test_a_disk_that_stays_full_ends_with_an_error_and_earlier_checkpoints(comma
     for path in kept:
         verify(path)
     filler.unlink()
-    status, _, err = train(command, out, 64 * 45, "--resume").end()
+    status, _, err = train(command, out, 64 * (LONG + 5), "--resume").end()
     assert status == 0, err
-    assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, 46)]
+    assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, LONG + 6)]
 
 
 def test_a_read_only_place_is_an_error_before_training(command, disk):
@@ -102,7 +105,7 @@ def test_a_read_only_place_is_an_error_before_training(command, disk):
 
 def test_a_place_that_becomes_read_only_and_back_costs_nothing_but_checkpoints(command, disk):
     out = disk / "run"
-    running = train(command, out, 64 * 150)
+    running = train(command, out, 64 * LONG)
     assert running.wait_until(lambda: len(read_progress(out)) >= 3)
     with suppress(subprocess.CalledProcessError):  # busy while a file is being written
         for _ in range(50):
@@ -113,6 +116,6 @@ def test_a_place_that_becomes_read_only_and_back_costs_nothing_but_checkpoints(c
     remount(disk, "rw")
     status, _, err = running.end()
     assert status == 0, err
-    assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, 151)]
+    assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, LONG + 1)]
     assert json.loads((out / "checkpoints" / "best.json").read_text())["value"] is not None
     verify(RunCheckpoints(out).newest)

@@ -20,7 +20,7 @@ ITERATIONS = 30
 def search(command, out, *more):
     options = ["--samples", SAMPLES, "--steps", 64 * ITERATIONS, "--scheduler", "none"]
     space = ["--space", "lr=loguniform(1e-4, 1e-2)", "--space", "clip_param=uniform(0.1, 0.3)"]
-    settings = [*TINY, "min_time_s_per_iteration=0.05"]
+    settings = [*TINY, "num_epochs=40"]
     return command(
         "tune", "predator_prey", *space, *options, "--no-mlflow", "--out", out, *more, *settings
     )
