@@ -295,6 +295,8 @@ def _start_command(folder: Path, state: State, name: str, cpus: int) -> list[str
         "num_gpus": 0,
         "resources": {name: 1},
         "object_store_memory": OBJECT_STORE_BYTES,
+        # Of its own: nodes that share a folder unpack a job's code over each other's.
+        "temp_dir": str(folder / name),
         # Several nodes share one machine, where fixed ports and ranges would clash.
         "min_worker_port": 0,
         "max_worker_port": 0,
@@ -304,7 +306,6 @@ def _start_command(folder: Path, state: State, name: str, cpus: int) -> list[str
     if name == HEAD:
         settings |= {
             "gcs_server_port": state.gcs_port,
-            "temp_dir": str(folder / "ray"),
             "include_dashboard": True,
             "dashboard_host": HOST,
             "dashboard_port": state.dashboard_port,
