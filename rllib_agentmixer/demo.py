@@ -19,6 +19,7 @@ from rllib_agentmixer.errors import ExportError
 from rllib_agentmixer.local_ray import start_ray
 from rllib_agentmixer.media import check_available, save_learning_curve
 from rllib_agentmixer.progress import LiveProgress
+from rllib_agentmixer.run_checkpoints import FOLDER, RunCheckpoints
 from rllib_agentmixer.tracking import MLflowTracker, flatten
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _draw_curve(files: _Files, before: dict[str, Any], outcome: training.RunOutc
 
 
 def _move_aside(out: Path) -> None:
-    if (out / training.CHECKPOINT).exists():
+    if RunCheckpoints(out).all:
         out.rename(out.with_name(f"{out.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
@@ -217,14 +218,14 @@ def _print_files(console: Console, files: _Files) -> None:
         (files.curve, "learning curve"),
         (files.episode, "one episode"),
         (files.exported, "individual policies for deployment"),
-        (out / training.CHECKPOINT, "checkpoint"),
+        (out / FOLDER, "checkpoints"),
         (files.summary, "these numbers"),
         (out.parent / "mlflow.db", "MLflow store"),
     ):
         console.print(f"  {path}  [dim]{what}[/]", highlight=False, soft_wrap=True)
     console.print("next:", highlight=False)
     for line in (
-        f"{command} evaluate {out / training.CHECKPOINT} --render {out / 'joint.gif'}",
+        f"{command} evaluate {out} --render {out / 'joint.gif'}",
         f"{command}.play {files.exported} --episodes 100",
         f"{command} train predator_prey --steps 300000 --out runs/gumbel igc=gumbel",
         f"{interpreter} -m mlflow ui --host 127.0.0.1 --backend-store-uri {store}",

@@ -17,6 +17,10 @@ class EnvContractError(AgentMixerError, ValueError):
     """An environment broke the PettingZoo contract or the package's own."""
 
 
+class LearningError(AgentMixerError, ArithmeticError):
+    """An update met numbers that are not finite; weights are those of before."""
+
+
 class CheckpointError(AgentMixerError):
     """A checkpoint is missing, damaged, or belongs to something else."""
 

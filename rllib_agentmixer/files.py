@@ -70,6 +70,28 @@ def _sync_to_disk(folder: Path) -> None:
             os.close(descriptor)
 
 
+def write_atomically(target: Path, text: str) -> None:
+    """Replace a text file: it holds the old text or the new one, never a part.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}-", delete=False
+    ) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
 def checksum(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import signal
 import time
@@ -13,17 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import CheckpointError, ConfigError
-from rllib_agentmixer.files import recover_interrupted
+from rllib_agentmixer.files import write_atomically
 from rllib_agentmixer.progress import LiveProgress, snapshot
+from rllib_agentmixer.progress_file import ProgressFile, read_progress
+from rllib_agentmixer.run_checkpoints import RunCheckpoints
 from rllib_agentmixer.tracking import MLflowTracker, metrics_of, opening_store
 
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
     from rllib_agentmixer.algorithms.team_config import TeamConfig
 
-CHECKPOINT = "checkpoint"
-PROGRESS = "progress.jsonl"
+logger = logging.getLogger(__name__)
+
 CONFIG = "config.json"
+
+EVALUATED_RETURN = "evaluation/individual/episode_return_mean"
+SAMPLED_RETURN = "env_runners/episode_return_mean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +40,14 @@ class RunPlan:
         out: folder of the run: checkpoint, progress, MLflow run id.
         total_steps: joint environment steps at which training ends; None for no limit.
         time_limit_s: seconds of training after which it ends; None for no limit.
-        checkpoint_every: iterations between checkpoints; one is always written at the end.
-        resume: continue from the run's checkpoint.
+        checkpoint_every: iterations between checkpoints; one is always written at the end, and
+            one whenever an evaluation is the best so far.
+        keep_checkpoints_num: how many of the newest checkpoints stay beside the best; None
+            keeps all.
+        best_metric: metric whose highest value makes a checkpoint the best; None takes the
+            return of the individual policies, without evaluation that of training episodes.
+        resume: continue from the run's newest checkpoint.
+        fall_back: when resuming, skip damaged checkpoints.
         tracking_uri: MLflow store; None for the default.
         use_mlflow: False logs to files only.
         experiment: MLflow experiment.
@@ -45,7 +57,10 @@ class RunPlan:
     total_steps: int | None = None
     time_limit_s: float | None = None
     checkpoint_every: int = 10
+    keep_checkpoints_num: int | None = 3
+    best_metric: str | None = None
     resume: bool = False
+    fall_back: bool = False
     tracking_uri: str | None = None
     use_mlflow: bool = True
     experiment: str = "rllib_agentmixer"
@@ -96,15 +111,11 @@ def build(config: TeamConfig, plan: RunPlan) -> TeamAlgorithm:
     Raises:
         CheckpointError: nothing to resume from, or something that a fresh run would overwrite.
     """
-    checkpoint = plan.out / CHECKPOINT
-    recover_interrupted(checkpoint)
+    checkpoints = RunCheckpoints(plan.out, plan.keep_checkpoints_num)
     if plan.resume:
-        if not checkpoint.is_dir():
-            raise CheckpointError(
-                f"nothing to resume: {checkpoint} does not exist; train without --resume first"
-            )
-        return type_of(config).from_checkpoint(str(checkpoint))  # type: ignore[return-value]
-    if checkpoint.exists():
+        newest = checkpoints.newest_good(fall_back=plan.fall_back)
+        return type_of(config).from_checkpoint(str(newest))  # type: ignore[return-value]
+    if checkpoints.all:
         raise CheckpointError(
             f"{plan.out} holds a finished or interrupted run; add --resume to continue it, or "
             "name another --out"
@@ -125,50 +136,67 @@ def run(algorithm: TeamAlgorithm, plan: RunPlan, progress: LiveProgress) -> RunO
     """
     if plan.total_steps is None and plan.time_limit_s is None:
         raise ConfigError("a run needs --steps or --minutes, got neither")
+    progress_file, rows = _open_folder(algorithm, plan)
     tracker = _open_tracker(algorithm, plan)
-    rows = _rows_until_checkpoint(algorithm, plan) if plan.resume else []
+    saver = _Saver(algorithm, plan)
     status = "FAILED"
     try:
         with stop_requests() as received, progress:
-            _iterate(algorithm, plan, progress, rows, tracker, received)
-            algorithm.save(str(plan.out / CHECKPOINT))
+            seconds_before = rows[-1]["seconds"] if rows else 0.0
+            progress.begin(algorithm.num_env_steps)
+            started = time.monotonic()
+            individual = math.nan
+            while not received and not _is_over(algorithm, plan, time.monotonic() - started):
+                result = algorithm.train()
+                now = snapshot(result, individual)
+                individual = now.individual_return
+                progress.show(now)
+                metrics = metrics_of(result)
+                elapsed = seconds_before + time.monotonic() - started
+                rows.append({"env_steps": now.env_steps, "seconds": elapsed, **metrics})
+                progress_file.append(rows[-1] | {"environment": result.get("environment")})
+                if tracker is not None:
+                    tracker.log(metrics, now.env_steps)
+                saver.after_iteration(metrics)
+            checkpoint = saver.at_the_end(rows[-1] if rows else {})
         status = "KILLED" if received else "FINISHED"
     finally:
         if tracker is not None:
             tracker.finish(status)
-    return RunOutcome(
-        rows, plan.out / CHECKPOINT, bool(received), received[0] if received else None
-    )
+    return RunOutcome(rows, checkpoint, bool(received), received[0] if received else None)
 
 
-def _iterate(
-    algorithm: TeamAlgorithm,
-    plan: RunPlan,
-    progress: LiveProgress,
-    rows: list[dict[str, float]],
-    tracker: MLflowTracker | None,
-    received: list[int],
-) -> None:
-    seconds_before = rows[-1]["seconds"] if rows else 0.0
-    individual = math.nan
-    progress.begin(algorithm.num_env_steps)
-    started = time.monotonic()
-    with (plan.out / PROGRESS).open("a", encoding="utf-8") as file:
-        while not received and not _is_over(algorithm, plan, time.monotonic() - started):
-            result = algorithm.train()
-            now = snapshot(result, individual)
-            individual = now.individual_return
-            progress.show(now)
-            metrics = metrics_of(result)
-            elapsed = seconds_before + time.monotonic() - started
-            rows.append({"env_steps": now.env_steps, "seconds": elapsed, **metrics})
-            stamped = rows[-1] | {"environment": result.get("environment")}
-            file.write(json.dumps(stamped, default=str) + "\n")
-            file.flush()
-            if tracker is not None:
-                tracker.log(metrics, now.env_steps)
-            if algorithm.iteration % plan.checkpoint_every == 0:
-                algorithm.save(str(plan.out / CHECKPOINT))
+class _Saver:
+    """Decides when a run writes a checkpoint, and bears a disk that is full for a while."""
+
+    def __init__(self, algorithm: TeamAlgorithm, plan: RunPlan) -> None:
+        self.algorithm = algorithm
+        self.every = plan.checkpoint_every
+        self.checkpoints = RunCheckpoints(plan.out, plan.keep_checkpoints_num)
+        self.checkpoints.remove_leftovers()
+        is_evaluated = bool(algorithm.config.evaluation_interval)
+        self.metric = plan.best_metric or (EVALUATED_RETURN if is_evaluated else SAMPLED_RETURN)
+
+    def after_iteration(self, metrics: dict[str, float]) -> None:
+        """Save if it is time, or if this evaluation is the best so far."""
+        value = metrics.get(self.metric)
+        # Returns of training episodes come with every iteration: too often to save each best.
+        is_best = self.metric != SAMPLED_RETURN and self.checkpoints.is_improvement(
+            self.metric, value
+        )
+        if self.algorithm.iteration % self.every == 0 or is_best:
+            try:
+                self.checkpoints.save(self.algorithm, self.metric, value)
+            except CheckpointError as error:
+                # Training is worth more than this checkpoint; the next one is due soon.
+                logger.warning("%s. Training goes on", error)
+
+    def at_the_end(self, metrics: dict[str, float]) -> Path:
+        """The last checkpoint; failing to write this one is an error."""
+        newest = self.checkpoints.newest
+        if newest is not None and newest.name == self.checkpoints.name_of(self.algorithm):
+            return newest
+        return self.checkpoints.save(self.algorithm, self.metric, metrics.get(self.metric))
 
 
 def _is_over(algorithm: TeamAlgorithm, plan: RunPlan, elapsed: float) -> bool:
@@ -178,15 +206,25 @@ def _is_over(algorithm: TeamAlgorithm, plan: RunPlan, elapsed: float) -> bool:
     return by_steps or by_time
 
 
-def _open_tracker(algorithm: TeamAlgorithm, plan: RunPlan) -> MLflowTracker | None:
+def _open_folder(
+    algorithm: TeamAlgorithm, plan: RunPlan
+) -> tuple[ProgressFile, list[dict[str, float]]]:
+    """Files of the run; rows after the restored step are cut off, they will come again."""
+    steps = algorithm.num_env_steps
+    earlier = read_progress(plan.out) if plan.resume else []
+    rows = [row for row in earlier if row["env_steps"] <= steps]
     try:
-        plan.out.mkdir(parents=True, exist_ok=True)
         settings = plain_config(algorithm.config)
-        (plan.out / CONFIG).write_text(json.dumps(settings, indent=1, default=str))
+        write_atomically(plan.out / CONFIG, json.dumps(settings, indent=1, default=str))
+        return ProgressFile(plan.out, rows), rows
     except OSError as error:
         raise ConfigError(f"cannot write to {plan.out}: {error}; choose another --out") from error
+
+
+def _open_tracker(algorithm: TeamAlgorithm, plan: RunPlan) -> MLflowTracker | None:
     if not plan.use_mlflow:
         return None
+    settings = plain_config(algorithm.config)
     tracker = MLflowTracker(plan.out, plan.experiment, plan.tracking_uri)
     stamp = algorithm.config.environment_stamp(algorithm.team_spec)
     tags = {
@@ -222,26 +260,3 @@ def plain_config(config: TeamConfig) -> dict[str, Any]:
             value = f"{value.__module__}.{getattr(value, '__qualname__', value)}"
         settings[name] = value
     return settings
-
-
-def _rows_until_checkpoint(algorithm: TeamAlgorithm, plan: RunPlan) -> list[dict[str, float]]:
-    """Rows up to the restored step; those after it will be written again."""
-    steps = algorithm.num_env_steps
-    rows = [row for row in read_progress(plan.out) if row["env_steps"] <= steps]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (plan.out / PROGRESS).write_text(text, encoding="utf-8")
-    return rows
-
-
-def read_progress(out: Path) -> list[dict[str, float]]:
-    """Rows of an earlier part of the run; a last line cut short by a crash is dropped."""
-    path = out / PROGRESS
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows

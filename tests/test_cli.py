@@ -14,10 +14,12 @@ from mlflow import MlflowClient
 from rllib_agentmixer import cli, local_ray
 from rllib_agentmixer.algorithms import ALGORITHMS
 from rllib_agentmixer.algorithms.checkpoints import verify
+from rllib_agentmixer.commands.common import make_config
 from rllib_agentmixer.envs import ENVS
 from rllib_agentmixer.errors import ConfigError, EnvContractError
+from rllib_agentmixer.progress_file import read_progress
+from rllib_agentmixer.run_checkpoints import find_checkpoint
 from rllib_agentmixer.runtime import load_policies
-from rllib_agentmixer.training import read_progress
 
 # Before any command starts a Ray of its own.
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -182,7 +184,7 @@ def test_an_error_of_the_package_itself_keeps_its_traceback(monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cli, "make_config", broken)
+    monkeypatch.setattr("rllib_agentmixer.commands.train.make_config", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         cli.main(["train", "predator_prey"])
 
@@ -206,7 +208,7 @@ def test_the_packages_error_is_found_inside_those_of_ray():
 
 
 def test_training_leaves_checkpoint_progress_settings_and_a_run(trained, mlflow_store):
-    verify(trained / "checkpoint")
+    verify(find_checkpoint(trained))
     rows = read_progress(trained)
     assert [row["env_steps"] for row in rows] == [64, 128]
     assert all("evaluation/individual/episode_return_mean" in row for row in rows)
@@ -229,7 +231,7 @@ def test_training_reports_as_json_or_as_a_table(capsys, ray_cluster, tmp_path):
     assert done.status == 0
     report = json.loads(done.out)
     assert report["env_steps"] == 64
-    assert report["checkpoint"] == str(tmp_path / "a" / "checkpoint")
+    assert report["checkpoint"] == str(find_checkpoint(tmp_path / "a"))
     assert report["interrupted"] is False
     assert -30 <= report["joint_return"] <= 11
     assert -30 <= report["individual_return"] <= 11
@@ -275,7 +277,7 @@ def test_evaluation_plays_both_policies_side_by_side_or_one(capsys, trained):
     assert both.keys() == {"individual", "joint", "central_gap", "environment"}
     assert both["joint"]["num_episodes"] == both["individual"]["num_episodes"] == 6
     assert both["central_gap"] == 0.0
-    one = call(capsys, "evaluate", trained / "checkpoint", "--episodes", 6, "--json")
+    one = call(capsys, "evaluate", find_checkpoint(trained), "--episodes", 6, "--json")
     assert json.loads(one.out) == both
     assert both["environment"]["team_reward"] == "shared"
     for policy in ("individual", "joint"):
@@ -359,7 +361,7 @@ def test_signals_end_a_run_with_a_checkpoint_and_it_resumes_in_the_same_place(
     stopped = interrupted(out, mlflow_store, signal.SIGTERM)
     assert stopped.status == 143, stopped.err
     assert "Traceback" not in stopped.err
-    verify(out / "checkpoint")
+    verify(find_checkpoint(out))
     run = mlflow_run(out, mlflow_store)
     assert run.info.status == "KILLED"
     first = read_progress(out)
@@ -434,4 +436,4 @@ def test_ray_joins_the_cluster_of_the_environment_or_starts_on_the_loopback(monk
 
 def test_configurations_of_the_command_line_are_checked_before_anything_starts():
     with pytest.raises(ConfigError, match="hidden_size"):
-        cli.make_config("predator_prey", "agentmixer", 0, 0, ("hidden_size=0",))
+        make_config("predator_prey", "agentmixer", 0, 0, ("hidden_size=0",))

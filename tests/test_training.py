@@ -6,19 +6,20 @@ import math
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from rllib_agentmixer import tracking, training
+from rllib_agentmixer.algorithms.checkpoints import write_manifest
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.progress import LiveProgress, Snapshot, snapshot
+from rllib_agentmixer.progress_file import PROGRESS, read_progress
+from rllib_agentmixer.run_checkpoints import RunCheckpoints
 from rllib_agentmixer.training import (
-    CHECKPOINT,
-    PROGRESS,
     RunPlan,
-    read_progress,
     read_workers,
 )
 
@@ -33,6 +34,7 @@ class FakeAlgorithm:
         self.team_spec = SimpleNamespace(version="7", team_reward="shared")
         self.config = SimpleNamespace(
             env="fake",
+            evaluation_interval=None,
             env_config={"a": 1},
             seed=3,
             environment_stamp=lambda spec: {
@@ -58,9 +60,10 @@ class FakeAlgorithm:
             "info": {"learner": {}},
         }
 
-    def save(self, folder):
+    def save_checkpoint(self, folder):
         self.saves.append((self.iteration, folder))
         os.makedirs(folder, exist_ok=True)
+        write_manifest(Path(folder), {})
 
 
 class FakeTracker:
@@ -106,7 +109,7 @@ def test_a_run_ends_at_its_steps_with_a_checkpoint(tmp_path):
     outcome = run(algorithm, plan)
     assert [row["env_steps"] for row in outcome.rows] == [10, 20, 30, 40, 50]
     assert [iteration for iteration, _ in algorithm.saves] == [2, 4, 5]
-    assert outcome.checkpoint == plan.out / CHECKPOINT
+    assert outcome.checkpoint == plan.out / "checkpoints" / "iteration_000005"
     assert not outcome.was_interrupted
     assert FakeTracker.last.logged == [10, 20, 30, 40, 50]
     assert FakeTracker.last.statuses == ["FINISHED"]
@@ -177,6 +180,78 @@ def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path):
         run(FakeAlgorithm(), plan_of(tmp_path))
 
 
+# Checkpoints.
+
+
+def evaluating(values, **settings):
+    """An algorithm that is evaluated in the iterations that ``values`` names."""
+
+    class Evaluating(FakeAlgorithm):
+        def train(self):
+            result = super().train()
+            if self.iteration in values:
+                score = {"episode_return_mean": values[self.iteration]}
+                result["evaluation"] = {"individual": score}
+            return result
+
+    algorithm = Evaluating(**settings)
+    algorithm.config.evaluation_interval = 1
+    return algorithm
+
+
+def test_the_best_evaluation_is_saved_when_it_happens(tmp_path):
+    algorithm = evaluating({2: 1.0, 3: 4.0, 4: 3.0})
+    outcome = run(algorithm, plan_of(tmp_path, checkpoint_every=5, keep_checkpoints_num=1))
+    assert [iteration for iteration, _ in algorithm.saves] == [2, 3, 5]
+    checkpoints = RunCheckpoints(tmp_path / "run")
+    assert [path.name for path in checkpoints.all] == ["iteration_000003", "iteration_000005"]
+    assert (checkpoints.best.name, checkpoints.best.value) == ("iteration_000003", 4.0)
+    assert outcome.checkpoint.name == "iteration_000005"
+
+
+def test_without_evaluation_the_return_of_training_compares_checkpoints_that_are_due(tmp_path):
+    algorithm = FakeAlgorithm()
+    run(algorithm, plan_of(tmp_path, checkpoint_every=2))
+    assert [iteration for iteration, _ in algorithm.saves] == [2, 4, 5]
+    assert RunCheckpoints(tmp_path / "run").best.name == "iteration_000005"
+
+
+def test_any_metric_can_decide(tmp_path):
+    algorithm = evaluating({1: 1.0, 2: 2.0})
+    metric = "time/training_iteration"
+    run(algorithm, plan_of(tmp_path, checkpoint_every=5, best_metric=metric))
+    assert RunCheckpoints(tmp_path / "run").best.metric == metric
+
+
+class FullDisk(FakeAlgorithm):
+    full_at = ()
+
+    def save_checkpoint(self, folder):
+        if self.iteration in self.full_at:
+            raise CheckpointError("could not save: No space left on device")
+        super().save_checkpoint(folder)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint_and_no_training(tmp_path, caplog):
+    algorithm = FullDisk()
+    algorithm.full_at = (2, 3)
+    outcome = run(algorithm, plan_of(tmp_path, checkpoint_every=1))
+    assert [iteration for iteration, _ in algorithm.saves] == [1, 4, 5]
+    assert len(outcome.rows) == 5
+    assert caplog.text.count("No space left on device. Training goes on") == 2
+
+
+def test_a_disk_that_stays_full_is_an_error_at_the_end(tmp_path):
+    algorithm = FullDisk()
+    algorithm.full_at = (2, 3, 4, 5)
+    plan = plan_of(tmp_path, checkpoint_every=1)
+    with pytest.raises(CheckpointError, match="No space left"):
+        run(algorithm, plan)
+    assert [path.name for path in RunCheckpoints(plan.out).all] == ["iteration_000001"]
+    assert len(read_progress(plan.out)) == 5
+    assert FakeTracker.last.statuses == ["FAILED"]
+
+
 # Resuming.
 
 
@@ -207,7 +282,7 @@ def test_there_must_be_something_to_resume(tmp_path):
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path):
-    (tmp_path / "run" / CHECKPOINT).mkdir(parents=True)
+    run(FakeAlgorithm(), plan_of(tmp_path))
     with pytest.raises(CheckpointError, match="add --resume to continue it"):
         training.build(None, plan_of(tmp_path))
 

@@ -81,7 +81,7 @@ class Cell:
         Raises:
             ConfigError: an unknown name, or a value out of its range.
         """
-        from rllib_agentmixer.cli import make_config
+        from rllib_agentmixer.commands.common import make_config
 
         return make_config(self.env, self.algo, seed, 0, self.words)
 

@@ -108,6 +108,7 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
             minibatch_size=self.config["minibatch_size"],
             grad_clip=self.config["grad_clip"],
             kl_stop=self.config["kl_stop"],
+            non_finite=self.config.get("non_finite", "raise"),  # absent in earlier checkpoints
         )
         self.model.train()
         custom_metrics: dict[str, Any] = {}

@@ -98,6 +98,10 @@ class TeamHyperparameters:
     kl_stop: float | None = _setting(None, optional(number(0, open_low=True)))
     """Stop this iteration's epochs once mean KL(old || new) in nats exceeds it; None: never."""
 
+    non_finite: str = _setting("raise", one_of("raise", "skip", "warn"))
+    """Where gradients are NaN or infinite no weight takes them in; ``raise`` then stops, ``warn``
+    logs, ``skip`` only counts them (``skipped_steps``)."""
+
     learner_threads: int | None = _setting(1, optional(whole(1)))
     """Torch threads of the process that learns; None leaves torch's own choice. At these
     widths one is fastest: two took 1.7 to 8 times as long on two busy cores."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -13,6 +13,14 @@ from torch.nn.utils import clip_grads_with_norm_
 from rllib_agentmixer.core import losses
 from rllib_agentmixer.core.batch import TeamBatch, map_tensors
 from rllib_agentmixer.core.distributions import TeamGaussian
+from rllib_agentmixer.core.gradients import (
+    SKIPPED,
+    NonFinite,
+    check_targets,
+    gradient_norm,
+    report_non_finite,
+    take_step,
+)
 from rllib_agentmixer.core.processor import fast_matrix_products
 from rllib_agentmixer.core.team_network import PolicyOutput, TeamNetwork
 
@@ -172,16 +180,6 @@ def fit_individual_std(network: TeamNetwork, batch: TeamBatch) -> None:
     log_std.copy_(torch.where(totals > 0, 0.5 * variance.clamp_min(1e-12).log(), log_std))
 
 
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Euclidean norm over all gradients; 0 where there are none."""
-    known = list(parameters)
-    gradients = [p.grad.flatten() for p in known if p.grad is not None]
-    if not gradients:
-        return known[0].new_zeros(())
-    # One norm of all instead of one for each parameter: these are dozens of small tensors.
-    return torch.linalg.vector_norm(torch.cat(gradients))
-
-
 @dataclass(frozen=True, kw_only=True)
 class UpdatePlan:
     """How often and in which portions one batch is learned from.
@@ -191,12 +189,14 @@ class UpdatePlan:
         minibatch_size: steps per gradient step; None takes the whole batch.
         grad_clip: largest global gradient norm; None leaves gradients alone.
         kl_stop: epochs end once the last one's mean KL exceeds it; None never.
+        non_finite: what happens where gradients are no numbers (no weight takes them in).
     """
 
     num_epochs: int
     minibatch_size: int | None
     grad_clip: float | None
     kl_stop: float | None
+    non_finite: NonFinite = "raise"
 
 
 class PPOLearner:
@@ -248,7 +248,12 @@ class PPOLearner:
         plan: UpdatePlan,
         generator: torch.Generator,
     ) -> dict[str, float]:
-        """Learn from one batch and return metrics averaged over its gradient steps."""
+        """Learn from one batch and return metrics averaged over its gradient steps.
+
+        Raises:
+            LearningError: value targets are not finite; or gradients, if the plan says so.
+        """
+        check_targets(batch.value_targets[batch.valid])
         targets, by_agent = batch.value_targets, self.network.settings.individual_rewards
         counts = batch.value_counts(targets, individual_rewards=by_agent)
         self.network.critic.observe_targets(targets, counts)
@@ -269,6 +274,7 @@ class PPOLearner:
             if plan.kl_stop is not None and float(epoch_kl) / num_parts > plan.kl_stop:
                 break
         result = {name: float(value) / num_updates for name, value in sums.items()}
+        report_non_finite(result, plan.non_finite)
         if self.network.settings.sample_std_from_joint:
             fit_individual_std(self.network, batch)
         metrics = consistency_metrics(self.network, batch)
@@ -288,5 +294,5 @@ class PPOLearner:
         may_exceed = grad_clip is not None and (total.device.type != "cpu" or total > grad_clip)
         if grad_clip is not None and may_exceed:
             clip_grads_with_norm_(self.network.parameters(), grad_clip, total)
-        self.optimizer.step()
-        return loss.metrics | norms | {"grad_norm": total}
+        skipped = take_step(self.optimizer, total)
+        return loss.metrics | norms | {"grad_norm": total, SKIPPED: skipped}

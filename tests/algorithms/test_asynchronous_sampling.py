@@ -19,8 +19,8 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from rllib_agentmixer import AgentMixerConfig
 from rllib_agentmixer.algorithms.sampling import AsynchronousSampler
 from rllib_agentmixer.algorithms.team_algorithm import load_locally
-from rllib_agentmixer.cli import make_config, user_error
-from rllib_agentmixer.errors import ConfigError, EnvContractError
+from rllib_agentmixer.commands.common import make_config
+from rllib_agentmixer.errors import ConfigError, EnvContractError, user_error
 
 ITERATIONS = 4
 LENGTH = 6

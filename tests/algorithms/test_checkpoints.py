@@ -12,8 +12,7 @@ from rllib_agentmixer import AgentMixer
 from rllib_agentmixer.algorithms import checkpoints
 from rllib_agentmixer.algorithms.checkpoints import MANIFEST, verify
 from rllib_agentmixer.algorithms.team_algorithm import load_locally
-from rllib_agentmixer.cli import user_error
-from rllib_agentmixer.errors import CheckpointError
+from rllib_agentmixer.errors import CheckpointError, user_error
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import pytest
 from algorithms_test_helpers import counter, differences, tiny, weights_of
 from ray.rllib.policy.sample_batch import SampleBatch
 
-from rllib_agentmixer.cli import user_error
-from rllib_agentmixer.errors import EnvContractError
+from rllib_agentmixer.errors import EnvContractError, user_error
 
 PATIENCE_S = 120.0
 

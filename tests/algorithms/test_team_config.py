@@ -281,7 +281,11 @@ def test_gradients_are_reported_as_they_were_before_clipping(build):
         # Plain descent: Adam's steps hardly depend on the length of a gradient.
         policy = algorithm.team_policy
         policy.learner.optimizer = torch.optim.SGD(
-            [{"params": group["params"], "lr": 1.0} for group in policy._optimizers[0].param_groups]
+            [
+                {"params": group["params"], "lr": 1.0}
+                for group in policy._optimizers[0].param_groups
+            ],
+            fused=True,
         )
         before = weights_of(algorithm)
         norm = learner_stats(algorithm.train())["grad_norm"]

@@ -10,10 +10,9 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_agentmixer.algorithms.agentmixer import register_with_rllib
 from rllib_agentmixer.algorithms.team_model import TeamModel
-from rllib_agentmixer.cli import user_error
 from rllib_agentmixer.envs.team_gym import TeamGymEnv, TeamSpace, joint_action_space
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.errors import ConfigError, user_error
 
 
 def stock_ppo(env, settings, env_config=None):

@@ -59,6 +59,7 @@ GOOD = {
     "advantage_scale": ["standard", "hysteretic", "robust"],
     "bootstrap_truncated": [True, False],
     "kl_stop": [None, 0.01],
+    "non_finite": ["raise", "skip", "warn"],
     "learner_threads": [None, 1],
     "sample_std_from_joint": [True, False],
 }
@@ -95,6 +96,7 @@ BAD = {
     "advantage_scale": ["rank", None],
     "bootstrap_truncated": [1, None],
     "kl_stop": [0.0, -1.0],
+    "non_finite": ["ignore", None],
     "learner_threads": [0, 1.5],
     "sample_std_from_joint": [0],
 }

@@ -1,5 +1,6 @@
 """AgentMixer-PPO: the loss from its parts, padding, one step, the epochs, and whether it learns."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,16 +9,17 @@ import torch
 from rllib_agentmixer import acting, rollouts
 from rllib_agentmixer.core import losses
 from rllib_agentmixer.core.batch import TeamBatch, TeamInputs
+from rllib_agentmixer.core.gradients import gradient_norm
 from rllib_agentmixer.core.ppo import (
     PPOCoefficients,
     PPOLearner,
     UpdatePlan,
     consistency_metrics,
     fit_individual_std,
-    gradient_norm,
     team_loss,
 )
 from rllib_agentmixer.envs import make_vector_env
+from rllib_agentmixer.errors import LearningError
 
 ENVS = ["climbing", "predator_prey", "continuous_game"]
 PARTS = ["individual_policies", "policy_modifier", "critic"]
@@ -453,6 +455,81 @@ def test_an_update_takes_the_targets_into_the_statistics_once(build):
     normalizer = actor.network.critic.normalizer
     assert normalizer.count == batch.valid.sum()
     torch.testing.assert_close(normalizer.mean, batch.value_targets[batch.valid].mean())
+
+
+# --- numbers that are none
+
+
+def poison(learner, bad_steps):
+    """Let the loss of some gradient steps be NaN."""
+    true_loss, step = learner.loss, iter(range(100))
+
+    def loss(*arguments):
+        found = true_loss(*arguments)
+        return replace(found, total=found.total * math.nan) if next(step) in bad_steps else found
+
+    learner.loss = loss
+
+
+def state_of(learner):
+    moments = [m for state in learner.optimizer.state.values() for m in state.values()]
+    return [t.detach().clone() for t in (*learner.network.parameters(), *moments)]
+
+
+@pytest.mark.parametrize("policy", ["skip", "warn"])
+@pytest.mark.parametrize("grad_clip", [None, 0.5])
+def test_a_step_whose_gradients_are_not_finite_changes_nothing(build, caplog, policy, grad_clip):
+    def after(bad_steps, num_epochs):
+        actor, batch = build.collected("predator_prey")
+        learner = learner_of(actor.network)
+        poison(learner, bad_steps)
+        plan = replace(WHOLE, num_epochs=num_epochs, grad_clip=grad_clip, non_finite=policy)
+        return learner, learner.update(batch, build.weights, plan, random())
+
+    clean, metrics = after((), 2)
+    assert metrics["skipped_steps"] == 0
+    poisoned, metrics = after((0, 2), 4)
+    assert metrics["skipped_steps"] == 0.5
+    for one, other in zip(state_of(clean), state_of(poisoned), strict=True):
+        assert torch.equal(one, other)
+    told = "gradients were not finite in 50% of this update's steps" in caplog.text
+    assert told == (policy == "warn")
+
+
+def test_by_default_such_a_step_ends_training_with_the_weights_of_before(build):
+    actor, batch = build.collected("predator_prey")
+    learner = learner_of(actor.network)
+    # The critic's output layer follows the statistics of targets; what it says does not change.
+    actors = learner.parts["individual_policies"] + learner.parts["policy_modifier"]
+    before = [p.detach().clone() for p in actors]
+    poison(learner, (0,))
+    with pytest.raises(LearningError, match=r"in 100% of this update's steps.*non_finite"):
+        learner.update(batch, build.weights, WHOLE, random())
+    for parameter, old in zip(actors, before, strict=True):
+        assert torch.equal(parameter, old)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_target_that_is_no_number_reaches_no_statistic(build, value):
+    actor, batch = build.collected("predator_prey")
+    batch.value_targets[batch.valid] = torch.where(
+        torch.arange(int(batch.valid.sum())) == 1, value, 0.0
+    )
+    with pytest.raises(LearningError, match=f"a value target is {value}"):
+        learner_of(actor.network).update(
+            batch, build.weights, replace(WHOLE, non_finite="skip"), random()
+        )
+    assert actor.network.critic.normalizer.count == 0
+
+
+def test_padded_targets_may_be_anything(build):
+    actor, batch = build.collected("predator_prey")
+    batch.valid[0, :4] = False
+    batch.value_targets[0, :4] = math.inf
+    learner = learner_of(actor.network)
+    poison(learner, range(9))  # the padded value itself is not what is looked at here
+    learner.update(batch, build.weights, replace(WHOLE, non_finite="skip"), random())
+    assert torch.isfinite(actor.network.critic.normalizer.mean)
 
 
 @pytest.mark.parametrize("is_fitted", [True, False])

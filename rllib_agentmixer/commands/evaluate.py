@@ -1,0 +1,81 @@
+"""Command ``evaluate``: play a checkpoint or an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rllib_agentmixer.commands.common import load_algorithm
+from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.reports import show
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--episodes", type=click.IntRange(1), default=100, show_default=True)
+@click.option(
+    "--policy", type=click.Choice(["individual", "joint"]), help="Default: both, side by side."
+)
+@click.option("--sample", is_flag=True, help="Sample actions instead of taking modes.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--render", type=click.Path(path_type=Path), help="Write one episode as GIF.")
+@click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
+@click.option("--json", "as_json", is_flag=True)
+def evaluate(checkpoint: Path, policy: str | None, as_json: bool, **options: Any) -> None:
+    """Play a CHECKPOINT, that of a run's folder, or an export (then without Ray)."""
+    from rllib_agentmixer.runtime import MANIFEST
+
+    if (checkpoint / MANIFEST).is_file():
+        from rllib_agentmixer.play import play_export
+
+        if policy == "joint":
+            raise ConfigError(f"{checkpoint} is an export: it holds no joint policy")
+        results = {
+            "individual": play_export(
+                checkpoint,
+                options["episodes"],
+                seed=options["seed"],
+                explore=options["sample"],
+                gif=options["render"],
+            )
+        }
+    else:
+        results = _evaluate_checkpoint(checkpoint, policy, **options)
+    show(results, as_json, title=str(checkpoint))
+
+
+def _evaluate_checkpoint(
+    checkpoint: Path,
+    policy: str | None,
+    *,
+    episodes: int,
+    sample: bool,
+    seed: int,
+    render: Path | None,
+    best: bool,
+) -> dict[str, Any]:
+    from rllib_agentmixer.algorithms.evaluation import summarize
+
+    algorithm = load_algorithm(checkpoint, best=best)
+    worker = algorithm.team_worker
+    results: dict[str, Any] = {}
+    kinds: tuple[Any, ...] = (policy,) if policy else ("individual", "joint")
+    for kind in kinds:
+        records = worker.play_episodes(
+            episodes, policy=kind, explore=sample, seed=seed, num_envs=min(episodes, 32)
+        )
+        results[kind] = summarize(records, algorithm.team_spec.agents)
+    if policy is None:
+        returns = [results[kind]["episode_return_mean"] for kind in ("joint", "individual")]
+        results["central_gap"] = returns[0] - returns[1]
+    results["environment"] = algorithm.config.environment_stamp(algorithm.team_spec)
+    if render is not None:
+        from rllib_agentmixer.media import save_gif
+
+        frames = worker.render_episode(policy=kinds[0], explore=sample, seed=seed)
+        save_gif(frames, render)
+        results["gif"] = str(render)
+    algorithm.stop()
+    return results

@@ -1,0 +1,43 @@
+"""Command ``list``: what can be chosen and set."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(name="list")
+@click.option("--algo", default="agentmixer", show_default=True, help="Whose settings to show.")
+@click.option("--json", "as_json", is_flag=True)
+def list_all(algo: str, as_json: bool) -> None:
+    """Environments, algorithms, and what can be set."""
+    from rllib_agentmixer.algorithms import ALGORITHMS
+    from rllib_agentmixer.core.hyperparameters import setting_rows
+    from rllib_agentmixer.envs import ENVS
+
+    content = {
+        "environments": {name: entry.summary for name, entry in ENVS.items()},
+        "algorithms": {name: make.__doc__ for name, make in ALGORITHMS.items()},
+        "settings": setting_rows(algo),
+    }
+    if as_json:
+        click.echo(json.dumps(content, default=str))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    for title, rows in (
+        (
+            "environments",
+            [(n, entry.description) for n, entry in ENVS.items()],
+        ),
+        ("algorithms", [(n, s) for n, s in content["algorithms"].items()]),
+        (f"settings of {algo}", [(n, f"{d!r}: {w}") for n, d, w in content["settings"]]),
+    ):
+        table = Table("name", "", title=title, title_justify="left", show_lines=False)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)

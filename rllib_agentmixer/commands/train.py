@@ -1,0 +1,116 @@
+"""Command ``train``: one training run, from an environment to a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from rllib_agentmixer.commands.common import make_config
+from rllib_agentmixer.reports import show
+from rllib_agentmixer.run_checkpoints import RunCheckpoints
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.training import RunPlan
+
+DEFAULT_STEPS = 300_000
+
+
+@click.command()
+@click.argument("env")
+@click.option("--algo", default="agentmixer", show_default=True, help="See `list`.")
+@click.option("--steps", type=click.IntRange(1), help="Joint environment steps to train for.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Time to train for.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
+@click.option("--resume-if-possible", is_flag=True, help="Continue if --out holds a checkpoint.")
+@click.option("--fall-back", is_flag=True, help="When resuming, skip damaged checkpoints.")
+@click.option(
+    "--checkpoint-every", type=click.IntRange(1), default=10, show_default=True, help="Iterations."
+)
+@click.option(
+    "--keep-checkpoints",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Of the newest; the best one stays as well.",
+)
+@click.option("--experiment", default="rllib_agentmixer", show_default=True, help="In MLflow.")
+@click.option("--no-mlflow", is_flag=True, help="Write files only.")
+@click.option("--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI or sqlite.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.argument("settings", nargs=-1)
+def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
+    r"""Train on ENV (a name from `list`, or module:function) with key=value SETTINGS.
+
+    \b
+    Examples:
+      rllib-agentmixer train predator_prey --steps 300000 env.penalty=-1 igc=gumbel
+      rllib-agentmixer train my_package.envs:make --workers 2 lr=1e-3 num_envs_per_env_runner=16
+    """
+    from rllib_agentmixer import training
+    from rllib_agentmixer.local_ray import start_ray
+    from rllib_agentmixer.progress import LiveProgress
+    from rllib_agentmixer.settings import check_unchanged, parse_settings
+
+    out = options["out"] or Path("runs") / f"{options['algo']}-{env.replace(':', '-')}"
+    config = make_config(env, options["algo"], options["seed"], options["workers"], settings)
+    plan = _plan_of(out, options)
+    with training.preparing(plan):
+        start_ray(training.read_workers(out) if plan.resume else training.num_workers(vars(config)))
+    algorithm = training.build(config, plan)
+    if plan.resume:
+        check_unchanged(algorithm.config, _said(env, options) | parse_settings(settings))
+    outcome = training.run(algorithm, plan, LiveProgress(plan.total_steps, plan.time_limit_s))
+    last = outcome.rows[-1] if outcome.rows else {}
+    report = {
+        "env_steps": last.get("env_steps", 0),
+        "joint_return": last.get("env_runners/episode_return_mean"),
+        "individual_return": _last_value(outcome.rows, "evaluation/individual/episode_return_mean"),
+        "checkpoint": str(outcome.checkpoint),
+        "interrupted": outcome.was_interrupted,
+    }
+    algorithm.stop()
+    show(report, options["as_json"], title=f"{options['algo']} on {env}")
+    if not options["as_json"]:
+        click.echo(f"next: rllib-agentmixer export {outcome.checkpoint} --out {out / 'exported'}")
+    if outcome.signal_number is not None:
+        sys.exit(128 + outcome.signal_number)
+
+
+def _said(env: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What the command line says about settings that a resumed run keeps from its checkpoint."""
+    said = {"env": env, "algorithm": options["algo"]}
+    context = click.get_current_context()
+    for option, setting in (("seed", "seed"), ("workers", "num_env_runners")):
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            said[setting] = options[option]
+    return said
+
+
+def _plan_of(out: Path, options: dict[str, Any]) -> RunPlan:
+    from rllib_agentmixer.training import RunPlan
+
+    minutes = options["minutes"]
+    can_resume = bool(RunCheckpoints(out).all)
+    return RunPlan(
+        out=out,
+        total_steps=options["steps"] or (None if minutes else DEFAULT_STEPS),
+        time_limit_s=minutes and 60 * minutes,
+        checkpoint_every=options["checkpoint_every"],
+        keep_checkpoints_num=options["keep_checkpoints"],
+        resume=options["resume"] or (options["resume_if_possible"] and can_resume),
+        fall_back=options["fall_back"],
+        tracking_uri=options["tracking_uri"],
+        use_mlflow=not options["no_mlflow"],
+        experiment=options["experiment"],
+    )
+
+
+def _last_value(rows: list[dict[str, float]], key: str) -> float | None:
+    return next((row[key] for row in reversed(rows) if key in row), None)

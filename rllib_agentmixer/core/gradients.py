@@ -1,0 +1,77 @@
+"""Gradients that are no numbers: none of them reaches a weight, and somebody hears of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from rllib_agentmixer.errors import LearningError
+
+logger = logging.getLogger(__name__)
+
+NonFinite = Literal["raise", "skip", "warn"]
+
+SKIPPED = "skipped_steps"
+"""Metric: share of an update's gradient steps that were left out."""
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Euclidean norm over all gradients; 0 where there are none."""
+    known = list(parameters)
+    gradients = [p.grad.flatten() for p in known if p.grad is not None]
+    if not gradients:
+        return known[0].new_zeros(())
+    # One norm of all instead of one for each parameter: these are dozens of small tensors.
+    return torch.linalg.vector_norm(torch.cat(gradients))
+
+
+def take_step(optimizer: torch.optim.Optimizer, norm: Tensor) -> Tensor:
+    """One step of a fused optimiser, left out where the gradients' norm is not finite.
+
+    Returns:
+        [] 1 if the step was left out: weights and moments are as before.
+    """
+    is_bad = (~torch.isfinite(norm)).to(norm.dtype)
+    # What PyTorch's gradient scaler sets; the fused step reads it without waiting for it.
+    optimizer.found_inf = is_bad  # type: ignore[attr-defined]
+    optimizer.step()
+    return is_bad
+
+
+def report_non_finite(metrics: dict[str, float], policy: NonFinite) -> None:
+    """Tell that steps were left out, as ``policy`` says.
+
+    Args:
+        metrics: means over the update, with ``skipped_steps``.
+        policy: ``raise`` stops training, ``warn`` logs, ``skip`` leaves it to the metric.
+
+    Raises:
+        LearningError: with ``raise``, if a step was left out.
+    """
+    if not metrics[SKIPPED] or policy == "skip":
+        return
+    message = (
+        f"gradients were not finite in {metrics[SKIPPED]:.0%} of this update's steps. Weights "
+        "hold none of it. Lower lr or grad_clip, or scale the rewards"
+    )
+    if policy == "raise":
+        raise LearningError(f'{message}; non_finite="skip" goes on without such steps')
+    logger.warning(message)
+
+
+def check_targets(targets: Tensor) -> None:
+    """Refuse a batch whose returns are no numbers, before any statistic takes them in.
+
+    Raises:
+        LearningError: a target is NaN or infinite.
+    """
+    if not bool(torch.isfinite(targets).all()):
+        worst = targets[~torch.isfinite(targets)][0]
+        raise LearningError(
+            f"a value target is {float(worst)}: rewards or values outgrew float32; scale the "
+            "rewards in the environment"
+        )
