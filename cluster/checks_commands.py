@@ -72,7 +72,7 @@ def settings_problem(values: dict[str, Any]) -> str:
 
 
 def check_restartable(words: Sequence[str], shared: str = SHARED_FOLDER) -> Iterator[str]:
-    """A command that is run again after a failure: it goes on, from a folder that is still there."""
+    """A command that is run again after a failure goes on, from a folder that is still there."""
     if "--resume-if-possible" not in words:
         yield "a command that is run again needs --resume-if-possible"
     out = words[words.index("--out") + 1] if "--out" in words[:-1] else ""

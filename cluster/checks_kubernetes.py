@@ -137,6 +137,11 @@ def check_cluster(spec: dict[str, Any]) -> Iterator[str]:
     if head.get("rayStartParams", {}).get("num-cpus") != "0":
         yield 'workers would land on the head: num-cpus: "0"'
     yield from check_group("head", head)
+    yield from check_worker_groups(spec)
+
+
+def check_worker_groups(spec: dict[str, Any]) -> Iterator[str]:
+    """Every group of workers, and one for rollouts that shrinks to nothing."""
     groups = {group["groupName"]: group for group in spec.get("workerGroupSpecs", [])}
     for name, group in groups.items():
         yield from check_group(name, group)

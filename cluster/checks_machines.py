@@ -47,24 +47,10 @@ NODE_KEYS = {
 }
 """Ray's schema lets any key of a node's configuration pass."""
 
-SBATCH_OPTIONS = [
-    "job-name",
-    "nodes",
-    "ntasks-per-node",
-    "cpus-per-task",
-    "exclusive",
-    "time",
-    "requeue",
-    "open-mode",
-    "output",
-    "partition",
-    "account",
-    "qos",
-    "mem",
-    "gres",
-    "constraint",
-    "signal",
-]
+SBATCH_OPTIONS = {
+    *("account", "constraint", "cpus-per-task", "exclusive", "gres", "job-name", "mem", "nodes"),
+    *("ntasks-per-node", "open-mode", "output", "partition", "qos", "requeue", "time"),
+}
 
 
 def check_ray_up(text: str) -> Iterator[str]:

@@ -9,8 +9,8 @@ Every node advertises 127.0.0.1, asks for a token that only this user can read, 
 resource of its own name (``head``, ``node1``, ``node2``), so that a job can ask for a node.
 Ports are free ones, so several clusters can run at once, each in a folder of its own.
 
-Every process of a cluster carries the cluster's random id in its environment. ``stop`` ends the
-processes that it finds by this id: also workers whose node has died, and nothing else.
+Every process of a cluster carries the cluster's random id in its environment, or belongs to the
+session of one that does. ``stop`` ends these, also workers whose node has died, and nothing else.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def stop(folder: Path) -> None:
 @click.pass_obj
 def env(folder: Path) -> None:
     """Print what a client exports."""
+    click.echo("unset RAY_AUTH_TOKEN")
     for name, value in LocalCluster(folder).environment.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 

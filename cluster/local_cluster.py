@@ -12,14 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 import psutil
 
-from cluster.processes import HOST, free_port, is_running, send, with_environment
+from cluster.local_state import Started, State
+from cluster.processes import HOST, free_port, is_running, of_session, send, with_environment
 
 CLUSTER_ID = "RLLIB_AGENTMIXER_CLUSTER_ID"
 NODE_NAME = "RLLIB_AGENTMIXER_NODE"
@@ -37,38 +38,6 @@ STOP_SECONDS = 10.0
 
 class ClusterError(click.ClickException):
     """The cluster cannot be started or found; the message says what to do."""
-
-
-@dataclass
-class Started:
-    """The process that holds a node together.
-
-    Attributes:
-        pid: of ``local_node.py``.
-        started: seconds since the epoch, since pids are used again.
-        cpus: logical processors of the node.
-    """
-
-    pid: int
-    started: float
-    cpus: int
-
-
-@dataclass
-class State:
-    """What ``start`` leaves for ``stop``, from before the first process on.
-
-    Attributes:
-        cluster_id: what the environment of every process of the cluster holds.
-        gcs_port: of the head's control store: what nodes and drivers connect to.
-        dashboard_port: of the dashboard and the jobs API.
-        nodes: by name.
-    """
-
-    cluster_id: str
-    gcs_port: int
-    dashboard_port: int
-    nodes: dict[str, Started] = field(default_factory=dict)
 
 
 class LocalCluster:
@@ -130,6 +99,11 @@ class LocalCluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             **LOOPBACK,
         }
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        """This process's environment as a client of this cluster, and of no other."""
+        return without_ray(os.environ) | self.environment
 
     def start(self) -> None:
         """Start all nodes and wait until they have joined. If one fails, all are stopped.
@@ -201,7 +175,7 @@ class LocalCluster:
         """Names of the nodes that the control store holds for alive."""
         done = subprocess.run(
             [sys.executable, "-c", LIST_NODES, self.address],
-            env={**os.environ, **self.environment},
+            env=self.client_environment,
             capture_output=True,
             text=True,
             timeout=START_SECONDS,
@@ -214,8 +188,13 @@ class LocalCluster:
 
     def kill_node(self, name: str) -> None:
         """SIGKILL every process of a node at once, as when its machine loses power."""
-        for process in self.processes(name):
-            send(process, "kill")
+        self._kill_all(name)
+
+    def _kill_all(self, name: str | None) -> None:
+        while left := [p for p in self.processes(name) if p.status() != psutil.STATUS_ZOMBIE]:
+            for process in left:
+                send(process, "kill")
+            psutil.wait_procs(left, timeout=1)
 
     def stop(self) -> None:
         """End every process of the cluster and remove its folder. Does nothing without one."""
@@ -223,27 +202,36 @@ class LocalCluster:
             state = self.state
         except ClusterError:
             return
-        # The nodes first: a raylet that ends takes its workers along.
-        for node in state.nodes.values():
-            if is_running(node.pid, node.started):
-                send(psutil.Process(node.pid), "terminate")
-        psutil.wait_procs(self.processes(), timeout=STOP_SECONDS)
-        while left := self.processes():
-            for process in left:
-                send(process, "kill")
-            psutil.wait_procs(left, timeout=STOP_SECONDS)
+        # The nodes first: they take their processes along, in good order.
+        leaders = [
+            psutil.Process(node.pid)
+            for node in state.nodes.values()
+            if is_running(node.pid, node.started)
+        ]
+        for leader in leaders:
+            send(leader, "terminate")
+        psutil.wait_procs(leaders, timeout=STOP_SECONDS)
+        self._kill_all(None)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def processes(self, name: str | None = None) -> list[psutil.Process]:
-        """Processes of the cluster, or of one of its nodes, by the id in their environment."""
-        wanted = {CLUSTER_ID: self.state.cluster_id} | ({NODE_NAME: name} if name else {})
-        return list(with_environment(wanted))
+        """Processes of the cluster or of one node: by their environment, else by their session."""
+        state = self.state
+        wanted = {CLUSTER_ID: state.cluster_id} | ({NODE_NAME: name} if name else {})
+        nodes = [state.nodes[name]] if name else state.nodes.values()
+        found = {process.pid: process for process in with_environment(wanted)}
+        for node in nodes:
+            found |= {process.pid: process for process in of_session(node.pid, node.started)}
+        return list(found.values())
 
     def _node_environment(self, state: State, name: str) -> dict[str, str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         own = {k: v for k, v in self.environment.items() if "ADDRESS" not in k}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        return inherited | own | {"PATH": path, CLUSTER_ID: state.cluster_id, NODE_NAME: name}
+        return (
+            without_ray(os.environ)
+            | own
+            | {"PATH": path, CLUSTER_ID: state.cluster_id, NODE_NAME: name}
+        )
 
     def _write(self, state: State) -> None:
         (self.folder / STATE).write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
@@ -266,6 +254,11 @@ ray.init(address=sys.argv[1], logging_level=logging.ERROR, log_to_driver=False)
 json.dump([node["Resources"] for node in ray.nodes() if node["Alive"]], sys.stdout)
 """
 """A program of its own: a process that has joined a cluster cannot join another one cleanly."""
+
+
+def without_ray(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables but Ray's own: another token would count for more than the file."""
+    return {name: value for name, value in environment.items() if not name.startswith("RAY_")}
 
 
 def _start_command(folder: Path, state: State, name: str, cpus: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -42,3 +43,18 @@ def send(process: psutil.Process, method: str) -> None:
     """``terminate`` or ``kill`` a process, unless it has just ended."""
     with suppress(psutil.NoSuchProcess):
         getattr(process, method)()
+
+
+def of_session(leader: int, started: float) -> Iterator[psutil.Process]:
+    """Processes without a readable environment in the session of a leader that started then.
+
+    A process that writes its title over its environment, as Ray's workers and agents do, is
+    known by its session alone. A leader that has ended is no longer asked for its start: no
+    other process gets its pid as long as one of its session is left.
+    """
+    if psutil.pid_exists(leader) and psutil.Process(leader).create_time() != started:
+        return
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == leader and "PATH" not in process.environ():
+                yield process
