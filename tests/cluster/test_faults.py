@@ -74,22 +74,24 @@ def longest(rows):
 
 
 def test_a_whole_node_is_killed_and_another_one_joins(tmp_path, capsys):
-    with LocalCluster(cpus=(0, 1, 1)) as cluster:
-        with Driver(tmp_path, cluster.client_environment, workers=2) as driver:
-            before = driver.warm_up()
-            usual = longest(driver.rows[-2:])
-            killed = time.time()
-            cluster.kill_node("node2")
-            driver.wait(lambda rows: rows[-1]["healthy"] == 1 and len(rows) > before + 5)
-            alone = driver.rows[before:]
-            cluster.add_node("node3", 1)
-            cluster.wait_for_nodes(3)
-            joined = time.time()
-            driver.wait(lambda rows: rows[-1]["healthy"] == 2)
-            recovered = driver.rows[-1]["at"] - joined
-            full = len(driver.rows)
-            driver.wait(lambda rows: len(rows) > full + 3)
-            rows = driver.rows
+    with (
+        LocalCluster(cpus=(0, 1, 1)) as cluster,
+        Driver(tmp_path, cluster.client_environment, workers=2) as driver,
+    ):
+        before = driver.warm_up()
+        usual = longest(driver.rows[-2:])
+        killed = time.time()
+        cluster.kill_node("node2")
+        driver.wait(lambda rows: rows[-1]["healthy"] == 1 and len(rows) > before + 5)
+        alone = driver.rows[before:]
+        cluster.add_node("node3", 1)
+        cluster.wait_for_nodes(3)
+        joined = time.time()
+        driver.wait(lambda rows: rows[-1]["healthy"] == 2)
+        recovered = driver.rows[-1]["at"] - joined
+        full = len(driver.rows)
+        driver.wait(lambda rows: len(rows) > full + 3)
+        rows = driver.rows
     with capsys.disabled():
         print(
             f"\nnode killed: iterations of {usual:.2f} s, longest {longest(alone):.1f} s, "
@@ -102,12 +104,14 @@ def test_a_whole_node_is_killed_and_another_one_joins(tmp_path, capsys):
 
 
 def test_evaluation_workers_are_killed(tmp_path, capsys):
-    with LocalCluster(cpus=(0, 2)) as cluster:
-        settings = {"workers": 1, "evaluation_workers": 1, "kill_evaluation_at": 2}
-        with Driver(tmp_path, cluster.client_environment, **settings) as driver:
-            driver.wait(lambda rows: len(rows) > 2)
-            wait_until(lambda: driver.rows[-1]["evaluated"] == 8 and len(driver.rows) > 6)
-            rows = driver.rows
+    settings = {"workers": 1, "evaluation_workers": 1, "kill_evaluation_at": 2}
+    with (
+        LocalCluster(cpus=(0, 2)) as cluster,
+        Driver(tmp_path, cluster.client_environment, **settings) as driver,
+    ):
+        driver.wait(lambda rows: len(rows) > 2)
+        driver.wait(lambda rows: rows[-1]["evaluated"] == 8 and len(rows) > 6)
+        rows = driver.rows
     missing = [row for row in rows[2:] if row["evaluated"] != 8]
     with capsys.disabled():
         print(
