@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -149,18 +150,21 @@ def draw_nodes(rows: Sequence[Row], path: Path) -> None:
 
 def _draw_stages(axes: Axes, rows: Sequence[Row]) -> None:
     rows = sorted(rows, key=lambda row: (int(row.labels["workers"]), row.labels["nodes"]))
-    places = [3.6 * place // 3 + 0.9 * (place % 3) for place in range(len(rows))]
+    per_group = len({row.labels["nodes"] for row in rows})
+    places = [place + 0.5 * (place // per_group) for place in range(len(rows))]
     below = [0.0] * len(rows)
     for stage, colour in BAR_COLOURS.items():
         seconds = [row.details[f"{stage}, s"] for row in rows]
-        axes.bar(places, seconds, bottom=below, color=colour, label=stage, width=0.75)
+        axes.bar(places, seconds, bottom=below, color=colour, label=stage, width=0.8)
         below = [low + high for low, high in zip(below, seconds, strict=True)]
-    axes.set_xticks(places, [row.labels["nodes"] for row in rows], fontsize=7)
-    middles = [sum(places[k : k + 3]) / 3 for k in range(0, len(rows), 3)]
-    for middle, row in zip(middles, rows[::3], strict=True):
-        axes.text(middle, -0.2, f"{row.labels['workers']} workers", **_BELOW_AXIS, fontsize=8)
-    axes.set(ylabel="seconds of an iteration", title="stages, by workers and nodes")
-    axes.set_ylim(top=1.4 * max(below))  # room for the legend
+    axes.set_xticks(places, [row.labels["nodes"] for row in rows])
+    for first in range(0, len(rows), per_group):
+        middle = statistics.mean(places[first : first + per_group])
+        top = 1.02 * max(below[first : first + per_group])
+        title = f"workers: {rows[first].labels['workers']}"
+        axes.text(middle, top, title, ha="center", va="bottom", fontsize=8)
+    axes.set(xlabel="nodes", ylabel="seconds of an iteration", title="stages")
+    axes.set_ylim(top=1.5 * max(below))  # room for the legend
     axes.legend(frameon=False, fontsize=7, loc="upper left", ncols=3)
     axes.grid(alpha=0.3, axis="y")
 
