@@ -4,7 +4,8 @@ The team of ``scaling`` (a step of 32 copies sleeps for 50 milliseconds) in batc
 for each worker, so that more workers make more rows in the same time of sampling. With one node
 driver and workers share it; with two all workers are on the other one; with three they are on
 two others. Nodes have object stores of their own, and what travels between them goes through
-sockets, as it would between machines.
+sockets, as it would between machines. The least of 15 rounds counts: whatever else runs on the
+machine only adds time.
 
 What this shows: what it costs that batches and weights leave a node, and how the driver's share
 of an iteration grows with workers. What it cannot show: the time of a real network, and
@@ -24,6 +25,7 @@ from benchmarks.speed.case import Case
 from benchmarks.speed.measure import Effort, busy_cores
 from benchmarks.speed.rows import Row
 from benchmarks.speed.scaling import SETUP
+from benchmarks.speed.workers import warning
 
 COUNTS = (1, 2, 4)
 CLUSTERS = {1: (4,), 2: (0, 4), 3: (0, 2, 2)}
@@ -54,9 +56,9 @@ def rows_of(num_nodes: int, effort: Effort) -> Iterator[Row]:
     """All counts of workers on one cluster."""
     from cluster.local_cluster import LocalCluster
 
+    busy = busy_cores()
     with LocalCluster(cpus=CLUSTERS[num_nodes]) as cluster:
-        busy = busy_cores()
-        observed = probe(cluster.client_environment, effort.pick(3, 9))
+        observed = probe(cluster.client_environment, effort.pick(3, 15))
     varied = ("fragment", "num_workers", "batch")
     settings = {n: v for n, v in SETUP.settings().items() if n not in varied}
     for found in observed:
@@ -74,6 +76,7 @@ def rows_of(num_nodes: int, effort: Effort) -> Iterator[Row]:
                 "cores used by others": busy,
             },
             settings=settings,
+            note=warning(busy),
         )
 
 
