@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import ConfigError
@@ -43,7 +44,7 @@ def parse_settings(pairs: list[str] | tuple[str, ...]) -> dict[str, Any]:
     return settings
 
 
-def apply_settings(config: TeamConfig, settings: dict[str, Any]) -> None:
+def apply_settings(config: TeamConfig, settings: Mapping[str, Any]) -> None:
     """Set ``name``, ``env.<argument>`` and ``model.<option>`` on a configuration.
 
     Raises:

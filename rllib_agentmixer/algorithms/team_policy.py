@@ -198,9 +198,16 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore; schedules stand where the restored step count puts them."""
+        """Restore what was learned; settings stay this policy's own.
+
+        RLlib would bring back the settings of the checkpoint: a trial that takes over another
+        one's weights to go on with perturbed settings would train with the old ones. Schedules
+        stand where the restored step count puts them.
+        """
         shuffle_state = state.get("shuffle_state")
+        own_settings = self.config
         super().set_state(state)
+        self.config = own_settings
         self.num_grad_updates = state.get("num_grad_updates", 0)
         if shuffle_state is not None:
             self.generator.set_state(torch.from_numpy(np.asarray(shuffle_state)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.run_checkpoints import find_checkpoint
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_config import TeamConfig
 
 
-def make_config(
-    env: str, algo: str, seed: int, workers: int, settings: tuple[str, ...]
+def draft_config(
+    env: str, algo: str, seed: int, workers: int, settings: Mapping[str, Any]
 ) -> TeamConfig:
-    """A checked configuration from the command line's words."""
+    """A configuration from the command line's words, not yet validated."""
     from rllib_agentmixer.algorithms import ALGORITHMS
-    from rllib_agentmixer.settings import apply_settings, parse_settings
+    from rllib_agentmixer.settings import apply_settings
     from rllib_agentmixer.suggest import unknown_name
 
     if algo not in ALGORITHMS:
@@ -28,11 +29,24 @@ def make_config(
     config.env_runners(num_env_runners=workers)
     config.evaluation(evaluation_interval=5)
     config.debugging(seed=seed)
-    apply_settings(config, parse_settings(settings))
+    apply_settings(config, settings)
+    return config
+
+
+def check_config(config: TeamConfig) -> TeamConfig:
+    """Check settings, spaces and arguments of the environment before any worker starts."""
     config.validate()
-    # Spaces and arguments of the environment are checked before any worker starts.
     config.env_creator().vector(config.env_config, 1).close()
     return config
+
+
+def make_config(
+    env: str, algo: str, seed: int, workers: int, settings: tuple[str, ...]
+) -> TeamConfig:
+    """A checked configuration from the command line's words."""
+    from rllib_agentmixer.settings import parse_settings
+
+    return check_config(draft_config(env, algo, seed, workers, parse_settings(settings)))
 
 
 def load_algorithm(place: Path, *, best: bool = False) -> TeamAlgorithm:

@@ -172,6 +172,18 @@ def counter(config):
     return Counter(**config)
 
 
+class SlowCounter(Counter):
+    """Steps take so long that a worker can be killed while it samples."""
+
+    def step(self, actions):
+        time.sleep(0.005)
+        return super().step(actions)
+
+
+def slow_counter(config):
+    return SlowCounter(**config)
+
+
 def make_decisive(algorithm):
     """Untrained policies hardly depend on what they read; larger weights let a test see it."""
     network = algorithm.team_policy.network

@@ -1,0 +1,205 @@
+"""Command ``tune``: search hyperparameters with Ray Tune."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from rllib_agentmixer.commands.common import check_config, draft_config
+from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.reports import show
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.algorithms.team_config import TeamConfig
+    from rllib_agentmixer.search.plan import SearchPlan
+    from rllib_agentmixer.search.run import SearchOutcome
+
+SHOWN = 4
+WIDTH = 110
+"""Columns of a table that is printed into a file or a job's log."""
+
+
+@click.command()
+@click.argument("env", required=False)
+@click.option("--algo", default="agentmixer", show_default=True, help="See `list`.")
+@click.option(
+    "--space",
+    "spaces",
+    multiple=True,
+    metavar="KEY=RANGE|FILE|shipped",
+    help="What trials differ in; may be repeated. Default: shipped.",
+)
+@click.option("--samples", type=click.IntRange(1), default=8, show_default=True, help="Trials.")
+@click.option("--scheduler", default="asha", show_default=True, help="asha, pbt or none.")
+@click.option("--search", default="random", show_default=True, help="random or optuna.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=200_000, show_default=True, help="A trial's."
+)
+@click.option("--grace-steps", type=click.IntRange(1), help="Default: a tenth of --steps.")
+@click.option("--metric", help="Default: return of the individual policies.")
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="A trial's.")
+@click.option("--concurrent", type=click.IntRange(1), help="Most trials at a time.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--max-failures", type=click.IntRange(0), default=2, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the search.")
+@click.option("--resume", is_flag=True, help="Go on with the search in --out.")
+@click.option("--resume-if-possible", is_flag=True, help="Go on if --out holds a search.")
+@click.option("--experiment", default="rllib_agentmixer", show_default=True, help="In MLflow.")
+@click.option("--no-mlflow", is_flag=True, help="Write files only.")
+@click.option("--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI or sqlite.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.argument("settings", nargs=-1)
+def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
+    r"""Search hyperparameters on ENV, with key=value SETTINGS that all trials share.
+
+    \b
+    Examples:
+      rllib-agentmixer tune climbing --samples 16 --steps 50000 train_batch_size=512
+      rllib-agentmixer tune predator_prey --search optuna --space 'lr=loguniform(1e-4, 3e-3)' \
+          --space 'igc=choice(strict, gumbel)' env.penalty=-1
+      rllib-agentmixer tune --resume --out runs/tune-agentmixer-climbing
+    """
+    from rllib_agentmixer.local_ray import start_ray
+    from rllib_agentmixer.search.plan import read_plan
+    from rllib_agentmixer.search.run import is_search, run_search
+    from rllib_agentmixer.training import num_workers
+
+    if env is None and not (options["resume"] and options["out"]):
+        raise ConfigError("name an environment to search on, or --resume with --out")
+    out = options["out"] or Path("runs") / f"tune-{options['algo']}-{str(env).replace(':', '-')}"
+    resume = options["resume"] or (options["resume_if_possible"] and is_search(out))
+    if resume:
+        plan = read_plan(out)
+        plan.check_unchanged(_said(env, settings, plan))
+        config = _shared_config(plan)
+    else:
+        assert env is not None  # noqa: S101 - checked above
+        plan, config = _new_plan(env, settings, options)
+    start_ray(num_workers(vars(config)))
+    outcome = run_search(plan, config, out, resume=resume)
+    _report(outcome, plan, out, options["as_json"])
+    if outcome.signal_number is not None:
+        sys.exit(128 + outcome.signal_number)
+    if outcome.failed:
+        sys.exit(1)
+
+
+def _new_plan(
+    env: str, settings: tuple[str, ...], options: dict[str, Any]
+) -> tuple[SearchPlan, TeamConfig]:
+    """A checked plan, with the configuration that its trials share."""
+    from rllib_agentmixer.search.plan import SearchPlan
+    from rllib_agentmixer.search.spaces import check_space, read_space
+    from rllib_agentmixer.settings import parse_settings
+    from rllib_agentmixer.training import EVALUATED_RETURN
+
+    fixed = parse_settings(settings)
+    algo, seed, workers = options["algo"], options["seed"], options["workers"]
+    draft_config(env, algo, seed, workers, {})  # an unknown algorithm has no space
+    by_pbt = options["scheduler"] == "pbt"
+    names = ("samples", "scheduler", "search", "steps", "grace_steps", "workers", "concurrent")
+    others = ("seed", "max_failures", "experiment", "tracking_uri")
+    plan = SearchPlan(
+        env=env,
+        algorithm=algo,
+        space=read_space(options["spaces"], algo, fixed=fixed, perturbable_only=by_pbt),
+        settings=fixed,
+        metric=options["metric"] or EVALUATED_RETURN,
+        use_mlflow=not options["no_mlflow"],
+        **{name: options[name] for name in (*names, *others)},
+    )
+    check_config(_shared_config(plan))
+    config = _shared_config(plan)
+    check_space(config, plan.space, fixed)
+    if plan.metric.startswith("evaluation/") and config.evaluation_interval != 1:
+        raise ConfigError(
+            f"the search compares trials by {plan.metric} after every iteration: leave out "
+            f"evaluation_interval={config.evaluation_interval!r}, or choose another metric, such "
+            "as --metric env_runners/episode_return_mean"
+        )
+    return plan, config
+
+
+def _shared_config(plan: SearchPlan) -> TeamConfig:
+    """What trials share; each is evaluated after every iteration, since that decides."""
+    settings = {"evaluation_interval": 1} | plan.settings
+    return draft_config(plan.env, plan.algorithm, plan.seed, plan.workers, settings)
+
+
+def _said(env: str | None, settings: tuple[str, ...], plan: SearchPlan) -> dict[str, Any]:
+    """What the command line of a resumed search says about its plan."""
+    from rllib_agentmixer.search.spaces import read_space
+    from rllib_agentmixer.settings import parse_settings
+
+    context = click.get_current_context()
+    kept = ("samples", "scheduler", "search", "steps", "grace_steps", "workers", "concurrent")
+    names = {"algo": "algorithm"} | {name: name for name in (*kept, "seed", "metric")}
+    said = {
+        field: context.params[option]
+        for option, field in names.items()
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE
+    }
+    if env is not None:
+        said["env"] = env
+    if settings:
+        said["settings"] = parse_settings(settings)
+    if context.params["spaces"]:
+        by_pbt = plan.scheduler == "pbt"
+        words = context.params["spaces"]
+        said["space"] = read_space(words, plan.algorithm, perturbable_only=by_pbt)
+    return said
+
+
+def _report(outcome: SearchOutcome, plan: SearchPlan, out: Path, as_json: bool) -> None:
+    best = next((r for r in outcome.records if r.score is not None), None)
+    report: dict[str, Any] = {
+        "trials": len(outcome.records),
+        **{
+            state: sum(r.status == state for r in outcome.records)
+            for state in ("finished", "stopped", "failed", "unfinished")
+        },
+        "best_score": best and best.score,
+        "best_trial": best and best.name,
+        "best": outcome.best and str(outcome.best),
+        "summary": str(out / "trials.csv"),
+        "figure": outcome.figure and str(outcome.figure),
+    }
+    if as_json:
+        report["records"] = [vars(record) for record in outcome.records]
+    else:
+        _print_trials(outcome, plan)
+    show(report, as_json, title=f"{plan.algorithm} on {plan.env}: {plan.metric}")
+    for record in outcome.failed:
+        click.echo(f"{record.name} failed: {record.error}", err=True)
+    if outcome.best is not None and not as_json:
+        click.echo(f"next: rllib-agentmixer evaluate {outcome.best / 'checkpoint'}")
+        click.echo(f"      python -m rllib_agentmixer.play {outcome.best / 'exported'}")
+
+
+def _print_trials(outcome: SearchOutcome, plan: SearchPlan) -> None:
+    """The best trials side by side: settings are many, and lines are short."""
+    from rich.console import Console
+    from rich.table import Table
+
+    best = outcome.records[:SHOWN]
+    table = Table("", title=f"the best {len(best)} of {len(outcome.records)} trials")
+    table.title_justify = "left"
+    for record in best:
+        table.add_column(record.name, justify="right")
+    table.add_row("status", *(r.status for r in best))
+    table.add_row("score", *(_shown(r.score) for r in best))
+    table.add_row("steps", *(f"{r.steps:,}" for r in best), end_section=True)
+    for name in plan.space:
+        table.add_row(name, *(_shown(r.settings[name]) for r in best))
+    is_terminal = sys.stdout.isatty()
+    Console(width=None if is_terminal else WIDTH).print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Hyperparameter search with Ray Tune: spaces in words, schedulers, resume, reports."""

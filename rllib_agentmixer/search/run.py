@@ -1,0 +1,159 @@
+"""Run a search to its end: trials, progress, MLflow, signals, and the best policies exported."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rllib_agentmixer.errors import CheckpointError, ConfigError, MissingExtraError
+from rllib_agentmixer.files import replaced_atomically
+from rllib_agentmixer.search.figure import FIGURE, save_parallel_coordinates
+from rllib_agentmixer.search.plan import PLAN, SearchPlan
+from rllib_agentmixer.search.progress import SearchProgress
+from rllib_agentmixer.search.results import TrialRecord, records_of, write_summary
+from rllib_agentmixer.search.tuner import fresh_tuner, prepare_tune, resumed_tuner
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.algorithms.team_config import TeamConfig
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """How a search ended.
+
+    Attributes:
+        records: its trials, the best first.
+        best: folder with the best trial's ``checkpoint`` and ``exported`` policies; None if
+            no trial has a checkpoint.
+        figure: parallel coordinates; None without matplotlib.
+        signal_number: what interrupted it, or None.
+    """
+
+    records: list[TrialRecord]
+    best: Path | None
+    figure: Path | None
+    signal_number: int | None
+
+    @property
+    def failed(self) -> list[TrialRecord]:
+        """Trials that ended in an error."""
+        return [record for record in self.records if record.status == "failed"]
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM end the search with its state written; a second one ends it now."""
+    received: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        received.append(number)
+        tune_listens = callable(signal.getsignal(signal.SIGUSR1))
+        if len(received) > 1 or not tune_listens:
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own way to stop in good order
+
+    # Tune would otherwise take Ctrl-C for itself, and never hear of SIGTERM.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, handle) for number in numbers}
+    listener = signal.getsignal(signal.SIGUSR1)
+    try:
+        yield received
+    finally:
+        for number, handler in (*previous.items(), (signal.SIGUSR1, listener)):
+            signal.signal(number, handler)
+
+
+def run_search(
+    plan: SearchPlan, config: TeamConfig, folder: Path, *, resume: bool = False
+) -> SearchOutcome:
+    """Search until every trial has ended, or a signal comes.
+
+    Args:
+        plan: what is searched.
+        config: what trials share, not validated.
+        folder: of the search.
+        resume: go on with the search in the folder.
+
+    Raises:
+        ConfigError: the folder holds something else, or cannot be written.
+        CheckpointError: nothing to resume.
+    """
+    from ray import tune
+
+    prepare_tune()
+    if resume:
+        if not tune.Tuner.can_restore(str(folder.absolute())):
+            raise CheckpointError(
+                f"{folder} was interrupted before its first trial began; remove it and search again"
+            )
+        tuner = resumed_tuner(plan, config, folder)
+    else:
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(
+                f"{folder} is not empty; add --resume to go on with the search in it, or name "
+                "another --out"
+            )
+        plan.write(folder)
+        tuner = fresh_tuner(plan, config, folder, _callbacks(plan, folder))
+    with _interruptible() as received:
+        results = tuner.fit()
+    records = records_of(results, plan)
+    write_summary(records, folder)
+    return SearchOutcome(
+        records,
+        _keep_best(records, folder),
+        _draw(records, plan, folder),
+        received[0] if received else None,
+    )
+
+
+def _callbacks(plan: SearchPlan, folder: Path) -> list[Any]:
+    progress = SearchProgress(plan.metric, list(plan.space))
+    if not plan.use_mlflow:
+        return [progress]
+    from rllib_agentmixer.tracking import MLflowCallback
+
+    tracking = MLflowCallback(
+        folder.name, experiment=plan.experiment, tracking_uri=plan.tracking_uri
+    )
+    return [progress, tracking]
+
+
+def _keep_best(records: list[TrialRecord], folder: Path) -> Path | None:
+    """Copy the best checkpoint out of its trial and export its policies beside it."""
+    best = next((r for r in records if r.checkpoint is not None), None)
+    if best is None or best.checkpoint is None:
+        return None
+    from rllib_agentmixer.algorithms.team_algorithm import load_locally
+    from rllib_agentmixer.export import export_policies
+
+    with replaced_atomically(folder / BEST) as place:
+        shutil.copytree(best.checkpoint, place / "checkpoint")
+        algorithm = load_locally(place / "checkpoint")
+        export_policies(algorithm, place / "exported")
+        algorithm.stop()
+    return folder / BEST
+
+
+def _draw(records: list[TrialRecord], plan: SearchPlan, folder: Path) -> Path | None:
+    if not any(record.score is not None for record in records):
+        return None
+    try:
+        save_parallel_coordinates(records, plan.space, folder / FIGURE, plan.metric)
+    except MissingExtraError:  # the table says it all
+        return None
+    return folder / FIGURE
+
+
+def is_search(folder: Path) -> bool:
+    """Whether a folder holds a search."""
+    return (folder / PLAN).is_file()

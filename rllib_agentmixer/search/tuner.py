@@ -1,0 +1,151 @@
+"""From a plan to Ray Tune's own objects, for a fresh search and for one that goes on."""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rllib_agentmixer.errors import MissingExtraError
+from rllib_agentmixer.search.plan import STEPS, SearchPlan
+from rllib_agentmixer.search.spaces import config_path, param_space, stay_inside
+
+if TYPE_CHECKING:
+    from ray import tune
+
+    from rllib_agentmixer.algorithms.team_config import TeamConfig
+
+CHECKPOINTS_PER_TRIAL = 10
+SECONDS_BETWEEN_SNAPSHOTS = "1"
+
+
+def prepare_tune() -> None:
+    """Set what Ray Tune reads from the environment; the user's own values stand.
+
+    Trials keep the working folder, so that relative paths in settings mean what they say. The
+    search's state is written every second: what a killed search had done is not done again.
+    """
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SECONDS_BETWEEN_SNAPSHOTS)
+    # Ray's own reporters print tables of every setting; this package has its own.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+
+
+def fresh_tuner(
+    plan: SearchPlan, config: TeamConfig, folder: Path, callbacks: list[tune.Callback]
+) -> tune.Tuner:
+    """A search that begins.
+
+    Args:
+        plan: what is searched.
+        config: what trials share; not validated, since validation fixes settings that
+            follow from others.
+        folder: of the search; trials are folders in it.
+        callbacks: of the driver, such as progress and MLflow.
+    """
+    from ray import tune
+
+    iterations = math.ceil(plan.steps / float(config.train_batch_size))
+    return tune.Tuner(
+        config.algo_class,
+        param_space=param_space(config, plan.space),
+        tune_config=tune.TuneConfig(
+            metric=None if plan.scheduler == "pbt" else plan.metric,
+            mode=None if plan.scheduler == "pbt" else "max",
+            num_samples=plan.samples,
+            search_alg=_searcher(plan),
+            scheduler=_scheduler(plan),
+            max_concurrent_trials=plan.concurrent,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=folder.name,
+            storage_path=str(folder.absolute().parent),
+            stop={STEPS: plan.steps},
+            callbacks=callbacks,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=plan.max_failures),
+            checkpoint_config=_retention(plan, iterations),
+        ),
+    )
+
+
+def resumed_tuner(plan: SearchPlan, config: TeamConfig, folder: Path) -> tune.Tuner:
+    """A search that goes on: finished trials stay, others continue from their checkpoints."""
+    from ray import tune
+
+    return tune.Tuner.restore(
+        str(folder.absolute()),
+        trainable=config.algo_class,  # type: ignore[arg-type]
+        param_space=param_space(config, plan.space),
+        resume_unfinished=True,
+        resume_errored=True,
+    )
+
+
+def trial_name(trial_id: str) -> str:
+    """``trial_00003`` of a counted trial; of others, as Optuna's, the whole id."""
+    return f"trial_{trial_id.rpartition('_')[2]}"
+
+
+def _trial_name(trial: Any) -> str:
+    """Short; Tune's own holds every setting."""
+    return trial_name(trial.trial_id)
+
+
+def _retention(plan: SearchPlan, iterations: int) -> tune.CheckpointConfig:
+    from ray import tune
+
+    # Population based training loses trials whose donor's checkpoint was removed.
+    is_pbt = plan.scheduler == "pbt"
+    return tune.CheckpointConfig(
+        checkpoint_frequency=max(1, iterations // CHECKPOINTS_PER_TRIAL),
+        checkpoint_at_end=True,
+        num_to_keep=None if is_pbt else 2,
+        checkpoint_score_attribute=plan.metric,
+        checkpoint_score_order="max",
+    )
+
+
+def _searcher(plan: SearchPlan) -> Any:
+    if plan.search == "random":
+        from ray.tune.search.basic_variant import BasicVariantGenerator
+
+        return BasicVariantGenerator(
+            random_state=plan.seed, max_concurrent=plan.concurrent or 0, constant_grid_search=True
+        )
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError(
+            "--search optuna needs Optuna: pip install 'rllib_agentmixer[tune]'"
+        ) from error
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return OptunaSearch(metric=plan.metric, mode="max", seed=plan.seed)
+
+
+def _scheduler(plan: SearchPlan) -> Any:
+    from ray.tune import schedulers
+
+    if plan.scheduler == "asha":
+        return schedulers.ASHAScheduler(
+            time_attr=STEPS, max_t=plan.steps, grace_period=plan.interval, reduction_factor=3
+        )
+    if plan.scheduler == "pbt":
+        return schedulers.PopulationBasedTraining(
+            time_attr=STEPS,
+            metric=plan.metric,
+            mode="max",
+            perturbation_interval=plan.interval,
+            hyperparam_mutations={
+                config_path(name)[0]: found.to_mutation() for name, found in plan.space.items()
+            },
+            custom_explore_fn=partial(stay_inside, space=plan.space),
+            log_config=True,
+        )
+    return schedulers.FIFOScheduler()

@@ -1,0 +1,118 @@
+"""Storage that is full, read-only, or both for a while."""
+
+import json
+import os
+import subprocess
+from contextlib import suppress
+
+import pytest
+
+from rllib_agentmixer.algorithms.checkpoints import verify
+from rllib_agentmixer.progress_file import read_progress
+from rllib_agentmixer.run_checkpoints import RunCheckpoints
+
+from .conftest import TINY
+
+pytestmark = pytest.mark.faults
+
+MEGABYTE = 2**20
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 3 MB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True
+    )
+    if made.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def remount(disk, how):
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+
+def fill(disk):
+    """A file that takes all the space there is."""
+    path = disk / "filler"
+    with path.open("wb") as file, suppress(OSError):
+        while True:
+            os.write(file.fileno(), b"x" * 4096)
+    return path
+
+
+def train(command, out, steps, *more):
+    options = ["--steps", steps, "--checkpoint-every", 1, "--no-mlflow"]
+    return command("train", "predator_prey", "--out", out, *options, *more, *TINY)
+
+
+def test_training_rides_out_a_full_disk_and_loses_no_row(command, disk):
+    out = disk / "run"
+    running = train(command, out, 64 * 150)
+    assert running.wait_until(lambda: len(read_progress(out)) >= 3)
+    filler = fill(disk)
+    good = [path.name for path in RunCheckpoints(out).all]
+    assert good
+    for name in good:
+        verify(out / "checkpoints" / name)
+    stuck_at = len(read_progress(out))
+    # Training goes on in the meantime; how far can only be seen afterwards.
+    running.wait_until(lambda: False, seconds=1.5)
+    assert len(read_progress(out)) <= stuck_at + 60
+    filler.unlink()
+    status, _, err = running.end()
+    assert status == 0, err
+    assert "No space left on device" in err
+    assert "Training goes on" in err
+    assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, 151)]
+    verify(RunCheckpoints(out).newest)
+    assert RunCheckpoints(out).newest.name == "iteration_000150"
+
+
+def test_a_disk_that_stays_full_ends_with_an_error_and_earlier_checkpoints(command, disk):
+    out = disk / "run"
+    running = train(command, out, 64 * 40)
+    assert running.wait_until(lambda: len(read_progress(out)) >= 3)
+    filler = fill(disk)
+    status, _, err = running.end()
+    assert status == 2
+    assert "error: could not save a checkpoint" in err
+    assert "Earlier checkpoints are untouched" in err
+    kept = RunCheckpoints(out).all
+    assert kept
+    for path in kept:
+        verify(path)
+    filler.unlink()
+    status, _, err = train(command, out, 64 * 45, "--resume").end()
+    assert status == 0, err
+    assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, 46)]
+
+
+def test_a_read_only_place_is_an_error_before_training(command, disk):
+    remount(disk, "ro")
+    status, _, err = train(command, disk / "run", 64).end()
+    assert status == 2
+    assert "choose another --out" in err
+    assert "Read-only file system" in err
+
+
+def test_a_place_that_becomes_read_only_and_back_costs_nothing_but_checkpoints(command, disk):
+    out = disk / "run"
+    running = train(command, out, 64 * 150)
+    assert running.wait_until(lambda: len(read_progress(out)) >= 3)
+    with suppress(subprocess.CalledProcessError):  # busy while a file is being written
+        for _ in range(50):
+            done = subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True)
+            if done.returncode == 0:
+                break
+    running.wait_until(lambda: False, seconds=1.0)
+    remount(disk, "rw")
+    status, _, err = running.end()
+    assert status == 0, err
+    assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, 151)]
+    assert json.loads((out / "checkpoints" / "best.json").read_text())["value"] is not None
+    verify(RunCheckpoints(out).newest)
