@@ -51,21 +51,25 @@ def check_own(words: Sequence[str]) -> Iterator[str]:
     else:
         command = cli.commands[arguments[0]]
         context, problem = parsed(command, arguments[0], arguments[1:])
-        if context is not None and arguments[0] == "train":
-            problem = settings_problem(context.params)
+        if context is not None and arguments[0] in ("train", "tune"):
+            problem = settings_problem(arguments[0], context.params)
     if problem:
         yield f"{shlex.join(words)}: {problem}"
 
 
-def settings_problem(values: dict[str, Any]) -> str:
-    """What the configuration itself says about algorithm, environment and settings."""
+def settings_problem(verb: str, values: dict[str, Any]) -> str:
+    """What configuration and search say about algorithm, environment, settings and ranges."""
     from rllib_agentmixer.commands.common import make_config
+    from rllib_agentmixer.commands.tune import _new_plan
 
     if ":" in values["env"]:  # of the user's own
         return ""
-    names = ("env", "algo", "seed", "workers", "settings")
     try:
-        make_config(*(values[name] for name in names))
+        if verb == "tune":
+            _new_plan(values["env"], values["settings"], values)
+        else:
+            names = ("env", "algo", "seed", "workers", "settings")
+            make_config(*(values[name] for name in names))
     except (AgentMixerError, ValueError, TypeError) as error:
         return str(error)
     return ""

@@ -177,8 +177,7 @@ def check_job_file(text: str) -> Iterator[str]:
         yield "entrypoint_num_cpus: 0, since the head has none to give"
     words = shlex.split(values.get("entrypoint", ""))
     yield from check_own(words)
-    if "train" in words:
-        yield from check_restartable(words)
+    yield from check_restartable(words)
 
 
 def check_slurm(text: str) -> Iterator[str]:
