@@ -62,7 +62,7 @@ def rows_of(num_nodes: int, effort: Effort) -> Iterator[Row]:
     varied = ("fragment", "num_workers", "batch")
     settings = {n: v for n, v in SETUP.settings().items() if n not in varied}
     for found in observed:
-        driver_s = sum(found["stages"].values())
+        share = 1 - found["sampling_s"] / found["iteration_s"]
         yield Row(
             labels={"nodes": str(num_nodes), "workers": str(found["num_workers"])},
             value=found["iteration_s"],
@@ -71,7 +71,7 @@ def rows_of(num_nodes: int, effort: Effort) -> Iterator[Row]:
                 "steps/s": found["rows"] / found["iteration_s"],
                 "sampling, s": found["sampling_s"],
                 **{f"{stage}, s": seconds for stage, seconds in found["stages"].items()},
-                "driver's share": driver_s / (driver_s + found["sampling_s"]),
+                "driver's share": share,
                 "nodes with workers": found["nodes"],
                 "cores used by others": busy,
             },
