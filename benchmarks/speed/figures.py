@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -128,6 +129,46 @@ def _draw_saturation(axes: Axes, rows: Sequence[Row]) -> None:
         axes.axvline(saturation, color="#d1603d", linestyle="--", linewidth=1, label=label)
 
 
+def draw_nodes(rows: Sequence[Row], path: Path) -> None:
+    """Stages of an iteration for each number of workers and nodes, and the driver's share."""
+    figure = new_figure(9.4, 3.6)
+    _draw_stages(figure.add_subplot(1, 2, 1), rows)
+    axes = figure.add_subplot(1, 2, 2)
+    colours = ("#9aa5b1", "#22577a", "#d1603d")
+    for colour, nodes in zip(colours, sorted({row.labels["nodes"] for row in rows}), strict=True):
+        mine = [row for row in rows if row.labels["nodes"] == nodes]
+        workers = [int(row.labels["workers"]) for row in mine]
+        shares = [100 * row.details["driver's share"] for row in mine]
+        axes.plot(workers, shares, marker="o", markersize=4, color=colour, label=f"nodes: {nodes}")
+    axes.set_xticks(sorted({int(row.labels["workers"]) for row in rows}))
+    axes.set(xlabel="workers", ylabel="per cent of an iteration", title="share of the driver")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=7)
+    _save(figure, path)
+
+
+def _draw_stages(axes: Axes, rows: Sequence[Row]) -> None:
+    rows = sorted(rows, key=lambda row: (int(row.labels["workers"]), row.labels["nodes"]))
+    per_group = len({row.labels["nodes"] for row in rows})
+    places = [place + 0.5 * (place // per_group) for place in range(len(rows))]
+    below = [0.0] * len(rows)
+    for stage, colour in BAR_COLOURS.items():
+        seconds = [row.details[f"{stage}, s"] for row in rows]
+        axes.bar(places, seconds, bottom=below, color=colour, label=stage, width=0.8)
+        below = [low + high for low, high in zip(below, seconds, strict=True)]
+    axes.set_xticks(places, [row.labels["nodes"] for row in rows])
+    for first in range(0, len(rows), per_group):
+        middle = statistics.mean(places[first : first + per_group])
+        top = 1.02 * max(below[first : first + per_group])
+        title = f"workers: {rows[first].labels['workers']}"
+        axes.text(middle, top, title, ha="center", va="bottom", fontsize=8)
+    axes.set(xlabel="nodes", ylabel="seconds of an iteration", title="stages")
+    axes.set_ylim(top=1.5 * max(below))  # room for the legend
+    axes.legend(frameon=False, fontsize=7, loc="upper left", ncols=3)
+    axes.grid(alpha=0.3, axis="y")
+
+
 def _save(figure: object, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI)  # type: ignore[attr-defined]
@@ -135,6 +176,7 @@ def _save(figure: object, path: Path) -> None:
 
 DRAW: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "draw_agents": draw_agents,
+    "draw_nodes": draw_nodes,
     "draw_scaling": draw_scaling,
 }
 """Name in a case -> what draws it."""

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from benchmarks.speed import agents, environments, goals, scaling, startup, throughput, workers
+from benchmarks.speed import (
+    agents,
+    environments,
+    goals,
+    nodes,
+    scaling,
+    startup,
+    throughput,
+    workers,
+)
 from benchmarks.speed.case import Case
 
-MODULES = (goals, environments, throughput, agents, startup, workers, scaling)
+MODULES = (goals, environments, throughput, agents, startup, workers, scaling, nodes)
 
 CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in MODULES}
 """Name on the command line -> case, in the order of the report."""
