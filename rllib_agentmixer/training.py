@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.files import recover_interrupted
 from rllib_agentmixer.progress import LiveProgress, snapshot
-from rllib_agentmixer.tracking import MLflowTracker, metrics_of, opening_store
+from rllib_agentmixer.tracking import (
+    MLflowTracker,
+    metrics_of,
+    open_tracker,
+    opening_store,
+    plain_config,
+)
 
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
@@ -135,6 +141,7 @@ def run(algorithm: TeamAlgorithm, plan: RunPlan, progress: LiveProgress) -> RunO
         status = "KILLED" if received else "FINISHED"
     finally:
         if tracker is not None:
+            tracker.log_results()
             tracker.finish(status)
     return RunOutcome(
         rows, plan.out / CHECKPOINT, bool(received), received[0] if received else None
@@ -187,18 +194,9 @@ def _open_tracker(algorithm: TeamAlgorithm, plan: RunPlan) -> MLflowTracker | No
         raise ConfigError(f"cannot write to {plan.out}: {error}; choose another --out") from error
     if not plan.use_mlflow:
         return None
-    tracker = MLflowTracker(plan.out, plan.experiment, plan.tracking_uri)
-    stamp = algorithm.config.environment_stamp(algorithm.team_spec)
-    tags = {
-        "algorithm": type(algorithm).__name__,
-        "environment": stamp["name"],
-        "environment.config": json.dumps(stamp["config"], default=str),
-        "environment.version": stamp["version"],
-        "seed": str(algorithm.config.seed),
-        "team_reward": stamp["team_reward"],
-    }
-    tracker.log_config(settings, tags)
-    return tracker
+    return open_tracker(
+        algorithm, plan.out, experiment=plan.experiment, tracking_uri=plan.tracking_uri
+    )
 
 
 def num_workers(settings: dict[str, Any]) -> int:
@@ -212,16 +210,6 @@ def read_workers(out: Path) -> int:
         return num_workers(json.loads((out / CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return 0
-
-
-def plain_config(config: TeamConfig) -> dict[str, Any]:
-    """Every setting with a value that prints, classes and functions by name."""
-    settings = {}
-    for name, value in sorted(config.to_dict().items()):
-        if callable(value):
-            value = f"{value.__module__}.{getattr(value, '__qualname__', value)}"
-        settings[name] = value
-    return settings
 
 
 def _rows_until_checkpoint(algorithm: TeamAlgorithm, plan: RunPlan) -> list[dict[str, float]]:
