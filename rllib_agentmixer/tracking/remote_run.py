@@ -134,7 +134,8 @@ class RemoteRun:
         metrics = [metric for record in records for metric in metrics_in(record)]
         for start in range(0, len(metrics), MOST_METRICS):
             self.client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
-        self._is_in_doubt = False
+        # Where all was held, what follows may be held as well.
+        self._is_in_doubt = self._is_in_doubt and not metrics
 
     def _num_held(self, run_id: str, records: list[Record]) -> int:
         """How many of the records arrived before: those up to the last that the run holds."""

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 MOST_SECONDS_TO_OPEN = 30.0
 """How long the first contact with a store may take."""
 
-HTTP_SETTINGS = {
+CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""MLflow's own retries block a call for minutes; the sender tries again by itself."""
+"""MLflow's own retries block a call for minutes; the sender tries again by itself. What is
+printed belongs to the command, which may be asked for JSON."""
 
 Result = TypeVar("Result")
 
@@ -41,7 +43,7 @@ def default_tracking_uri(run_folder: Path) -> str:
 
 def open_store(uri: str) -> MlflowClient:
     """The store's client; the first use of a store creates its tables, which takes a second."""
-    for name, value in HTTP_SETTINGS.items():
+    for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
@@ -110,6 +112,8 @@ def _status_of(words: str) -> int:
 def reason_of(error: BaseException) -> str:
     """An error's first line, short enough for a terminal."""
     words = without_password(str(error).strip() or repr(error)).splitlines()[0]
+    if "(Caused by " in words:  # of urllib3's nest of errors, the innermost
+        words = words.rpartition("(Caused by ")[2].rpartition(": ")[2].strip("\"')")
     return words if len(words) <= 300 else words[:297] + "..."
 
 
