@@ -166,6 +166,7 @@ class MLflowCallback(Callback):
                 self._close(run, trial, "KILLED")
         if self._parent is not None:
             self._parent.status("FINISHED")
+            self._parent.spool.close()
         sender = self._sender
         folder = experiment_folder(trials[0]) if trials else ""
         self._forget()
