@@ -16,6 +16,8 @@ from rllib_agentmixer.commands.demo import demo
 from rllib_agentmixer.commands.evaluate import evaluate
 from rllib_agentmixer.commands.export import export
 from rllib_agentmixer.commands.listing import list_all
+from rllib_agentmixer.commands.register import register
+from rllib_agentmixer.commands.sync import sync
 from rllib_agentmixer.commands.train import train
 from rllib_agentmixer.errors import user_error
 from rllib_agentmixer.local_ray import keep_ray_private
@@ -27,7 +29,7 @@ def cli() -> None:
     """AgentMixer on RLlib: train a team together, deploy its members apart."""
 
 
-for command in (train, evaluate, export, list_all, demo, check_env):
+for command in (train, evaluate, export, register, sync, list_all, demo, check_env):
     cli.add_command(command)
 
 
