@@ -12,6 +12,7 @@ import click
 
 from rllib_agentmixer import __version__
 from rllib_agentmixer.commands.check_env import check_env
+from rllib_agentmixer.commands.compare import compare
 from rllib_agentmixer.commands.demo import demo
 from rllib_agentmixer.commands.evaluate import evaluate
 from rllib_agentmixer.commands.export import export
@@ -29,7 +30,7 @@ def cli() -> None:
     """AgentMixer on RLlib: train a team together, deploy its members apart."""
 
 
-for command in (train, evaluate, export, register, sync, list_all, demo, check_env):
+for command in (train, evaluate, export, register, compare, sync, list_all, demo, check_env):
     cli.add_command(command)
 
 
