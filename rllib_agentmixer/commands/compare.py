@@ -42,7 +42,8 @@ def compare(experiment: str, out: Path | None, as_json: bool, **options: Any) ->
         from rllib_agentmixer.analysis.comparison_figure import save_comparison
 
         environment = ", ".join(sorted({run.stamp["environment"] for run in runs}))
-        save_comparison(groups, metric, out, f"{experiment}: {environment}")
+        title = environment if environment == experiment else f"{experiment}: {environment}"
+        save_comparison(groups, metric, out, title)
     if as_json:
         rows = [group.row() for group in groups]
         click.echo(json.dumps({"metric": metric, "groups": rows, "figure": out and str(out)}))
