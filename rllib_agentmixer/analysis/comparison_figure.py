@@ -58,7 +58,8 @@ def _name_axes(curves: Axes, bars: Axes, groups: Sequence[Group], metric: str) -
     curves.set(xlabel="joint environment steps", ylabel=metric)
     curves.legend(frameon=False, fontsize=9)
     bars.set_yticks([-place for place in range(len(groups))], [group.name for group in groups])
-    bars.margins(x=0.08)  # groups without spread lie at the edge
+    bars.use_sticky_edges = False  # groups without spread would lie on the frame
+    bars.margins(x=0.08)
     bars.set_xlabel("at the end: IQM, 95 % interval, runs")
     for axes in (curves, bars):
         axes.grid(alpha=0.3)
