@@ -12,10 +12,13 @@ import click
 
 from rllib_agentmixer import __version__
 from rllib_agentmixer.commands.check_env import check_env
+from rllib_agentmixer.commands.compare import compare
 from rllib_agentmixer.commands.demo import demo
 from rllib_agentmixer.commands.evaluate import evaluate
 from rllib_agentmixer.commands.export import export
 from rllib_agentmixer.commands.listing import list_all
+from rllib_agentmixer.commands.register import register
+from rllib_agentmixer.commands.sync import sync
 from rllib_agentmixer.commands.train import train
 from rllib_agentmixer.commands.tune import tune
 from rllib_agentmixer.errors import user_error
@@ -28,7 +31,12 @@ def cli() -> None:
     """AgentMixer on RLlib: train a team together, deploy its members apart."""
 
 
-for command in (train, tune, evaluate, export, list_all, demo, check_env):
+COMMANDS = (
+    *(train, tune, evaluate, export, register, compare, sync),
+    *(list_all, check_env, demo),
+)
+
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -15,8 +15,8 @@ from rllib_agentmixer.errors import ExportError
 _DTYPES = {"F32": torch.float32, "I64": torch.int64}
 
 
-def read_safetensors(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, by name.
+def read_checked(folder: Path, name: str, sha256: str) -> bytes:
+    """A file of an export, if it is what was written.
 
     Raises:
         ExportError: outside the folder, missing, or damaged.
@@ -30,6 +30,16 @@ def read_safetensors(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ExportError(f"{path} is damaged: sha256 {found}, expected {sha256}; export again")
+    return data
+
+
+def read_safetensors(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, by name.
+
+    Raises:
+        ExportError: outside the folder, missing, or damaged.
+    """
+    data = read_checked(folder, name, sha256)
     (header_size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + header_size])
     body = bytearray(data[8 + header_size :])

@@ -18,7 +18,13 @@ from rllib_agentmixer.files import write_atomically
 from rllib_agentmixer.progress import LiveProgress, snapshot
 from rllib_agentmixer.progress_file import ProgressFile, read_progress
 from rllib_agentmixer.run_checkpoints import RunCheckpoints
-from rllib_agentmixer.tracking import MLflowTracker, metrics_of, opening_store
+from rllib_agentmixer.tracking import (
+    MLflowTracker,
+    metrics_of,
+    open_tracker,
+    opening_store,
+    plain_config,
+)
 
 if TYPE_CHECKING:
     from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
@@ -51,6 +57,8 @@ class RunPlan:
         tracking_uri: MLflow store; None for the default.
         use_mlflow: False logs to files only.
         experiment: MLflow experiment.
+        sweep: name under which runs of one comparison are grouped in MLflow.
+        tracking_optional: begin even when the MLflow store does not answer.
     """
 
     out: Path
@@ -64,6 +72,8 @@ class RunPlan:
     tracking_uri: str | None = None
     use_mlflow: bool = True
     experiment: str = "rllib_agentmixer"
+    sweep: str | None = None
+    tracking_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,7 @@ def run(algorithm: TeamAlgorithm, plan: RunPlan, progress: LiveProgress) -> RunO
         status = "KILLED" if received else "FINISHED"
     finally:
         if tracker is not None:
+            tracker.log_results()
             tracker.finish(status)
     return RunOutcome(rows, checkpoint, bool(received), received[0] if received else None)
 
@@ -224,19 +235,14 @@ def _open_folder(
 def _open_tracker(algorithm: TeamAlgorithm, plan: RunPlan) -> MLflowTracker | None:
     if not plan.use_mlflow:
         return None
-    settings = plain_config(algorithm.config)
-    tracker = MLflowTracker(plan.out, plan.experiment, plan.tracking_uri)
-    stamp = algorithm.config.environment_stamp(algorithm.team_spec)
-    tags = {
-        "algorithm": type(algorithm).__name__,
-        "environment": stamp["name"],
-        "environment.config": json.dumps(stamp["config"], default=str),
-        "environment.version": stamp["version"],
-        "seed": str(algorithm.config.seed),
-        "team_reward": stamp["team_reward"],
-    }
-    tracker.log_config(settings, tags)
-    return tracker
+    return open_tracker(
+        algorithm,
+        plan.out,
+        experiment=plan.experiment,
+        tracking_uri=plan.tracking_uri,
+        optional=plan.tracking_optional,
+        tags={"sweep": plan.sweep} if plan.sweep else None,
+    )
 
 
 def num_workers(settings: dict[str, Any]) -> int:
@@ -250,13 +256,3 @@ def read_workers(out: Path) -> int:
         return num_workers(json.loads((out / CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return 0
-
-
-def plain_config(config: TeamConfig) -> dict[str, Any]:
-    """Every setting with a value that prints, classes and functions by name."""
-    settings = {}
-    for name, value in sorted(config.to_dict().items()):
-        if callable(value):
-            value = f"{value.__module__}.{getattr(value, '__qualname__', value)}"
-        settings[name] = value
-    return settings

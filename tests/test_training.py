@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from rllib_agentmixer import tracking, training
+from rllib_agentmixer import training
 from rllib_agentmixer.algorithms.checkpoints import write_manifest
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.progress import LiveProgress, Snapshot, snapshot
 from rllib_agentmixer.progress_file import PROGRESS, read_progress
 from rllib_agentmixer.run_checkpoints import RunCheckpoints
+from rllib_agentmixer.tracking import opening, store
 from rllib_agentmixer.training import (
     RunPlan,
     read_workers,
@@ -69,9 +70,12 @@ class FakeAlgorithm:
 class FakeTracker:
     """Stands in for the MLflow tracker."""
 
-    def __init__(self, folder, experiment, uri):
+    def __init__(self, folder, experiment, uri, **settings):
         self.logged, self.statuses, self.tags = [], [], {}
         FakeTracker.last = self
+
+    def log_results(self):
+        self.statuses.append("results")
 
     def log_config(self, settings, tags):
         self.tags = tags
@@ -85,7 +89,7 @@ class FakeTracker:
 
 @pytest.fixture(autouse=True)
 def _tracker(monkeypatch):
-    monkeypatch.setattr(training, "MLflowTracker", FakeTracker)
+    monkeypatch.setattr(opening, "MLflowTracker", FakeTracker)
 
 
 def silent(plan):
@@ -112,7 +116,7 @@ def test_a_run_ends_at_its_steps_with_a_checkpoint(tmp_path):
     assert outcome.checkpoint == plan.out / "checkpoints" / "iteration_000005"
     assert not outcome.was_interrupted
     assert FakeTracker.last.logged == [10, 20, 30, 40, 50]
-    assert FakeTracker.last.statuses == ["FINISHED"]
+    assert FakeTracker.last.statuses == ["results", "FINISHED"]
     assert FakeTracker.last.tags["environment.version"] == "7"
 
 
@@ -146,7 +150,7 @@ def test_a_signal_ends_the_run_after_its_iteration_with_a_checkpoint(tmp_path, n
     assert outcome.was_interrupted
     assert outcome.signal_number == number
     assert algorithm.saves[-1][0] == 3
-    assert FakeTracker.last.statuses == ["KILLED"]
+    assert FakeTracker.last.statuses == ["results", "KILLED"]
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
@@ -158,7 +162,7 @@ def test_a_run_that_fails_is_marked_so_and_keeps_its_progress(tmp_path):
     plan = plan_of(tmp_path)
     with pytest.raises(RuntimeError, match="the environment broke"):
         run(FakeAlgorithm(fail), plan)
-    assert FakeTracker.last.statuses == ["FAILED"]
+    assert FakeTracker.last.statuses == ["results", "FAILED"]
     assert [row["env_steps"] for row in read_progress(plan.out)] == [10]
 
 
@@ -375,8 +379,8 @@ def test_a_terminal_shows_a_bar_of_steps_or_of_seconds():
 @pytest.mark.parametrize("use_mlflow", [True, False])
 def test_the_store_is_opened_early_only_if_it_is_used(tmp_path, monkeypatch, use_mlflow):
     opened = []
-    monkeypatch.setattr(tracking, "open_store", opened.append)
-    plan = RunPlan(out=tmp_path, use_mlflow=use_mlflow, tracking_uri="sqlite:///store")
+    monkeypatch.setattr(store, "open_store", opened.append)
+    plan = RunPlan(out=tmp_path, use_mlflow=use_mlflow, tracking_uri="http://store")
     with training.preparing(plan):
         pass
-    assert opened == ["sqlite:///store"] * use_mlflow
+    assert opened == ["http://store"] * use_mlflow

@@ -12,7 +12,7 @@ arXiv:2108.13264.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,13 +103,36 @@ def bootstrap_interval(
     Raises:
         ConfigError: no values, NaN or infinity, or an argument out of its range.
     """
-    array = _checked(values).reshape(-1)
+    return stratified_interval([values], statistic, confidence, num_resamples, seed)
+
+
+def stratified_interval(
+    strata: Sequence[ArrayLike],
+    statistic: Statistic = interquartile_mean,
+    confidence: float = 0.95,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """The bootstrap with draws within each stratum, such as the runs of one environment.
+
+    Args:
+        strata: of each, one finite number per run.
+        statistic: of all values together; takes an array [num_resamples, n] and ``axis``.
+        confidence: share of resamples inside the interval, in (0, 1).
+        num_resamples: draws with replacement, of as many values as each stratum has.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: no values, NaN or infinity, or an argument out of its range.
+    """
+    arrays = [_checked(values).reshape(-1) for values in strata]
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence must lie in (0, 1), got {confidence!r}")
     if num_resamples < 1:
         raise ConfigError(f"num_resamples must be at least 1, got {num_resamples!r}")
-    chosen = np.random.default_rng(seed).integers(len(array), size=(num_resamples, len(array)))
-    found = np.asarray(statistic(array[chosen], axis=1))
+    rng = np.random.default_rng(seed)
+    draws = [a[rng.integers(len(a), size=(num_resamples, len(a)))] for a in arrays]
+    found = np.asarray(statistic(np.concatenate(draws, axis=1), axis=1))
     tail = (1 - confidence) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
     return Interval(float(low), float(high))

@@ -42,6 +42,8 @@ DEFAULT_STEPS = 300_000
 )
 @click.option("--experiment", default="rllib_agentmixer", show_default=True, help="In MLflow.")
 @click.option("--no-mlflow", is_flag=True, help="Write files only.")
+@click.option("--sweep", help="Tag by which MLflow groups runs of one comparison.")
+@click.option("--tracking-optional", is_flag=True, help="Train also while MLflow is away.")
 @click.option("--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI or sqlite.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("settings", nargs=-1)
@@ -109,6 +111,8 @@ def _plan_of(out: Path, options: dict[str, Any]) -> RunPlan:
         tracking_uri=options["tracking_uri"],
         use_mlflow=not options["no_mlflow"],
         experiment=options["experiment"],
+        sweep=options["sweep"],
+        tracking_optional=options["tracking_optional"],
     )
 
 

@@ -1,0 +1,129 @@
+"""What logging to MLflow costs a training run.
+
+    python -m benchmarks.tracking
+
+The same run with and without MLflow in turn. Measured is what the training thread spends
+writing records, what the sending thread spends (its CPU time), and the whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+STORES = ("none", "sqlite", "server")
+
+
+def train_once(store: str, uri: str, iterations: int) -> dict[str, Any]:
+    """One run in this process; seconds of the thread, of the sender and of the process."""
+    from rich.console import Console
+
+    from rllib_agentmixer import training
+    from rllib_agentmixer.commands.common import make_config
+    from rllib_agentmixer.local_ray import keep_ray_private, start_ray
+    from rllib_agentmixer.progress import LiveProgress
+    from rllib_agentmixer.tracking import run_log, sender
+
+    keep_ray_private()
+    start_ray(0)
+    spent = {"writing": 0.0}
+    honest = run_log.RunLog.metrics
+
+    def timed(self: Any, values: dict[str, float], env_steps: int) -> None:
+        began = time.perf_counter()
+        honest(self, values, env_steps)
+        spent["writing"] += time.perf_counter() - began
+
+    run_log.RunLog.metrics = timed
+    senders: list[sender.Sender] = []
+    close = sender.Sender.close
+    sender.Sender.close = lambda self, seconds: senders.append(self) or close(self, seconds)
+    config = make_config("predator_prey", "agentmixer", 0, 0, ("train_batch_size=3200",))
+    with tempfile.TemporaryDirectory() as place:
+        plan = training.RunPlan(
+            out=Path(place) / "runs" / "run",
+            total_steps=3200 * iterations,
+            tracking_uri=uri or None,
+            use_mlflow=store != "none",
+            checkpoint_every=10**9,
+        )
+        algorithm = training.build(config, plan)
+        before, began = _cpu_seconds(), time.perf_counter()
+        quiet = LiveProgress(plan.total_steps, None, console=Console(file=io.StringIO()))
+        outcome = training.run(algorithm, plan, quiet)
+        wall, cpu = time.perf_counter() - began, _cpu_seconds() - before
+        algorithm.stop()
+    return {
+        "store": store,
+        "iterations": len(outcome.rows),
+        "metrics": len(outcome.rows[0]) - 2,
+        "training_s": outcome.rows[-1]["seconds"],
+        "wall_s": wall,
+        "process_cpu_s": cpu,
+        "writing_s": spent["writing"],
+        "sender_cpu_s": senders[0].thread_seconds if senders else 0.0,
+    }
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Measure in fresh processes, in turn, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--iterations", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--once", choices=STORES, help="measure in this process, print JSON")
+    parser.add_argument("--uri", default="")
+    chosen = parser.parse_args()
+    if chosen.once:
+        sys.stdout.write(json.dumps(train_once(chosen.once, chosen.uri, chosen.iterations)) + "\n")
+        return
+    from tests.tracking.servers import Server
+
+    with tempfile.TemporaryDirectory() as place:
+        server = Server(Path(place))
+        server.start()
+        try:
+            uris = {"none": "", "sqlite": "", "server": server.uri}
+            results = [
+                _in_fresh_process(store, uris[store], chosen.iterations)
+                for _ in range(chosen.repeats)
+                for store in STORES
+            ]
+        finally:
+            server.kill()
+    _print_table(results)
+
+
+def _in_fresh_process(store: str, uri: str, iterations: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.tracking", "--once", store, "--uri", uri]
+    command += ["--iterations", str(iterations)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _print_table(results: list[dict[str, Any]]) -> None:
+    names = ("training_s", "process_cpu_s", "writing_s", "sender_cpu_s")
+    lines = [f"| store | {' | '.join(names)} |", "| :-- |" + " --: |" * len(names)]
+    for store in STORES:
+        mine = [one for one in results if one["store"] == store]
+        cells = (f"{statistics.median(one[name] for one in mine):.3f}" for name in names)
+        lines.append(f"| {store} | {' | '.join(cells)} |")
+    shape = f"{results[0]['iterations']} iterations, {results[0]['metrics']} metrics each"
+    sys.stdout.write("\n".join([*lines, shape, ""]))
+
+
+if __name__ == "__main__":
+    main()

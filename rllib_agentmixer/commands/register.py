@@ -1,0 +1,56 @@
+"""Command ``register``: a trained team into MLflow's model registry."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from rllib_agentmixer.reports import show
+
+
+@click.command()
+@click.argument("source", metavar="CHECKPOINT_OR_EXPORT", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Of the team: models are called NAME-AGENT.")
+@click.option("--alias", help="Given to the new versions, such as `champion`.")
+@click.option("--tracking-uri", help="MLflow store; default: the one of the run.")
+@click.option("--json", "as_json", is_flag=True)
+def register(
+    source: Path, name: str, alias: str | None, tracking_uri: str | None, as_json: bool
+) -> None:
+    """Register every agent's policy as an ONNX model that acts without Ray and without pickle."""
+    from rllib_agentmixer.onnx_export import check_onnx_available
+    from rllib_agentmixer.registry import register_export
+    from rllib_agentmixer.runtime import MANIFEST
+
+    check_onnx_available()
+    if (source / MANIFEST).is_file():
+        versions = register_export(source, name, alias=alias, tracking_uri=tracking_uri)
+    else:
+        versions = _register_checkpoint(source, name, alias, tracking_uri)
+    report = {"models": [f"models:/{model}/{version}" for model, version in versions.items()]}
+    show(report, as_json, title="register")
+    if not as_json:
+        model, version = next(iter(versions.items()))
+        place = f"{model}@{alias}" if alias else f"{model}/{version}"
+        click.echo(
+            f'next: mlflow.pyfunc.load_model("models:/{place}").predict({{"obs": obs, ...}})'
+        )
+
+
+def _register_checkpoint(
+    checkpoint: Path, name: str, alias: str | None, tracking_uri: str | None
+) -> dict[str, str]:
+    from rllib_agentmixer.commands.common import load_algorithm
+    from rllib_agentmixer.export import export_policies
+    from rllib_agentmixer.registry import register_export
+
+    algorithm = load_algorithm(checkpoint)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "exported"
+        export_policies(algorithm, folder)
+        algorithm.stop()
+        return register_export(
+            folder, name, alias=alias, tracking_uri=tracking_uri, trained_in=checkpoint
+        )

@@ -1,0 +1,62 @@
+"""MLflow: one flat run per training, metrics by environment step, the same run after a resume.
+
+Training writes records into ``mlflow_spool.jsonl`` in the run's folder (``spool``); a thread
+sends them in batches and remembers on disk how far it came (``sender``, ``remote_run``). A store
+that is away costs nothing but time: everything arrives once and in order when it is back.
+``docs/mlflow.md`` says what is promised.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rllib_agentmixer.tracking.identity import RunIdentity
+from rllib_agentmixer.tracking.metrics import clean_key, flatten, metrics_of
+from rllib_agentmixer.tracking.opening import open_tracker
+from rllib_agentmixer.tracking.results import checkpoint_references, log_results
+from rllib_agentmixer.tracking.run_log import RunLog
+from rllib_agentmixer.tracking.store import default_tracking_uri, open_store, opening_store
+from rllib_agentmixer.tracking.tags import (
+    STAMP_TAGS,
+    config_hash,
+    plain_config,
+    run_tags,
+    stamp_tags,
+    version_tags,
+)
+from rllib_agentmixer.tracking.tracker import MLflowTracker, sync_folder
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.tracking.tune_callback import MLflowCallback
+
+__all__ = [
+    "STAMP_TAGS",
+    "MLflowCallback",
+    "MLflowTracker",
+    "RunIdentity",
+    "RunLog",
+    "checkpoint_references",
+    "clean_key",
+    "config_hash",
+    "default_tracking_uri",
+    "flatten",
+    "log_results",
+    "metrics_of",
+    "open_store",
+    "open_tracker",
+    "opening_store",
+    "plain_config",
+    "run_tags",
+    "stamp_tags",
+    "sync_folder",
+    "version_tags",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The callback imports Ray Tune, which others do not need.
+    if name == "MLflowCallback":
+        from rllib_agentmixer.tracking.tune_callback import MLflowCallback
+
+        return MLflowCallback
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,74 @@
+"""Which MLflow run a folder belongs to."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rllib_agentmixer.tracking.store import default_tracking_uri
+
+RUN_FILE = "mlflow_run.json"
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """Which MLflow run a folder belongs to.
+
+    Attributes:
+        tracking_uri: where it is kept.
+        experiment: MLflow's experiment.
+        name: shown on the page.
+        key: secret of the folder, tagged on the run, by which a run is found whose id was lost.
+        start_time: milliseconds since 1970.
+        run_id: MLflow's id; None before the run is created.
+        parent: folder of the run under which this one is nested; None for a flat run.
+    """
+
+    tracking_uri: str
+    experiment: str
+    name: str
+    key: str
+    start_time: int
+    run_id: str | None = None
+    parent: str | None = None
+
+    @classmethod
+    def fresh(
+        cls, tracking_uri: str, experiment: str, name: str, parent: Path | None = None
+    ) -> RunIdentity:
+        """Of a run that nobody knows yet."""
+        above = None if parent is None else str(parent)
+        now = int(time.time() * 1000)
+        return cls(tracking_uri, experiment, name, secrets.token_hex(16), now, parent=above)
+
+    @classmethod
+    def read(cls, folder: Path) -> RunIdentity | None:
+        """Of the run in a folder; None where none was begun."""
+        try:
+            known = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+            blank = {"experiment": "", "name": folder.name, "key": "", "start_time": 0}
+            return cls(**blank | known)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Keep it in the folder; a kill leaves the old or the new one."""
+        temporary = folder / f"{RUN_FILE}.new"
+        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        os.replace(temporary, folder / RUN_FILE)
+
+
+def known_identity(folder: Path, tracking_uri: str | None) -> RunIdentity | None:
+    """The run that a folder belongs to, at the address that was asked for, else at its own."""
+    identity = RunIdentity.read(folder)
+    if identity is None:
+        return None
+    uri = tracking_uri or identity.tracking_uri
+    place = uri.removeprefix("sqlite:///")
+    if tracking_uri is None and place != uri and not Path(place).exists():
+        uri = default_tracking_uri(folder)  # the folder was moved together with its store
+    return replace(identity, tracking_uri=uri)

@@ -1,0 +1,51 @@
+"""Which numbers of a result become curves, and what MLflow lets them be called."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+_FORBIDDEN = re.compile(r"[^\w\-. /:]")
+
+NOT_METRICS = ("config", "hist_stats", "episode_media", "connector_metrics", "timers", "counters")
+"""Branches of RLlib's result that hold no curves."""
+
+
+def flatten(result: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Finite numbers of a nested result, keys joined by ``/``."""
+    flat: dict[str, float] = {}
+    for key, value in result.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            if key not in NOT_METRICS:
+                flat |= flatten(value, f"{name}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            if math.isfinite(value):
+                flat[name] = float(value)
+        elif isinstance(value, np.generic):
+            flat |= flatten({key: value.item()}, prefix)
+    return flat
+
+
+def metrics_of(result: dict[str, Any]) -> dict[str, float]:
+    """The curves of one training iteration, with RLlib's nesting of learner statistics removed."""
+    stats = result.get("info", {}).get("learner", {}).get("default_policy", {})
+    chosen = {
+        "env_runners": result.get("env_runners", {}),
+        "evaluation": {
+            key: value
+            for key, value in result.get("evaluation", {}).items()
+            if key in ("individual", "joint", "individual_sampled", "joint_sampled", "central_gap")
+        },
+        "learner": stats.get("learner_stats", {}),
+        "time": {"training_iteration": result.get("training_iteration", 0)},
+    }
+    return flatten(chosen)
+
+
+def clean_key(name: str) -> str:
+    """A name that MLflow takes: letters, digits and ``_ - . / space :``."""
+    return _FORBIDDEN.sub("_", name)

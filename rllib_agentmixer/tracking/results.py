@@ -1,0 +1,62 @@
+"""What a run leaves in its folder, as artefacts of its MLflow run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rllib_agentmixer.errors import MissingExtraError
+from rllib_agentmixer.files import checksum
+from rllib_agentmixer.tracking.run_log import RunLog
+
+CURVE = "learning_curve.png"
+CHECKPOINT_MANIFEST = "agentmixer_manifest.json"
+EXPORT_MANIFEST = "manifest.json"
+
+
+def log_results(log: RunLog, folder: Path, algorithm: str = "") -> None:
+    """What a run leaves behind, as artefacts.
+
+    Its progress, learning curve (where matplotlib is installed), GIFs, exports, and of
+    checkpoints their place and checksum, not their data.
+
+    Args:
+        log: where to write it down.
+        folder: of the run.
+        algorithm: title of the curve.
+    """
+    progress = folder / "progress.jsonl"
+    if progress.is_file():
+        log.artifact(progress)
+        _draw_curve(progress, folder / CURVE, algorithm or folder.name)
+    for path in (folder / CURVE, *sorted(folder.glob("*.gif"))):
+        if path.is_file():
+            log.artifact(path)
+    for manifest in sorted(folder.glob(f"*/{EXPORT_MANIFEST}")):
+        log.artifact(manifest.parent)
+    checkpoints = checkpoint_references(folder)
+    if checkpoints:
+        log.json_file("checkpoints.json", checkpoints)
+
+
+def checkpoint_references(folder: Path) -> list[dict[str, str]]:
+    """Where a run's checkpoints are, and what their manifests' checksums were."""
+    return [
+        {"path": str(manifest.parent.absolute()), "manifest_sha256": checksum(manifest)}
+        for manifest in sorted(folder.rglob(CHECKPOINT_MANIFEST))
+    ]
+
+
+def _draw_curve(progress: Path, picture: Path, title: str) -> None:
+    from rllib_agentmixer.media import save_learning_curve
+
+    rows = []
+    for line in progress.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break  # cut short by a kill
+    try:
+        save_learning_curve(rows, picture, title)
+    except (MissingExtraError, OSError):
+        return

@@ -1,0 +1,143 @@
+"""The thread that brings records to MLflow while training goes on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Condition, Thread
+from typing import TYPE_CHECKING
+
+from rllib_agentmixer.tracking.remote_run import RemoteRun
+from rllib_agentmixer.tracking.spool import SendingLock, Spool
+from rllib_agentmixer.tracking.store import reason_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+SEND_EVERY_S = 5.0
+"""Several iterations that share a request cost less than one request each."""
+LONGEST_PAUSE_S = 30.0
+
+
+class Sender:
+    """Sends the spools of one or more runs of a store, one thread for all.
+
+    Args:
+        connect: opens the store; raises while it does not answer.
+        send_every: seconds between looks at the spools.
+    """
+
+    def __init__(
+        self, connect: Callable[[], MlflowClient], send_every: float = SEND_EVERY_S
+    ) -> None:
+        self._connect = connect
+        self._send_every = send_every
+        self._client: MlflowClient | None = None
+        self._folders: dict[Path, RemoteRun | None] = {}
+        self._locks: dict[Path, SendingLock] = {}
+        self._changed = Condition()
+        self._is_closing = False
+        self._is_hurried = False
+        self._num_failures = 0
+        self._thread: Thread | None = None
+        self.thread_seconds = 0.0
+
+    def add(self, folder: Path) -> None:
+        """Send what is and will be in a folder's spool."""
+        with self._changed:
+            self._folders.setdefault(folder, None)
+            self._locks.setdefault(folder, SendingLock(folder))
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="mlflow-sender", daemon=True)
+                self._thread.start()
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all has arrived, at most so long.
+
+        Returns:
+            Whether it has.
+        """
+        end = time.monotonic() + seconds
+        while self._has_unsent():
+            if time.monotonic() >= end:
+                return False
+            with self._changed:
+                self._is_hurried = True
+                self._changed.notify_all()
+                self._changed.wait(0.05)
+        return True
+
+    def close(self, seconds: float) -> bool:
+        """Flush, then stop the thread; what has not arrived stays in the spools.
+
+        Returns:
+            Whether all has arrived.
+        """
+        has_arrived = self.flush(seconds)
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            # A thread inside a request that is never answered ends with the process.
+            self._thread.join(timeout=1.0)
+        return has_arrived
+
+    def _has_unsent(self) -> bool:
+        with self._changed:
+            folders = list(self._folders)
+        return any(Spool(folder).has_unsent for folder in folders)
+
+    def _run(self) -> None:
+        try:
+            while not self._is_closing:
+                self._send_all()
+                self.thread_seconds = time.thread_time()
+                self._pause()
+        finally:
+            for lock in self._locks.values():
+                lock.release()
+
+    def _send_all(self) -> None:
+        """Everything that is in the spools; a failure ends the round."""
+        try:
+            with self._changed:
+                folders = list(self._folders)
+            for folder in folders:
+                if self._locks[folder].acquire():
+                    run = self._run_of(folder)
+                    while not self._is_closing and run.send():
+                        pass
+            if self._num_failures:
+                logger.warning("MLflow answers again; everything was sent")
+            self._num_failures = 0
+        except Exception as error:  # whatever the store does, training must go on
+            if self._num_failures == 0:
+                logger.warning(
+                    "MLflow does not answer (%s); metrics wait in the run's folder",
+                    reason_of(error),
+                )
+            self._num_failures += 1
+
+    def _run_of(self, folder: Path) -> RemoteRun:
+        if self._client is None:
+            self._client = self._connect()
+        run = self._folders[folder]
+        if run is None:
+            run = self._folders[folder] = RemoteRun(folder, self._client)
+        return run
+
+    def _pause(self) -> None:
+        pause = self._send_every
+        if self._num_failures:
+            pause = min(pause * 2.0 ** (self._num_failures - 1), LONGEST_PAUSE_S)
+        with self._changed:
+            if self._is_hurried:
+                # Somebody waits: soon again, but not in a busy loop.
+                pause = min(pause, 0.5) if self._num_failures else 0.01
+            self._is_hurried = False
+            if not self._is_closing:
+                self._changed.wait(pause)

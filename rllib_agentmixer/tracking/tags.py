@@ -1,0 +1,90 @@
+"""What is said about a run beside its numbers: settings, versions, commit, environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from rllib_agentmixer.tracking.store import without_password
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
+    from rllib_agentmixer.algorithms.team_config import TeamConfig
+
+PACKAGES = ("rllib_agentmixer", "ray", "torch", "mlflow")
+STAMP_TAGS = (
+    "environment",
+    "environment.version",
+    "environment.config",
+    "team_reward",
+)
+"""Tags that two runs must share for their returns to be comparable."""
+
+
+def version_tags() -> dict[str, str]:
+    """Versions of what computes, and the git commit where there is one."""
+    tags = {f"version.{name}": metadata.version(name) for name in PACKAGES}
+    tags["version.python"] = platform.python_version()
+    try:
+        commit = _git("rev-parse", "HEAD")
+        is_dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return tags
+    return tags | {"git.commit": commit, "git.dirty": str(is_dirty).lower()}
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(  # noqa: S603 - fixed words
+        ["git", *words],  # noqa: S607 - whatever git the user has
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def plain_config(config: TeamConfig) -> dict[str, Any]:
+    """Every setting with a value that prints, classes and functions by name."""
+    settings = {}
+    for name, value in sorted(config.to_dict().items()):
+        if callable(value):
+            value = f"{value.__module__}.{getattr(value, '__qualname__', value)}"
+        settings[name] = value
+    return settings
+
+
+def config_hash(settings: dict[str, Any]) -> str:
+    """Twelve characters that runs share which differ in nothing but the seed."""
+    rest = {name: value for name, value in settings.items() if name != "seed"}
+    text = json.dumps(rest, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def stamp_tags(stamp: dict[str, Any]) -> dict[str, str]:
+    """An environment stamp as tags."""
+    config = json.dumps(stamp["config"], sort_keys=True, default=str)
+    values = (stamp["name"], stamp["version"], config, stamp["team_reward"])
+    return {name: str(value) for name, value in zip(STAMP_TAGS, values, strict=True)}
+
+
+def command_line() -> str:
+    """How this process was called, without passwords in addresses."""
+    return without_password(shlex.join(sys.argv))
+
+
+def run_tags(algorithm: TeamAlgorithm, settings: dict[str, Any]) -> dict[str, str]:
+    """Everything that a run of an algorithm is found and judged by."""
+    return {
+        "algorithm": type(algorithm).__name__,
+        "seed": str(algorithm.config.seed),
+        "config.hash": config_hash(settings),
+        "command": command_line(),
+        **stamp_tags(algorithm.config.environment_stamp(algorithm.team_spec)),
+    }
