@@ -253,7 +253,7 @@ def test_a_disk_that_stays_full_is_an_error_at_the_end(tmp_path):
         run(algorithm, plan)
     assert [path.name for path in RunCheckpoints(plan.out).all] == ["iteration_000001"]
     assert len(read_progress(plan.out)) == 5
-    assert FakeTracker.last.statuses == ["FAILED"]
+    assert FakeTracker.last.statuses == ["results", "FAILED"]
 
 
 # Resuming.

@@ -50,6 +50,7 @@ WIDTH = 110
 @click.option("--resume-if-possible", is_flag=True, help="Go on if --out holds a search.")
 @click.option("--experiment", default="rllib_agentmixer", show_default=True, help="In MLflow.")
 @click.option("--no-mlflow", is_flag=True, help="Write files only.")
+@click.option("--tracking-optional", is_flag=True, help="Search also while MLflow is away.")
 @click.option("--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI or sqlite.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("settings", nargs=-1)
@@ -102,7 +103,7 @@ def _new_plan(
     draft_config(env, algo, seed, workers, {})  # an unknown algorithm has no space
     by_pbt = options["scheduler"] == "pbt"
     names = ("samples", "scheduler", "search", "steps", "grace_steps", "workers", "concurrent")
-    others = ("seed", "max_failures", "experiment", "tracking_uri")
+    others = ("seed", "max_failures", "experiment", "tracking_uri", "tracking_optional")
     plan = SearchPlan(
         env=env,
         algorithm=algo,

@@ -43,6 +43,7 @@ class SearchPlan:
         experiment: in MLflow.
         tracking_uri: MLflow store; None for the default.
         use_mlflow: False writes files only.
+        tracking_optional: begin even when the MLflow store does not answer.
     """
 
     env: str
@@ -62,6 +63,7 @@ class SearchPlan:
     experiment: str = "rllib_agentmixer"
     tracking_uri: str | None = None
     use_mlflow: bool = True
+    tracking_optional: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("scheduler", SCHEDULERS), ("search", SEARCHES)):

@@ -84,7 +84,8 @@ def run_search(
         resume: go on with the search in the folder.
 
     Raises:
-        ConfigError: the folder holds something else, or cannot be written.
+        ConfigError: the folder holds something else or cannot be written, or MLflow does not
+            answer.
         CheckpointError: nothing to resume.
     """
     from ray import tune
@@ -102,8 +103,9 @@ def run_search(
                 f"{folder} is not empty; add --resume to go on with the search in it, or name "
                 "another --out"
             )
+        callbacks = _callbacks(plan, folder)
         plan.write(folder)
-        tuner = fresh_tuner(plan, config, folder, _callbacks(plan, folder))
+        tuner = fresh_tuner(plan, config, folder, callbacks)
     with _interruptible() as received:
         results = tuner.fit()
     records = records_of(results, plan)
@@ -121,11 +123,12 @@ def _callbacks(plan: SearchPlan, folder: Path) -> list[Any]:
     if not plan.use_mlflow:
         return [progress]
     from rllib_agentmixer.tracking import MLflowCallback
+    from rllib_agentmixer.tracking.store import check_answers, default_tracking_uri
 
-    tracking = MLflowCallback(
-        folder.name, experiment=plan.experiment, tracking_uri=plan.tracking_uri
-    )
-    return [progress, tracking]
+    uri = plan.tracking_uri or default_tracking_uri(folder)
+    if not plan.tracking_optional:
+        check_answers(uri)
+    return [progress, MLflowCallback(folder.name, experiment=plan.experiment, tracking_uri=uri)]
 
 
 def _keep_best(records: list[TrialRecord], folder: Path) -> Path | None:

@@ -75,6 +75,18 @@ def answering_store(uri: str, seconds: float = MOST_SECONDS_TO_OPEN) -> MlflowCl
         raise ConfigError(cannot_open(uri, reason_of(error))) from error
 
 
+def check_answers(uri: str) -> None:
+    """Refuse to begin with a store that does not answer.
+
+    Raises:
+        ConfigError: names the address and what to do.
+    """
+    try:
+        answering_store(uri)
+    except StoreAwayError as error:
+        raise ConfigError(cannot_open(uri, str(error))) from error
+
+
 def cannot_open(uri: str, reason: str) -> str:
     """The message for a store that a run cannot start with."""
     return (

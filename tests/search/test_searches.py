@@ -117,6 +117,14 @@ def test_a_search_that_cannot_be_is_refused_with_status_2(arguments, message, ca
     assert not out.exists()
 
 
+def test_a_store_that_does_not_answer_is_told_before_a_trial_begins(tmp_path, capsys):
+    uri = ("--tracking-uri", "http://127.0.0.1:9")
+    out = tmp_path / "search"
+    assert call("tune", "climbing", "--out", out, *uri) == 2
+    assert "cannot open the MLflow store http://127.0.0.1:9" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_a_resumed_search_refuses_other_options(searched, capsys):
     assert call("tune", "--resume", "--out", searched, "--samples", 9) == 2
     assert "samples=9 differs from the search's own 1" in capsys.readouterr().err
