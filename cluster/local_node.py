@@ -15,6 +15,7 @@ import time
 
 from ray._private.node import Node
 from ray._private.parameter import RayParams
+from ray._private.utils import write_ray_address
 
 POLL_SECONDS = 0.5
 
@@ -25,6 +26,8 @@ def main(settings: str) -> int:
     is_head = values.pop("head")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     node = Node(RayParams(**values), head=is_head, shutdown_at_exit=True, spawn_reaper=False)
+    # Jobs look for their cluster here first, then at any other Ray of this machine.
+    write_ray_address(node.gcs_address, node.get_temp_dir_path())
     while not (dead := node.dead_processes()):
         time.sleep(POLL_SECONDS)
     print("died:", ", ".join(str(name) for name, _ in dead), file=sys.stderr)

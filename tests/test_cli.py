@@ -419,7 +419,12 @@ def test_the_settings_of_a_cluster_are_left_alone(monkeypatch, name, value):
 def test_ray_joins_the_cluster_of_the_environment_or_starts_on_the_loopback(monkeypatch):
     import ray
 
+    from rllib_agentmixer import ray_cluster
+
     calls = []
+    asked = []
+    monkeypatch.setattr(ray_cluster, "check_answers", asked.append)
+    monkeypatch.setattr(ray_cluster, "wait_for_processors", asked.append)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **settings: calls.append(settings))
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
@@ -427,7 +432,8 @@ def test_ray_joins_the_cluster_of_the_environment_or_starts_on_the_loopback(monk
     monkeypatch.delenv("RAY_ADDRESS")
     local_ray.start_ray(63)
     joined, private = calls
-    assert "address" not in joined
+    assert joined["address"] == "10.0.0.1:6379"
+    assert asked == ["10.0.0.1:6379", 2]
     assert private["address"] == "local"
     assert private["_node_ip_address"] == "127.0.0.1"
     assert private["include_dashboard"] is False

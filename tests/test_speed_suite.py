@@ -65,7 +65,7 @@ def cells_of(text, title):
 
 def test_the_registry_holds_all_cases_under_their_own_names():
     assert set(CASES) == {
-        *("goals", "environments", "throughput", "agents", "startup", "workers", "scaling")
+        *("goals", "environments", "throughput", "agents", "startup", "workers", "scaling", "nodes")
     }
     for name, case in CASES.items():
         assert case.name == name
