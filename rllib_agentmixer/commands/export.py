@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,18 +16,25 @@ from rllib_agentmixer.reports import show
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--env", help="To play in; needed if it is none of this package's.")
 @click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
+@click.option("--onnx", is_flag=True, help="Write an ONNX graph per agent as well.")
 @click.option("--json", "as_json", is_flag=True)
-def export(checkpoint: Path, out: Path, env: str | None, best: bool, as_json: bool) -> None:
+def export(checkpoint: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Export the individual policies of a CHECKPOINT and prove that they act alike."""
     from rllib_agentmixer.export import export_policies
+    from rllib_agentmixer.onnx_export import add_onnx, check_onnx_available
 
-    algorithm = load_algorithm(checkpoint, best=best, env=env)
+    if options["onnx"]:
+        check_onnx_available()
+    algorithm = load_algorithm(checkpoint, best=options["best"], env=options["env"])
     manifest = export_policies(algorithm, out)
     algorithm.stop()
+    if options["onnx"]:
+        manifest = add_onnx(out)
     report = {
         "out": str(out),
         "agents": [entry["name"] for entry in manifest["agents"]],
         "parity": manifest["parity"],
+        **({"onnx": manifest["onnx"]} if options["onnx"] else {}),
     }
     show(report, as_json, title="export")
     if not as_json:

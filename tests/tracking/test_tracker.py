@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +108,25 @@ def test_a_record_that_mlflow_refuses_does_not_block_what_follows(
     assert held(folder).points() == [(1, 1.0)]
     assert "gone.png is gone" in caplog.text
     assert "MLflow refused status, left out" in caplog.text
+
+
+def test_every_artefact_has_its_own_tries(make_tracker, folder, held, monkeypatch, tmp_path):
+    tracker = make_tracker(send_every=60.0)
+    time.sleep(0.1)
+    run, calls = tracker.sender._run_of(folder), []
+
+    def fail(run_id, path):
+        calls.append(path)
+        raise RuntimeError("the store of artefacts is full")
+
+    monkeypatch.setattr(run.client, "log_artifact", fail)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+        tracker.log_artifact(tmp_path / name)
+    tracker.log({"a": 1.0}, 1)
+    tracker.finish()
+    assert [Path(call).name for call in calls] == ["a.txt"] * 3 + ["b.txt"] * 3
+    assert held(folder).points() == [(1, 1.0)]
 
 
 def test_a_full_disk_does_not_stop_training(make_tracker, monkeypatch, caplog):
