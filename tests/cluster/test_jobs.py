@@ -51,8 +51,9 @@ def test_every_port_of_the_cluster_is_on_the_loopback_address(local):
 
 def test_a_submitted_training_has_workers_on_other_nodes_and_plain_logs(jobs, tmp_path):
     out = tmp_path / "run"
-    steps = ("--steps", 19200)
-    jobs.submit("train", out, *TUNED, "train_batch_size=6400", options=(*WORKERS, *steps))
+    # Three workers need both nodes, which have two CPUs each.
+    options = ("--workers", 3, "--steps", 28800)
+    jobs.submit("train", out, *TUNED, "train_batch_size=9600", options=options)
     wait_until(lambda: jobs.status("train") in ("SUCCEEDED", "FAILED"))
     log = jobs.logs("train")
     assert jobs.status("train") == "SUCCEEDED", log
@@ -62,9 +63,11 @@ def test_a_submitted_training_has_workers_on_other_nodes_and_plain_logs(jobs, tm
     assert not [character for character in own if ord(character) < 32 and character != "\n"]
     actors = jobs.listed("actors", "--filter", "class_name=TeamRolloutWorker")
     nodes = jobs.nodes()
-    assert sorted(nodes[actor["node_id"]] for actor in actors) == ["node1", "node2"]
+    places = [nodes[actor["node_id"]] for actor in actors]
+    assert len(places) == 3
+    assert set(places) == {"node1", "node2"}
     assert find_checkpoint(out).is_dir()
-    assert [row["env_steps"] for row in rows_of(out)] == [6400, 12800, 19200]
+    assert [row["env_steps"] for row in rows_of(out)] == [9600, 19200, 28800]
 
 
 def test_a_stopped_job_leaves_a_checkpoint_from_which_the_same_command_goes_on(jobs, tmp_path):
