@@ -60,13 +60,13 @@ def check_own(words: Sequence[str]) -> Iterator[str]:
 def settings_problem(verb: str, values: dict[str, Any]) -> str:
     """What configuration and search say about algorithm, environment, settings and ranges."""
     from rllib_agentmixer.commands.common import make_config
-    from rllib_agentmixer.commands.tune import _new_plan
+    from rllib_agentmixer.commands.tune import new_plan
 
     if ":" in values["env"]:  # of the user's own
         return ""
     try:
         if verb == "tune":
-            _new_plan(values["env"], values["settings"], values)
+            new_plan(values["env"], values["settings"], values)
         else:
             names = ("env", "algo", "seed", "workers", "settings")
             make_config(*(values[name] for name in names))

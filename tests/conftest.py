@@ -12,6 +12,7 @@ _ENVIRONMENT = {
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",
     "RAY_DEDUP_LOGS": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all of Ray on the loopback address
     "RAY_USAGE_STATS_ENABLED": "0",
     "SDL_VIDEODRIVER": "dummy",
 }

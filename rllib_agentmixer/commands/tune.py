@@ -79,7 +79,7 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
         config = _shared_config(plan)
     else:
         assert env is not None  # noqa: S101 - checked above
-        plan, config = _new_plan(env, settings, options)
+        plan, config = new_plan(env, settings, options)
     start_ray(num_workers(vars(config)))
     outcome = run_search(plan, config, out, resume=resume)
     _report(outcome, plan, out, options["as_json"])
@@ -89,7 +89,7 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
         sys.exit(1)
 
 
-def _new_plan(
+def new_plan(
     env: str, settings: tuple[str, ...], options: dict[str, Any]
 ) -> tuple[SearchPlan, TeamConfig]:
     """A checked plan, with the configuration that its trials share."""
