@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from rllib_agentmixer import runtime
@@ -133,7 +133,9 @@ def _write_agent(algorithm: TeamAlgorithm, folder: Path, index: int, env: Any) -
     name = spec.agents[index]
     single = single_policy(network.individual_policies, index, network.settings.parameter_sharing)
     weights = f"agent_{index}.safetensors"
-    save_file({k: v.contiguous() for k, v in single.state_dict().items()}, folder / weights)
+    # save_file() reports a full disk as an error of its own kind; writing bytes, as OSError.
+    tensors = {k: v.contiguous() for k, v in single.state_dict().items()}
+    (folder / weights).write_bytes(save(tensors))
     action_space = env.action_space(name)
     return {
         "name": name,

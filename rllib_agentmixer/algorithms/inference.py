@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from rllib_agentmixer.algorithms import ALGORITHMS
 from rllib_agentmixer.algorithms.checkpoints import verify
@@ -60,7 +60,8 @@ def write_inference(algorithm: TeamAlgorithm, folder: Path) -> None:
     if team_filter is not None:
         moments = team_filter.running_stats
         tensors |= {f"filter.{n}": torch.from_numpy(np.array(getattr(moments, n))) for n in MOMENTS}
-    save_file(tensors, target / WEIGHTS)
+    # save_file() reports a full disk as an error of its own kind; writing bytes, as OSError.
+    (target / WEIGHTS).write_bytes(save(tensors))
     (target / SETTINGS).write_text(json.dumps(_settings(algorithm), indent=1, default=_refuse))
 
 

@@ -16,6 +16,8 @@ from rllib_agentmixer.search.spaces import Space
 
 FIGURE = "search.png"
 INCHES_PER_AXIS = 1.5
+SPREAD = 0.03
+"""How far lines through one choice of a list are drawn apart, as a share of the height."""
 
 
 def save_parallel_coordinates(
@@ -80,7 +82,10 @@ class _Column:
             options = list(dict.fromkeys(map(_text, found.arguments)))
             step = 1.0 / max(1, len(options) - 1)
             self.ticks = [(step * k, option) for k, option in enumerate(options)]
-            self.heights = [step * options.index(_text(v)) for v in values]
+            # Side by side: lines through one value would hide each other.
+            offsets = np.linspace(-SPREAD, SPREAD, len(values)) if len(values) > 1 else [0.0]
+            pairs = zip(values, offsets, strict=True)
+            self.heights = [step * options.index(_text(v)) + float(offset) for v, offset in pairs]
             return
         scale = math.log if found.is_logarithmic else float
         low, high = map(scale, found.arguments[:2])

@@ -2,7 +2,10 @@
 
 import json
 import pickle
+import resource
 import shutil
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,16 @@ from rllib_agentmixer import IPPOConfig, MAPPOConfig, cli
 from rllib_agentmixer.algorithms import ALGORITHMS
 from rllib_agentmixer.algorithms.checkpoints import MANIFEST, write_manifest
 from rllib_agentmixer.algorithms.evaluation import summarize
-from rllib_agentmixer.algorithms.inference import FOLDER, SETTINGS, WEIGHTS, load_for_play
+from rllib_agentmixer.algorithms.inference import (
+    FOLDER,
+    SETTINGS,
+    WEIGHTS,
+    load_for_play,
+    write_inference,
+)
 from rllib_agentmixer.algorithms.team_algorithm import load_locally
-from rllib_agentmixer.errors import CheckpointError, ConfigError
+from rllib_agentmixer.errors import CheckpointError, ConfigError, ExportError
+from rllib_agentmixer.export import export_policies
 
 CASES = {
     "plain": {},
@@ -195,6 +205,28 @@ def test_damaged_weights_are_refused(checkpoint):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="is damaged: sha256"):
         load_for_play(checkpoint)
+
+
+@contextmanager
+def files_of_at_most(size):
+    """Longer files cannot be written, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_an_error_of_the_disk(build, tmp_path):
+    algorithm = build(tiny())
+    with files_of_at_most(1000), pytest.raises(OSError, match="File too large"):
+        write_inference(algorithm, tmp_path)
+    (tmp_path / "export").mkdir()
+    with files_of_at_most(1000), pytest.raises(ExportError, match="could not write the export"):
+        export_policies(algorithm, tmp_path / "export")
 
 
 def test_every_algorithm_is_among_the_cases():

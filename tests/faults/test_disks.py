@@ -15,7 +15,7 @@ from .conftest import TINY
 
 pytestmark = pytest.mark.faults
 
-LONG = 1500
+LONG = 600
 """Iterations of a run that lasts long enough to be disturbed."""
 
 
@@ -82,7 +82,7 @@ def test_a_disk_that_stays_full_ends_with_an_error_and_earlier_checkpoints(comma
     assert running.wait_until(lambda: len(read_progress(out)) >= 3)
     filler = fill(disk)
     status, _, err = running.end()
-    assert status == 2
+    assert status == 2, err
     assert "error: could not save a checkpoint" in err
     assert "Earlier checkpoints are untouched" in err
     kept = RunCheckpoints(out).all
