@@ -64,7 +64,8 @@ class TrialRecord:
 def records_of(results: tune.ResultGrid, plan: SearchPlan) -> list[TrialRecord]:
     """Trials of a search, the best first, those without a score last."""
     records = [_record(result, plan) for result in results]
-    return sorted(records, key=lambda r: math.inf if r.score is None else -r.score)
+    # Names break ties, so that the best is the same one after a resume.
+    return sorted(records, key=lambda r: (math.inf if r.score is None else -r.score, r.name))
 
 
 def _record(result: Any, plan: SearchPlan) -> TrialRecord:

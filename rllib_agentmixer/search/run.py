@@ -90,7 +90,7 @@ def run_search(
     """
     from ray import tune
 
-    prepare_tune()
+    prepare_tune(plan.search)
     if resume:
         if not tune.Tuner.can_restore(str(folder.absolute())):
             raise CheckpointError(

@@ -21,7 +21,7 @@ CHECKPOINTS_PER_TRIAL = 10
 SECONDS_BETWEEN_SNAPSHOTS = "1"
 
 
-def prepare_tune() -> None:
+def prepare_tune(search: str) -> None:
     """Set what Ray Tune reads from the environment; the user's own values stand.
 
     Trials keep the working folder, so that relative paths in settings mean what they say. The
@@ -31,6 +31,18 @@ def prepare_tune() -> None:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SECONDS_BETWEEN_SNAPSHOTS)
     # Ray's own reporters print tables of every setting; this package has its own.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    if search == "optuna":
+        _quiet_optuna()
+
+
+def _quiet_optuna() -> None:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError(
+            "--search optuna needs Optuna: pip install 'rllib_agentmixer[tune]'"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def fresh_tuner(
@@ -117,15 +129,8 @@ def _searcher(plan: SearchPlan) -> Any:
         return BasicVariantGenerator(
             random_state=plan.seed, max_concurrent=plan.concurrent or 0, constant_grid_search=True
         )
-    try:
-        import optuna
-    except ImportError as error:
-        raise MissingExtraError(
-            "--search optuna needs Optuna: pip install 'rllib_agentmixer[tune]'"
-        ) from error
     from ray.tune.search.optuna import OptunaSearch
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     return OptunaSearch(metric=plan.metric, mode="max", seed=plan.seed)
 
 
