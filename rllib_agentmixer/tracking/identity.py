@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rllib_agentmixer.files import write_atomically
 from rllib_agentmixer.tracking.store import default_tracking_uri
 
 RUN_FILE = "mlflow_run.json"
@@ -57,9 +57,7 @@ class RunIdentity:
 
     def write(self, folder: Path) -> None:
         """Keep it in the folder; a kill leaves the old or the new one."""
-        temporary = folder / f"{RUN_FILE}.new"
-        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        os.replace(temporary, folder / RUN_FILE)
+        write_atomically(folder / RUN_FILE, json.dumps(asdict(self)))
 
 
 def known_identity(folder: Path, tracking_uri: str | None) -> RunIdentity | None:
