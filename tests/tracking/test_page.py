@@ -88,7 +88,7 @@ def browser(tmp_path):
     opened.quit()
 
 
-def wait_for(browser, what, seconds=90):
+def wait_for(browser, what, seconds=240):
     from selenium.webdriver.support.wait import WebDriverWait
 
     return WebDriverWait(browser, seconds, poll_frequency=0.5).until(what)
