@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_agentmixer.envs.registry import nearest
 from rllib_agentmixer.errors import CheckpointError, ConfigError, MissingExtraError
 from rllib_agentmixer.files import replaced_atomically
+from rllib_agentmixer.run_checkpoints import BEST_OF_SEARCH
 from rllib_agentmixer.search.figure import FIGURE, save_parallel_coordinates
 from rllib_agentmixer.search.plan import PLAN, SearchPlan
 from rllib_agentmixer.search.progress import SearchProgress
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ray import tune
 
     from rllib_agentmixer.algorithms.team_config import TeamConfig
-
-BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -172,12 +171,12 @@ def _keep_best(records: list[TrialRecord], folder: Path) -> Path | None:
     from rllib_agentmixer.algorithms.team_algorithm import load_locally
     from rllib_agentmixer.export import export_policies
 
-    with replaced_atomically(folder / BEST) as place:
-        shutil.copytree(best.checkpoint, place / "checkpoint")
-        algorithm = load_locally(place / "checkpoint")
+    with replaced_atomically(folder / BEST_OF_SEARCH.parent) as place:
+        shutil.copytree(best.checkpoint, place / BEST_OF_SEARCH.name)
+        algorithm = load_locally(place / BEST_OF_SEARCH.name)
         export_policies(algorithm, place / "exported")
         algorithm.stop()
-    return folder / BEST
+    return folder / BEST_OF_SEARCH.parent
 
 
 def _draw(records: list[TrialRecord], plan: SearchPlan, folder: Path) -> Path | None:
