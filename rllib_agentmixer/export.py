@@ -78,6 +78,8 @@ def export_policies(algorithm: TeamAlgorithm, out: str | Path) -> dict[str, Any]
         ExportError: the folder cannot be written, or an exported policy differs.
     """
     target = Path(out)
+    if target.exists() and not target.is_dir():
+        raise ExportError(f"{target} is a file; name an empty or new folder")
     if target.exists() and not (target / runtime.MANIFEST).is_file() and any(target.iterdir()):
         raise ExportError(f"{target} holds other files; name an empty or new folder")
     try:

@@ -23,6 +23,8 @@ FOLDER = "checkpoints"
 BEST = "best.json"
 PREFIX = "iteration_"
 DAMAGED = ".damaged"
+BEST_OF_SEARCH = Path("best", "checkpoint")
+"""What a search keeps of its best trial, below its folder."""
 
 
 @dataclass(frozen=True)
@@ -178,15 +180,16 @@ def find_checkpoint(place: Path, *, best: bool = False) -> Path:
     """The checkpoint that a user means by a folder: itself, or one of the run in it.
 
     Args:
-        place: a checkpoint, or the folder of a run.
+        place: a checkpoint, or the folder of a run or of a search, which stands for its best.
         best: of a run, the best checkpoint instead of the newest.
 
     Raises:
         CheckpointError: there is none.
     """
     recover_interrupted(place)
-    if (place / MANIFEST).is_file():
-        return place
+    for folder in (place, place / BEST_OF_SEARCH):
+        if (folder / MANIFEST).is_file():
+            return folder
     if not place.is_dir():
         raise CheckpointError(f"{place} does not exist; give the folder that training wrote")
     checkpoints = RunCheckpoints(place)

@@ -271,6 +271,48 @@ def test_resuming_with_another_setting_is_refused(capsys, trained):
     assert "lr=0.3 differs from the run's own 0.0005" in done.err
 
 
+def test_a_resumed_run_refuses_other_words_and_takes_its_own(capsys, ray_cluster, tmp_path):
+    settings = [setting for setting in TINY if not setting.startswith("env.")]
+    run = ["train", "climbing", "--out", tmp_path / "run", "--no-mlflow", *settings]
+    assert call(capsys, *run, "--resume-if-possible", "--steps", 64, "--algo", "mappo").status == 0
+    for other, message in (
+        (["--algo", "ippo"], "algorithm='ippo' differs from the run's own 'mappo'"),
+        (["--seed", 5], "seed=5 differs from the run's own 0"),
+    ):
+        done = call(capsys, *run, "--resume", *other)
+        assert done.status == 2
+        assert message in done.err
+    # What is not said cannot differ: the checkpoint knows its algorithm.
+    done = call(capsys, *run, "--resume-if-possible", "--steps", 128)
+    assert done.status == 0, done.err
+    assert "mappo on climbing" in done.out
+    assert [row["env_steps"] for row in read_progress(tmp_path / "run")] == [64, 128]
+
+
+def test_options_of_a_run_reach_its_plan(monkeypatch, capsys, tmp_path):
+    plans = []
+
+    class EnoughError(Exception):
+        pass
+
+    def build(config, plan):
+        plans.append(plan)
+        raise EnoughError
+
+    monkeypatch.setattr("rllib_agentmixer.training.build", build)
+    words = ["--minutes", 2, "--checkpoint-every", 7, "--keep-checkpoints", 5, "--fall-back"]
+    words += ["--sweep", "s", "--no-mlflow", "--resume-if-possible", "--tracking-optional"]
+    for more in ([], ["--steps", 9]):
+        with pytest.raises(EnoughError):
+            call(capsys, "train", "climbing", "--out", tmp_path / "run", *words, *more)
+    first, second = plans
+    assert (first.total_steps, first.time_limit_s) == (None, 120.0)
+    assert (second.total_steps, second.time_limit_s) == (9, 120.0)
+    assert (first.checkpoint_every, first.keep_checkpoints_num, first.sweep) == (7, 5, "s")
+    assert (first.fall_back, first.resume, first.use_mlflow) == (True, False, False)
+    assert first.tracking_optional
+
+
 def test_evaluation_plays_both_policies_side_by_side_or_one(capsys, trained):
     done = call(capsys, "evaluate", trained, "--episodes", 6, "--json")
     both = json.loads(done.out)

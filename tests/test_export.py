@@ -276,6 +276,8 @@ def test_a_place_that_cannot_be_written_is_an_export_error(plain, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="choose a folder that is writable"):
         export_policies(plain[0], tmp_path / "file" / "exported")
+    with pytest.raises(ExportError, match="is a file; name an empty or new folder"):
+        export_policies(plain[0], tmp_path / "file")
 
 
 def test_an_export_that_acts_otherwise_is_never_left_behind(plain, tmp_path, monkeypatch):

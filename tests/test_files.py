@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rllib_agentmixer.files import checksum, recover_interrupted, replaced_atomically
+from rllib_agentmixer.files import (
+    checksum,
+    recover_interrupted,
+    replaced_atomically,
+    write_atomically,
+)
 
 
 def names(folder):
@@ -120,6 +125,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path, monkeypatch):
     assert not target.exists()
     recover_interrupted(target)
     assert (target / "file").read_text() == "old"
+    assert not [name for name in names(tmp_path) if "-old-" in name]
     recover_interrupted(target)
     assert (target / "file").read_text() == "old"
 
@@ -132,3 +138,39 @@ def test_the_next_save_begins_with_what_was_left_aside(tmp_path):
     with pytest.raises(OSError, match="full"), replaced_atomically(target):
         raise OSError("full")
     assert (target / "file").read_text() == "old"
+
+
+def test_a_text_file_is_replaced_and_others_may_read_it(tmp_path):
+    target = tmp_path / "folder" / "file"
+    for text in ("old", "new"):
+        write_atomically(target, text)
+        assert target.read_text() == text
+    assert target.stat().st_mode & 0o777 == 0o644
+    assert names(target.parent) == ["file"]
+
+
+def test_a_text_reaches_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    sizes = []
+
+    def sync(descriptor):
+        sizes.append(os.fstat(descriptor).st_size)
+        assert not target.exists()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_atomically(target, "text")
+    assert sizes == [4]
+
+
+def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    write_atomically(target, "old")
+
+    def refuse(descriptor):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="full"):
+        write_atomically(target, "new")
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["file"]

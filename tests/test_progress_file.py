@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,9 +46,16 @@ def test_rows_wait_while_the_disk_is_full_and_none_is_lost(tmp_path):
 def test_half_a_line_of_a_failed_attempt_is_written_over(tmp_path, monkeypatch):
     file = ProgressFile(tmp_path, [])
     with (tmp_path / PROGRESS).open("a") as other:
-        other.write('{"n": 1')
+        other.write('{"n": 1, "much": "longer')
     file.append({"n": 2})
-    assert read_progress(tmp_path) == [{"n": 2}]
+    assert (tmp_path / PROGRESS).read_text() == '{"n": 2}\n'
+
+
+def test_what_json_does_not_know_is_written_as_text(tmp_path):
+    row = {"n": 1, "place": Path("a/b")}
+    file = ProgressFile(tmp_path, [row])
+    file.append(row)
+    assert read_progress(tmp_path) == [{"n": 1, "place": "a/b"}] * 2
 
 
 def test_a_folder_that_takes_nothing_is_an_error_at_the_start(tmp_path):

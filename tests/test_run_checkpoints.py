@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def test_a_better_value_frees_the_best_before_it(filled):
     assert filled.best.name == "iteration_000011"
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), 5.0, 4.0])
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), 5.0, 4.0])
 def test_only_a_higher_value_is_an_improvement(filled, value):
     assert not filled.is_improvement(METRIC, value)
     filled.save(fake(11), METRIC, value)
@@ -69,7 +70,7 @@ def test_values_of_another_metric_are_not_compared(filled):
 
 def test_without_a_limit_all_stay(tmp_path):
     store = RunCheckpoints(tmp_path)
-    for iteration in (2, 10, 9, 1_000_000):
+    for iteration in (2, 10, 999_999, 1_000_000):
         store.save(fake(iteration))
     assert names(store)[-1] == "iteration_1000000"
     assert len(names(store)) == 4
@@ -87,6 +88,27 @@ def test_a_best_that_names_another_place_is_not_followed(filled):
     (filled.folder.parent / "elsewhere").mkdir()
     (filled.folder.parent / "elsewhere" / MANIFEST).write_text("{}")
     assert filled.best is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": 3}', '{"other": 1}'])
+def test_a_best_that_cannot_be_read_is_none_and_is_written_anew(filled, text):
+    (filled.folder / "best.json").write_text(text)
+    assert filled.best is None
+    filled.save(fake(11), METRIC, 0.5)
+    assert filled.best.name == "iteration_000011"
+
+
+def test_a_best_that_is_gone_is_none(filled):
+    shutil.rmtree(filled.folder / "iteration_000004")
+    assert filled.best is None
+    assert filled.is_improvement(METRIC, 0.5)
+
+
+def test_a_note_of_the_best_that_cannot_be_written_is_an_error_of_checkpoints(tmp_path):
+    store = RunCheckpoints(tmp_path)
+    (store.folder / "best.json").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"cannot write .*best.json"):
+        store.save(fake(1), METRIC, 1.0)
 
 
 # Damage.
@@ -108,7 +130,9 @@ def test_falling_back_takes_the_last_good_one_and_sets_the_damaged_aside(filled)
     damage(filled.newest)
     assert filled.newest_good(fall_back=True).name == "iteration_000009"
     assert (filled.folder / "iteration_000010.damaged").is_dir()
-    assert filled.newest.name == "iteration_000009"
+    assert names(filled) == ["iteration_000004", "iteration_000009"]
+    filled.remove_leftovers()
+    assert (filled.folder / "iteration_000010.damaged").is_dir()
     filled.save(fake(10))
     verify(filled.newest)
 
@@ -123,6 +147,21 @@ def test_when_all_are_damaged_nothing_is_restored(filled):
 def test_a_folder_of_no_run_cannot_be_resumed(tmp_path):
     with pytest.raises(CheckpointError, match=r"nothing to resume: .* holds no checkpoint"):
         RunCheckpoints(tmp_path).newest_good(fall_back=True)
+
+
+def set_aside(path):
+    """What a kill between the two renames of a replacement leaves."""
+    aside = path.parent / f".{path.name}-old-x" / path.name
+    aside.parent.mkdir()
+    path.rename(aside)
+
+
+def test_what_was_set_aside_by_a_killed_process_comes_back(filled, tmp_path):
+    set_aside(filled.newest)
+    assert RunCheckpoints(tmp_path).newest.name == "iteration_000010"
+    set_aside(filled.newest)
+    place = filled.folder / "iteration_000010"
+    assert find_checkpoint(place) == place
 
 
 # Finding.

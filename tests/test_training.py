@@ -178,6 +178,21 @@ def test_without_mlflow_files_are_written_all_the_same(tmp_path):
     assert len(read_progress(plan.out)) == 5
 
 
+def test_what_the_plan_says_about_tracking_reaches_it(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(training, "open_tracker", lambda *_, **settings: given.update(settings))
+    plan = plan_of(
+        tmp_path, sweep="s", experiment="e", tracking_uri="http://store", tracking_optional=True
+    )
+    run(FakeAlgorithm(), plan)
+    assert given == {
+        "experiment": "e",
+        "tracking_uri": "http://store",
+        "optional": True,
+        "tags": {"sweep": "s"},
+    }
+
+
 def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(ConfigError, match=r"cannot write to .*choose another --out"):
@@ -218,6 +233,15 @@ def test_without_evaluation_the_return_of_training_compares_checkpoints_that_are
     run(algorithm, plan_of(tmp_path, checkpoint_every=2))
     assert [iteration for iteration, _ in algorithm.saves] == [2, 4, 5]
     assert RunCheckpoints(tmp_path / "run").best.name == "iteration_000005"
+
+
+def test_progress_shows_the_last_evaluation_until_the_next(tmp_path):
+    plan, seen = plan_of(tmp_path), []
+    progress = silent(plan)
+    progress.show = lambda now: seen.append(now.individual_return)
+    training.run(evaluating({2: 1.0, 4: 3.0}), plan, progress)
+    assert math.isnan(seen[0])
+    assert seen[1:] == [1.0, 1.0, 3.0, 3.0]
 
 
 def test_any_metric_can_decide(tmp_path):
@@ -278,6 +302,32 @@ def test_a_last_line_cut_short_by_a_crash_is_dropped(tmp_path):
     (tmp_path / PROGRESS).write_text('{"env_steps": 10}\n{"env_steps": 20}\n{"env_st')
     assert read_progress(tmp_path) == [{"env_steps": 10}, {"env_steps": 20}]
     assert read_progress(tmp_path / "nowhere") == []
+
+
+def test_a_run_that_begins_takes_over_nothing(tmp_path):
+    """What a run leaves that was killed before its first checkpoint."""
+    plan = plan_of(tmp_path)
+    checkpoints = plan.out / "checkpoints"
+    for name in (".iteration_000001-x", "iteration_000009"):
+        (checkpoints / name).mkdir(parents=True)
+    (plan.out / PROGRESS).write_text('{"env_steps": 10, "seconds": 99.0}\n')
+    outcome = run(FakeAlgorithm(), plan)
+    assert [row["env_steps"] for row in outcome.rows] == [10, 20, 30, 40, 50]
+    assert outcome.rows[0]["seconds"] < 99
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["best.json", "iteration_000005"]
+
+
+def test_damage_is_passed_over_only_where_that_was_asked_for(tmp_path, monkeypatch):
+    run(FakeAlgorithm(), plan_of(tmp_path, checkpoint_every=4))
+    newest = RunCheckpoints(tmp_path / "run").newest
+    write_manifest(newest, {})
+    (newest / "agentmixer_manifest.json").write_text("{")
+    with pytest.raises(CheckpointError, match="Add --fall-back"):
+        training.build(None, plan_of(tmp_path, resume=True))
+    kind = SimpleNamespace(from_checkpoint=lambda path: path)
+    config = SimpleNamespace(algo_class=kind)
+    found = training.build(config, plan_of(tmp_path, resume=True, fall_back=True))
+    assert Path(found).name == "iteration_000004"
 
 
 def test_there_must_be_something_to_resume(tmp_path):
@@ -359,8 +409,9 @@ def test_a_run_remembers_how_many_workers_it_starts(tmp_path):
     settings = {"num_env_runners": 3, "evaluation_num_env_runners": 2}
     (tmp_path / "config.json").write_text(json.dumps(settings))
     assert read_workers(tmp_path) == 5
-    (tmp_path / "config.json").write_text("{")
-    assert read_workers(tmp_path) == 0
+    for text in ("{", "{}", "[]", '{"num_env_runners": null}'):
+        (tmp_path / "config.json").write_text(text)
+        assert read_workers(tmp_path) == 0
 
 
 def test_a_terminal_shows_a_bar_of_steps_or_of_seconds():

@@ -44,7 +44,7 @@ def verify(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(path.read_text())
-        files, stamp = manifest["files"], manifest["stamp"]
+        files, stamp = dict(manifest["files"]), dict(manifest["stamp"])
         version = manifest["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); use an earlier checkpoint") from error

@@ -130,7 +130,33 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} has format {version!r} of algorithm {content['algorithm']!r}; this version "
             f"reads format {FORMAT_VERSION} of {', '.join(ALGORITHMS)}"
         )
+    _check_entries(path, content)
     return content
+
+
+def _check_entries(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse settings that lack what playing needs.
+
+    Raises:
+        CheckpointError: names what is missing or of another type.
+    """
+    needed = {
+        "environment": dict,
+        "settings": dict,
+        "max_seq_len": int,
+        "env_steps": int,
+        "iteration": int,
+    }
+    wrong = [name for name, kind in needed.items() if not isinstance(content.get(name), kind)]
+    if not wrong:
+        environment = content["environment"]
+        inner = {"name": str, "config": dict}
+        wrong = [n for n, kind in inner.items() if not isinstance(environment.get(n), kind)]
+    if wrong:
+        raise CheckpointError(
+            f"{path} cannot be read ({', '.join(wrong)} missing or of another type); use another "
+            "checkpoint"
+        )
 
 
 def _config_of(content: Mapping[str, Any], env: str) -> TeamConfig:
@@ -138,7 +164,7 @@ def _config_of(content: Mapping[str, Any], env: str) -> TeamConfig:
     config.environment(
         env,
         env_config=dict(content["environment"]["config"]),
-        team_reward=content["team_reward"],
+        team_reward=content.get("team_reward"),
     )
     allowed = {*config.own_settings(), *KEPT}
     for name, value in content["settings"].items():

@@ -78,7 +78,7 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
         "interrupted": outcome.was_interrupted,
     }
     algorithm.stop()
-    show(report, options["as_json"], title=f"{options['algo']} on {env}")
+    show(report, options["as_json"], title=f"{algorithm.config.algorithm} on {env}")
     if not options["as_json"]:
         click.echo(f"next: rllib-agentmixer export {outcome.checkpoint} --out {out / 'exported'}")
     if outcome.signal_number is not None:
@@ -87,9 +87,10 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
 
 def _said(env: str, options: dict[str, Any]) -> dict[str, Any]:
     """What the command line says about settings that a resumed run keeps from its checkpoint."""
-    said = {"env": env, "algorithm": options["algo"]}
+    said = {"env": env}
     context = click.get_current_context()
-    for option, setting in (("seed", "seed"), ("workers", "num_env_runners")):
+    names = {"algo": "algorithm", "seed": "seed", "workers": "num_env_runners"}
+    for option, setting in names.items():
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
             said[setting] = options[option]
     return said

@@ -116,13 +116,20 @@ def new_plan(
     check_config(_shared_config(plan))
     config = _shared_config(plan)
     check_space(config, plan.space, fixed)
-    if plan.metric.startswith("evaluation/") and config.evaluation_interval != 1:
+    _check_evaluated(plan, config)
+    return plan, config
+
+
+def _check_evaluated(plan: SearchPlan, config: TeamConfig) -> None:
+    """Refuse trials whose results would lack the metric now and then."""
+    found = plan.space.get("evaluation_interval")
+    intervals = found.extremes if found else (config.evaluation_interval,)
+    if plan.metric.startswith("evaluation/") and any(interval != 1 for interval in intervals):
         raise ConfigError(
             f"the search compares trials by {plan.metric} after every iteration: leave out "
-            f"evaluation_interval={config.evaluation_interval!r}, or choose another metric, such "
+            f"evaluation_interval={found or intervals[0]}, or choose another metric, such "
             "as --metric env_runners/episode_return_mean"
         )
-    return plan, config
 
 
 def _shared_config(plan: SearchPlan) -> TeamConfig:
@@ -138,12 +145,15 @@ def _said(env: str | None, settings: tuple[str, ...], plan: SearchPlan) -> dict[
 
     context = click.get_current_context()
     kept = ("samples", "scheduler", "search", "steps", "grace_steps", "workers", "concurrent")
-    names = {"algo": "algorithm"} | {name: name for name in (*kept, "seed", "metric")}
-    said = {
+    others = ("seed", "metric", "max_failures", "experiment", "tracking_uri", "tracking_optional")
+    names = {"algo": "algorithm"} | {name: name for name in (*kept, *others)}
+    said: dict[str, Any] = {
         field: context.params[option]
         for option, field in names.items()
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE
     }
+    if context.params["no_mlflow"]:
+        said["use_mlflow"] = False
     if env is not None:
         said["env"] = env
     if settings:

@@ -83,7 +83,7 @@ class _Column:
             step = 1.0 / max(1, len(options) - 1)
             self.ticks = [(step * k, option) for k, option in enumerate(options)]
             # Side by side: lines through one value would hide each other.
-            offsets = np.linspace(-SPREAD, SPREAD, len(values)) if len(values) > 1 else [0.0]
+            offsets = np.linspace(-SPREAD, SPREAD, len(values)) if len(values) != 1 else [0.0]
             pairs = zip(values, offsets, strict=True)
             self.heights = [step * options.index(_text(v)) + float(offset) for v, offset in pairs]
             return

@@ -69,9 +69,14 @@ class SearchProgress(tune.Callback):
         self._show(trials)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.console.print(
-            f"{trial_name(trial.trial_id)} failed: see {trial.local_path}/error.txt", soft_wrap=True
-        )
+        self._tell_failure(trial, "failed")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell_failure(trial, "failed and goes on from its last checkpoint")
+
+    def _tell_failure(self, trial: Any, what: str) -> None:
+        name = trial_name(trial.trial_id)
+        self.console.print(f"{name} {what}: see {trial.path}/error.txt", soft_wrap=True)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         if self._live is not None:

@@ -83,7 +83,9 @@ def _record(result: Any, plan: SearchPlan) -> TrialRecord:
         status = "failed"
     elif not metrics.get("done") and status == "stopped":
         status = "unfinished"
-    message = str(result.error).strip().splitlines()[-1] if result.error is not None else None
+    message = None
+    if result.error is not None:
+        message = (str(result.error).strip() or repr(result.error)).splitlines()[-1]
     return TrialRecord(
         name=Path(result.path).name,
         status=status,

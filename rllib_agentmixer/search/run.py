@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -11,18 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rllib_agentmixer.envs.registry import nearest
 from rllib_agentmixer.errors import CheckpointError, ConfigError, MissingExtraError
 from rllib_agentmixer.files import replaced_atomically
+from rllib_agentmixer.run_checkpoints import BEST_OF_SEARCH
 from rllib_agentmixer.search.figure import FIGURE, save_parallel_coordinates
 from rllib_agentmixer.search.plan import PLAN, SearchPlan
 from rllib_agentmixer.search.progress import SearchProgress
 from rllib_agentmixer.search.results import TrialRecord, records_of, write_summary
-from rllib_agentmixer.search.tuner import fresh_tuner, prepare_tune, resumed_tuner
+from rllib_agentmixer.search.tuner import TRIAL_PREFIX, fresh_tuner, prepare_tune, resumed_tuner
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.algorithms.team_config import TeamConfig
+    from ray import tune
 
-BEST = "best"
+    from rllib_agentmixer.algorithms.team_config import TeamConfig
 
 
 @dataclass(frozen=True)
@@ -91,23 +94,15 @@ def run_search(
     from ray import tune
 
     prepare_tune(plan.search)
-    if resume:
-        if not tune.Tuner.can_restore(str(folder.absolute())):
-            raise CheckpointError(
-                f"{folder} was interrupted before its first trial began; remove it and search again"
-            )
+    if resume and tune.Tuner.can_restore(str(folder.absolute())):
         tuner = resumed_tuner(plan, config, folder)
     else:
-        if folder.exists() and any(folder.iterdir()):
-            raise ConfigError(
-                f"{folder} is not empty; add --resume to go on with the search in it, or name "
-                "another --out"
-            )
+        _check_unused(folder, resume)
         callbacks = _callbacks(plan, folder)
         plan.write(folder)
         tuner = fresh_tuner(plan, config, folder, callbacks)
     with _interruptible() as received:
-        results = tuner.fit()
+        results = _fit(tuner, plan)
     records = records_of(results, plan)
     write_summary(records, folder)
     return SearchOutcome(
@@ -116,6 +111,43 @@ def run_search(
         _draw(records, plan, folder),
         received[0] if received else None,
     )
+
+
+def _check_unused(folder: Path, resume: bool) -> None:
+    """Refuse a folder that trials would be mixed up in."""
+    try:
+        found = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"cannot use {folder}: {error}; choose another --out") from error
+    # A search that was killed at once left its plan alone: it begins.
+    if resume and any(name.startswith(TRIAL_PREFIX) for name in found):
+        raise CheckpointError(
+            f"{folder} has trials, but Ray Tune's record of them is missing; restore tuner.pkl, "
+            "or search again in another --out"
+        )
+    if found and not resume:
+        raise ConfigError(
+            f"{folder} is not empty; add --resume to go on with the search in it, or name "
+            "another --out"
+        )
+
+
+def _fit(tuner: tune.Tuner, plan: SearchPlan) -> tune.ResultGrid:
+    """Run all trials; what Ray Tune says about a metric that nobody reports becomes an answer."""
+    from ray.tune import TuneError
+
+    try:
+        return tuner.fit()
+    except TuneError as error:
+        if "did not include the specified metric" not in str(error):
+            raise
+        reported = re.findall(r"'((?!config/)[^']+)': ", str(error))
+        raise ConfigError(
+            f"trials report no {plan.metric!r}{nearest(plan.metric, reported)}; search again with "
+            "another --metric in another --out"
+        ) from error
 
 
 def _callbacks(plan: SearchPlan, folder: Path) -> list[Any]:
@@ -139,12 +171,12 @@ def _keep_best(records: list[TrialRecord], folder: Path) -> Path | None:
     from rllib_agentmixer.algorithms.team_algorithm import load_locally
     from rllib_agentmixer.export import export_policies
 
-    with replaced_atomically(folder / BEST) as place:
-        shutil.copytree(best.checkpoint, place / "checkpoint")
-        algorithm = load_locally(place / "checkpoint")
+    with replaced_atomically(folder / BEST_OF_SEARCH.parent) as place:
+        shutil.copytree(best.checkpoint, place / BEST_OF_SEARCH.name)
+        algorithm = load_locally(place / BEST_OF_SEARCH.name)
         export_policies(algorithm, place / "exported")
         algorithm.stop()
-    return folder / BEST
+    return folder / BEST_OF_SEARCH.parent
 
 
 def _draw(records: list[TrialRecord], plan: SearchPlan, folder: Path) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.errors import AgentMixerError, ConfigError
 from rllib_agentmixer.search.ranges import LISTED, Range, parse_range
 from rllib_agentmixer.settings import apply_settings
 
@@ -148,7 +148,9 @@ def check_space(config: TeamConfig, space: Space, fixed: Mapping[str, Any]) -> N
             try:
                 apply_settings(trial, {name: value})
                 trial.validate()
-            except ConfigError as error:
+                if name.startswith("env."):
+                    trial.env_creator().vector(trial.env_config, 1).close()
+            except AgentMixerError as error:
                 raise ConfigError(f"search space {name}={found}: {error}") from error
 
 

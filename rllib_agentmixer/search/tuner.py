@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS_PER_TRIAL = 10
 SECONDS_BETWEEN_SNAPSHOTS = "1"
+TRIAL_PREFIX = "trial_"
 
 
 def prepare_tune(search: str) -> None:
@@ -31,6 +32,8 @@ def prepare_tune(search: str) -> None:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SECONDS_BETWEEN_SNAPSHOTS)
     # Ray's own reporters print tables of every setting; this package has its own.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # A traceback stands in the trial's error.txt, which the progress names.
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     if search == "optuna":
         _quiet_optuna()
 
@@ -100,7 +103,7 @@ def resumed_tuner(plan: SearchPlan, config: TeamConfig, folder: Path) -> tune.Tu
 
 def trial_name(trial_id: str) -> str:
     """``trial_00003`` of a counted trial; of others, as Optuna's, the whole id."""
-    return f"trial_{trial_id.rpartition('_')[2]}"
+    return f"{TRIAL_PREFIX}{trial_id.rpartition('_')[2]}"
 
 
 def _trial_name(trial: Any) -> str:

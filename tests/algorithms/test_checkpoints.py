@@ -79,7 +79,7 @@ def test_a_folder_without_manifest_is_no_checkpoint(checkpoint):
         AgentMixer.from_checkpoint(str(checkpoint))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"files": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"files": {}}', '{"files": 3, "stamp": {}}'])
 def test_a_damaged_manifest_is_refused(checkpoint, text):
     (checkpoint / MANIFEST).write_text(text)
     with pytest.raises(CheckpointError, match=f"{MANIFEST} is damaged"):

@@ -17,6 +17,7 @@ from rllib_agentmixer.algorithms.checkpoints import MANIFEST, write_manifest
 from rllib_agentmixer.algorithms.evaluation import summarize
 from rllib_agentmixer.algorithms.inference import (
     FOLDER,
+    KEPT,
     SETTINGS,
     WEIGHTS,
     load_for_play,
@@ -71,6 +72,25 @@ def test_what_is_loaded_plays_as_what_was_saved(build, keep, tmp_path, case):
     assert loaded.num_env_steps == algorithm.num_env_steps
     assert loaded.stamp() == algorithm.stamp()
     assert type(loaded) is type(algorithm)
+
+
+def test_rllibs_settings_that_decide_how_a_team_plays_are_kept(build, keep, tmp_path):
+    values = {
+        "observation_filter": "MeanStdFilter",
+        "normalize_actions": False,
+        "clip_actions": True,
+        "step_time_limit_s": 7.0,
+        "seed": 11,
+        "evaluation_duration": 3,
+    }
+    assert values.keys() == set(KEPT)
+    config = tiny(env="continuous_game", critic_hidden=(8, 4))
+    for name, value in values.items():
+        setattr(config, name, value)
+    build(config).save_checkpoint(str(tmp_path / "saved"))
+    loaded = keep(load_for_play(tmp_path / "saved")).config
+    assert {name: getattr(loaded, name) for name in KEPT} == values
+    assert loaded.critic_hidden == (8, 4)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +196,9 @@ def test_networks_of_another_team_are_refused(checkpoint):
         (lambda c: c | {"format_version": 9}, "has format 9"),
         (lambda c: c | {"algorithm": "dqn"}, "of algorithm 'dqn'"),
         (lambda c: [c], "cannot be read"),
+        (lambda c: {k: v for k, v in c.items() if k != "settings"}, r"\(settings missing"),
+        (lambda c: c | {"environment": "climbing"}, "cannot be read"),
+        (lambda c: c | {"environment": {"name": ["climbing"], "config": {}}}, "cannot be read"),
     ],
 )
 def test_settings_that_cannot_be_read_are_told(checkpoint, change, message):

@@ -70,3 +70,10 @@ def test_a_perturbed_setting_takes_effect(donor, name, ray_cluster):
             assert learner_stats(result)[f"cur_{name}"] == BEFORE_AND_AFTER[name][1]
     finally:
         algorithm.stop()
+
+
+def test_a_restored_policy_follows_its_schedules_from_the_restored_step(build):
+    policy = build(tiny(lr=[[0, 1e-3], [100, 0.0]])).team_policy
+    policy.set_state(policy.get_state() | {"global_timestep": 50})
+    assert policy.current["lr"] == pytest.approx(5e-4)
+    assert policy.learner.optimizer.param_groups[0]["lr"] == pytest.approx(5e-4)

@@ -9,7 +9,7 @@ import torch
 from rllib_agentmixer import acting, rollouts
 from rllib_agentmixer.core import losses
 from rllib_agentmixer.core.batch import TeamBatch, TeamInputs
-from rllib_agentmixer.core.gradients import gradient_norm
+from rllib_agentmixer.core.gradients import gradient_norm, take_step
 from rllib_agentmixer.core.ppo import (
     PPOCoefficients,
     PPOLearner,
@@ -474,6 +474,18 @@ def poison(learner, bad_steps):
 def state_of(learner):
     moments = [m for state in learner.optimizer.state.values() for m in state.values()]
     return [t.detach().clone() for t in (*learner.network.parameters(), *moments)]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_no_number_moves_nothing(value):
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([parameter], lr=0.1, fused=True)
+    parameter.grad = torch.tensor([value, 1.0])
+    assert take_step(optimizer, gradient_norm([parameter])) == 1
+    assert torch.equal(parameter, torch.ones(2))
+    parameter.grad = torch.ones(2)
+    assert take_step(optimizer, gradient_norm([parameter])) == 0
+    assert not torch.equal(parameter, torch.ones(2))
 
 
 @pytest.mark.parametrize("policy", ["skip", "warn"])

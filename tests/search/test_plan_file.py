@@ -1,5 +1,7 @@
 """A search is written down as it began, and goes on only as that."""
 
+from dataclasses import replace
+
 import pytest
 
 from rllib_agentmixer.errors import CheckpointError, ConfigError
@@ -31,7 +33,14 @@ def test_a_folder_without_a_search_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"space": {"lr": {}}}', '{"space": {}, "x": 1}']
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"space": {"lr": {}}}',
+        '{"env": "e", "algorithm": "ippo", "metric": "m", "steps": 9, "space": {}, "x": 1}',
+    ],
 )
 def test_a_plan_that_cannot_be_read_is_told(tmp_path, text):
     (tmp_path / PLAN).write_text(text)
@@ -58,3 +67,5 @@ def test_grace_is_a_tenth_unless_it_is_said():
     space = read_space([], "ippo")
     plan = SearchPlan(env="e", algorithm="ippo", space=space, metric="m", steps=250)
     assert plan.interval == 25
+    assert replace(plan, steps=5).interval == 1
+    assert replace(plan, grace_steps=250).interval == 250

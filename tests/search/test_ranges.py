@@ -16,6 +16,7 @@ from rllib_agentmixer.search.ranges import LISTED, WORDS, Range, parse_range
         (" uniform( -1, .5 ) ", Range("uniform", (-1, 0.5))),
         ("choice(strict, gumbel)", Range("choice", ("strict", "gumbel"))),
         ("choice([1, 2])", Range("choice", (1, 2))),
+        ("choice(strict)", Range("choice", ("strict",))),
         ("choice([1, 2], [3])", Range("choice", ([1, 2], [3]))),
         ("choice((64, 64), (8,))", Range("choice", ((64, 64), (8,)))),
         ("choice('a b', true, null, False)", Range("choice", ("a b", True, None, False))),
@@ -52,6 +53,7 @@ def test_words_are_read(text, expected):
         ("quniform(0, 1, 0)", "step of x must be above 0"),
         ("loguniform(0, 1)", "needs bounds above 0, got 0"),
         ("randint(0, 1.5)", "takes whole numbers"),
+        ("qrandint(0, 4, 0.5)", "takes whole numbers"),
     ],
 )
 def test_what_is_no_range_is_told_by_name(text, message):
@@ -88,3 +90,8 @@ def test_every_word_is_one_of_tune_and_draws_inside_its_extremes(word):
 def test_a_range_that_is_written_down_reads_as_itself(low, factor):
     found = Range("loguniform", (low, low * factor))
     assert parse_range("x", str(found)) == found
+
+
+def test_population_based_training_steps_through_lists_and_multiplies_numbers():
+    assert parse_range("x", "choice(1, 2)").to_mutation() == [1, 2]
+    assert parse_range("x", "uniform(1, 2)").to_mutation().upper == 2

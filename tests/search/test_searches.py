@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,10 @@ from rich.console import Console
 
 from rllib_agentmixer import cli
 from rllib_agentmixer.algorithms.checkpoints import verify
+from rllib_agentmixer.run_checkpoints import find_checkpoint
 from rllib_agentmixer.runtime import load_policies
 from rllib_agentmixer.search.figure import save_parallel_coordinates
+from rllib_agentmixer.search.plan import read_plan
 from rllib_agentmixer.search.progress import SearchProgress
 from rllib_agentmixer.search.results import TrialRecord, setting_of, value_at
 from rllib_agentmixer.search.spaces import read_space
@@ -68,6 +71,7 @@ def test_every_trial_is_a_row_with_its_settings_the_best_first(searched):
 def test_the_best_trials_checkpoint_and_policies_stand_beside_the_trials(searched):
     best = rows_of(searched)[0]
     verify(searched / "best" / "checkpoint")
+    assert find_checkpoint(searched) == searched / "best" / "checkpoint"
     chosen = searched / best["trial"] / best["checkpoint"] / "algorithm_state.pkl"
     kept = searched / "best" / "checkpoint" / "algorithm_state.pkl"
     assert kept.read_bytes() == chosen.read_bytes()
@@ -102,6 +106,8 @@ def test_a_finished_search_that_is_resumed_trains_nothing(searched, capsys):
         (["climbing", "--space", "gamma=uniform(0, 2)"], "got 2"),
         (["climbing", "evaluation_interval=5"], "leave out evaluation_interval=5"),
         (["climbing", "--steps", "10", "--grace-steps", "11"], "at most steps (10)"),
+        (["climbing", "--space", "env.repeet=choice(1, 2)"], "did you mean 'repeat'"),
+        (["climbing", "--space", "evaluation_interval=choice(1, 2)"], "leave out evaluation_int"),
         ([], "name an environment"),
         (["--resume"], "name an environment"),
         (["climbing", "hidden_size=0"], "hidden_size must be"),
@@ -125,11 +131,73 @@ def test_a_store_that_does_not_answer_is_told_before_a_trial_begins(tmp_path, ca
     assert not out.exists()
 
 
-def test_a_resumed_search_refuses_other_options(searched, capsys):
-    assert call("tune", "--resume", "--out", searched, "--samples", 9) == 2
-    assert "samples=9 differs from the search's own 1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--samples", 9], "samples=9 differs from the search's own 1"),
+        (["--max-failures", 0], "max_failures=0 differs from the search's own 2"),
+        (["--experiment", "e"], "experiment='e' differs"),
+        (["--seed", 5], "seed=5 differs"),
+        (["--space", "lr=uniform(0, 1)"], "space=lr=uniform(0, 1) differs"),
+        (["climbing", "num_epochs=7"], "settings={'num_epochs': 7} differs"),
+    ],
+)
+def test_a_resumed_search_refuses_other_options(searched, capsys, options, message):
+    assert call("tune", "--resume", "--out", searched, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_resumed_search_takes_the_words_that_it_began_with(searched):
+    plan = read_plan(searched)
+    place = ("--resume", "--out", searched, "--no-mlflow", "--seed", 0)
+    assert call("tune", "climbing", *place, *TINY) == 0
+    assert read_plan(searched) == plan
+
+
+def test_a_search_that_was_killed_before_its_first_trial_begins_when_it_is_resumed(
+    searched, tmp_path, capsys
+):
+    out = tmp_path / "search"
+    replace(read_plan(searched), space=read_space(["lr=choice(1e-3)"], "ippo")).write(out)
+    assert call("tune", "--resume-if-possible", "--out", out, "climbing", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["trials"], report["finished"]) == (1, 1)
+    (out / "tuner.pkl").unlink()
+    assert call("tune", "--resume", "--out", out) == 2
+    assert "Ray Tune's record of them is missing" in capsys.readouterr().err
+
+
+def test_a_metric_that_no_trial_reports_is_told(tmp_path, capsys):
+    metric = "evaluation/individul/episode_return_mean"
+    options = ("--metric", metric, "--space", "lr=choice(1e-3)", "--samples", 1, "--no-mlflow")
+    assert call("tune", "climbing", "--out", tmp_path / "search", *options, *TINY) == 2
+    told = capsys.readouterr().err
+    assert "did you mean 'evaluation/individual/episode_return_mean'" in told
+
+
+def test_a_search_of_which_all_fails_is_told_without_tracebacks(tmp_path, capsys):
+    out = tmp_path / "search"
+    options = ("--samples", 1, "--max-failures", 1, "--no-mlflow", "--out", out)
+    assert call("tune", "climbing", "--space", "lr=choice(1e30)", *options, *TINY) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    place = out / "trial_00000" / "error.txt"
+    assert f"trial_00000 failed and goes on from its last checkpoint: see {place}" in told
+    assert f"trial_00000 failed: see {place}" in told
+    assert place.is_file()
+    assert [row["status"] for row in rows_of(out)] == ["failed"]
+    assert not (out / "best").exists()
+
+
+def test_another_environment_is_refused(searched, capsys):
     assert call("tune", "predator_prey", "--resume", "--out", searched) == 2
     assert "env='predator_prey' differs" in capsys.readouterr().err
+
+
+def test_a_file_is_no_folder_of_a_search(tmp_path, capsys):
+    (tmp_path / "file").write_text("text")
+    assert call("tune", "climbing", "--out", tmp_path / "file", "--no-mlflow") == 2
+    assert "Not a directory" in capsys.readouterr().err
 
 
 def test_a_folder_in_use_is_not_searched_in_again(searched, capsys):
@@ -175,7 +243,7 @@ def test_trials_of_all_kinds_are_drawn(tmp_path, scores):
 
 
 def trial_of(name, status):
-    return SimpleNamespace(trial_id=f"x_{name}", status=status, config={"lr": 0.1}, local_path="p")
+    return SimpleNamespace(trial_id=f"x_{name}", status=status, config={"lr": 0.1}, path="p")
 
 
 def shown(is_terminal):
@@ -185,6 +253,7 @@ def shown(is_terminal):
     progress.setup()
     result = {"num_env_steps_sampled_lifetime": 1000, "a": {"b": 2.5}}
     progress.on_trial_result(1, trials, trials[0], result)
+    progress.on_trial_result(1, trials, trials[0], result | {"a": {"b": 2.0}})
     progress.on_trial_result(1, trials, trials[1], result | {"a": {"b": 1.0}})
     progress.on_trial_error(1, trials, trials[2])
     progress.on_experiment_end(trials)
