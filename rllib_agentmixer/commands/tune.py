@@ -67,7 +67,6 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
     from rllib_agentmixer.local_ray import start_ray
     from rllib_agentmixer.search.plan import read_plan
     from rllib_agentmixer.search.run import is_search, run_search
-    from rllib_agentmixer.training import num_workers
 
     if env is None and not (options["resume"] and options["out"]):
         raise ConfigError("name an environment to search on, or --resume with --out")
@@ -80,7 +79,7 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
     else:
         assert env is not None  # noqa: S101 - checked above
         plan, config = new_plan(env, settings, options)
-    start_ray(num_workers(vars(config)))
+    start_ray(_most_workers(plan, config))
     outcome = run_search(plan, config, out, resume=resume)
     _report(outcome, plan, out, options["as_json"])
     if outcome.signal_number is not None:
@@ -130,6 +129,15 @@ def _check_evaluated(plan: SearchPlan, config: TeamConfig) -> None:
             f"evaluation_interval={found or intervals[0]}, or choose another metric, such "
             "as --metric env_runners/episode_return_mean"
         )
+
+
+def _most_workers(plan: SearchPlan, config: TeamConfig) -> int:
+    """Remote workers of the largest trial: a private Ray needs a processor for each."""
+    from rllib_agentmixer.training import num_workers
+
+    names = ("num_env_runners", "evaluation_num_env_runners")
+    searched = {name: max(plan.space[name].extremes) for name in names if name in plan.space}
+    return num_workers(vars(config) | searched)
 
 
 def _shared_config(plan: SearchPlan) -> TeamConfig:

@@ -7,6 +7,7 @@ from ray import tune
 from ray.tune import schedulers
 
 from rllib_agentmixer.commands.common import draft_config
+from rllib_agentmixer.commands.tune import _most_workers
 from rllib_agentmixer.search import tuner
 from rllib_agentmixer.search.plan import STEPS, SearchPlan
 from rllib_agentmixer.search.ranges import Range
@@ -107,3 +108,27 @@ def test_a_search_that_goes_on_takes_up_what_failed_and_what_did_not_end(monkeyp
     assert given["resume_unfinished"]
     assert given["resume_errored"]
     assert not given.get("restart_errored")
+
+
+def processors(workers):
+    """Logical processors that a trial takes up."""
+    config = draft_config("climbing", "ippo", 0, workers, {})
+    return config.algo_class.default_resource_request(config).required_resources["CPU"]
+
+
+def test_a_trial_takes_a_processor_and_one_for_each_worker():
+    assert [processors(workers) for workers in (0, 1, 3)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ({"lr": Range("uniform", (0.0, 1.0))}, 1),
+        ({"num_env_runners": Range("choice", (2, 5))}, 5),
+        ({"num_env_runners": Range("randint", (0, 4))}, 3),
+    ],
+)
+def test_a_private_ray_has_room_for_the_largest_trial(space, expected):
+    config = draft_config("climbing", "ippo", 0, 1, {})
+    plan = SearchPlan(env="climbing", algorithm="ippo", metric="m", steps=9, space=space)
+    assert _most_workers(plan, config) == expected
