@@ -89,7 +89,7 @@ def run_search(
     Raises:
         ConfigError: the folder holds something else or cannot be written, or MLflow does not
             answer.
-        CheckpointError: nothing to resume.
+        CheckpointError: nothing to resume, or no space for the best checkpoint.
     """
     from ray import tune
 
@@ -171,11 +171,17 @@ def _keep_best(records: list[TrialRecord], folder: Path) -> Path | None:
     from rllib_agentmixer.algorithms.team_algorithm import load_locally
     from rllib_agentmixer.export import export_policies
 
-    with replaced_atomically(folder / BEST_OF_SEARCH.parent) as place:
-        shutil.copytree(best.checkpoint, place / BEST_OF_SEARCH.name)
-        algorithm = load_locally(place / BEST_OF_SEARCH.name)
-        export_policies(algorithm, place / "exported")
-        algorithm.stop()
+    try:
+        with replaced_atomically(folder / BEST_OF_SEARCH.parent) as place:
+            shutil.copytree(best.checkpoint, place / BEST_OF_SEARCH.name)
+            algorithm = load_locally(place / BEST_OF_SEARCH.name)
+            export_policies(algorithm, place / "exported")
+            algorithm.stop()
+    except OSError as error:
+        raise CheckpointError(
+            f"could not copy the best checkpoint {best.checkpoint} into {folder}: {error}; free "
+            "some space, then run the same command with --resume"
+        ) from error
     return folder / BEST_OF_SEARCH.parent
 
 
