@@ -485,3 +485,15 @@ def test_ray_joins_the_cluster_of_the_environment_or_starts_on_the_loopback(monk
 def test_configurations_of_the_command_line_are_checked_before_anything_starts():
     with pytest.raises(ConfigError, match="hidden_size"):
         make_config("predator_prey", "agentmixer", 0, 0, ("hidden_size=0",))
+
+
+def test_a_checkpoint_is_registered_in_the_store_of_its_run(trained, mlflow_store, capsys):
+    pytest.importorskip("onnxscript")
+    done = call(
+        capsys, "register", trained, "--name", "from_run", "--env", "predator_prey", "--json"
+    )
+    assert done.status == 0, done.err
+    models = json.loads(done.out.splitlines()[-1])["models"]
+    assert models == ["models:/from_run-predator_0/1", "models:/from_run-predator_1/1"]
+    version = MlflowClient(tracking_uri=mlflow_store).get_model_version("from_run-predator_0", "1")
+    assert version.run_id == mlflow_run(trained, mlflow_store).info.run_id

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from rllib_agentmixer.commands.common import load_algorithm
 from rllib_agentmixer.reports import show
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
 
 
 @click.command()
 @click.argument("source", metavar="CHECKPOINT_OR_EXPORT", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Of the team: models are called NAME-AGENT.")
 @click.option("--alias", help="Given to the new versions, such as `champion`.")
+@click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
+@click.option("--env", help="Of a checkpoint; needed if it is none of this package's.")
 @click.option("--tracking-uri", help="MLflow store; default: the one of the run.")
 @click.option("--json", "as_json", is_flag=True)
 def register(
-    source: Path, name: str, alias: str | None, tracking_uri: str | None, as_json: bool
+    source: Path, name: str, alias: str | None, tracking_uri: str | None, **options: Any
 ) -> None:
     """Register every agent's policy as an ONNX model that acts without Ray and without pickle."""
     from rllib_agentmixer.onnx_export import check_onnx_available
@@ -28,10 +35,11 @@ def register(
     if (source / MANIFEST).is_file():
         versions = register_export(source, name, alias=alias, tracking_uri=tracking_uri)
     else:
-        versions = _register_checkpoint(source, name, alias, tracking_uri)
+        algorithm = load_algorithm(source, best=options["best"], env=options["env"])
+        versions = _register_checkpoint(algorithm, source, name, alias, tracking_uri)
     report = {"models": [f"models:/{model}/{version}" for model, version in versions.items()]}
-    show(report, as_json, title="register")
-    if not as_json:
+    show(report, options["as_json"], title="register")
+    if not options["as_json"]:
         model, version = next(iter(versions.items()))
         place = f"{model}@{alias}" if alias else f"{model}/{version}"
         click.echo(
@@ -40,13 +48,15 @@ def register(
 
 
 def _register_checkpoint(
-    checkpoint: Path, name: str, alias: str | None, tracking_uri: str | None
+    algorithm: TeamAlgorithm,
+    checkpoint: Path,
+    name: str,
+    alias: str | None,
+    tracking_uri: str | None,
 ) -> dict[str, str]:
-    from rllib_agentmixer.commands.common import load_algorithm
     from rllib_agentmixer.export import export_policies
     from rllib_agentmixer.registry import register_export
 
-    algorithm = load_algorithm(checkpoint)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "exported"
         export_policies(algorithm, folder)
