@@ -101,7 +101,8 @@ ENVIRONMENTS = {"mpe", "sisl", "butterfly", "mamujoco", "lbf", "rware", "vmas", 
 
 def test_metadata_lists_every_extra(metadata):
     assert set(metadata.get_all("Provides-Extra")) == set(EXTRAS)
-    assert set(EXTRAS) == {"plot", "video", *ENVIRONMENTS, "envs", "cluster", "tune", "all", "dev"}
+    others = {"plot", "video", "envs", "cluster", "tune", "export", "all", "dev"}
+    assert set(EXTRAS) == ENVIRONMENTS | others
 
 
 def test_wheel_installs_the_console_script(wheel):
