@@ -45,7 +45,7 @@ test: $(STAMP)  ## all tests without a marker; ARGS="-k name" or ARGS=--cov
 learn: $(STAMP)  ## the learning tests: train the tuned examples to their expectation
 	@$(BIN)/python -m pytest -m learning $(ARGS)
 
-cluster: $(STAMP)  ## several nodes, killed processes, full disks, servers, a browser (half an hour)
+cluster: $(STAMP)  ## several nodes, killed processes, full disks, servers, a browser (40 minutes)
 	@$(BIN)/python -m pytest -m "cluster or faults" $(ARGS)
 
 audit: $(STAMP)  ## known vulnerabilities of the pinned packages; needs the open internet
