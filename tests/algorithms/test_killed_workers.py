@@ -21,7 +21,7 @@ def kill_soon(pid, seconds):
     return timer
 
 
-@pytest.mark.parametrize("sample_async", [False, True])
+@pytest.mark.parametrize("sample_async", [False, pytest.param(True, marks=pytest.mark.faults)])
 def test_training_goes_on_with_whole_batches_and_the_worker_comes_back(build, sample_async):
     config = tiny(slow_counter, num_envs=2).env_runners(
         num_env_runners=2, sample_async=sample_async

@@ -154,6 +154,7 @@ def test_a_resumed_search_takes_the_words_that_it_began_with(searched):
     assert read_plan(searched) == plan
 
 
+@pytest.mark.faults
 def test_a_search_that_was_killed_before_its_first_trial_begins_when_it_is_resumed(
     searched, tmp_path, capsys
 ):
@@ -167,6 +168,7 @@ def test_a_search_that_was_killed_before_its_first_trial_begins_when_it_is_resum
     assert "Ray Tune's record of them is missing" in capsys.readouterr().err
 
 
+@pytest.mark.faults
 def test_a_metric_that_no_trial_reports_is_told(tmp_path, capsys):
     metric = "evaluation/individul/episode_return_mean"
     options = ("--metric", metric, "--space", "lr=choice(1e-3)", "--samples", 1, "--no-mlflow")
@@ -175,6 +177,7 @@ def test_a_metric_that_no_trial_reports_is_told(tmp_path, capsys):
     assert "did you mean 'evaluation/individual/episode_return_mean'" in told
 
 
+@pytest.mark.faults
 def test_a_search_of_which_all_fails_is_told_without_tracebacks(tmp_path, capsys):
     out = tmp_path / "search"
     options = ("--samples", 1, "--max-failures", 1, "--no-mlflow", "--out", out)
