@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rllib_agentmixer.tracking.spool import Spool
+from rllib_agentmixer.tracking.spool import Record, Spool
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         self.spool = Spool(folder)
         self.last_step = self.spool.last_step()
-        self._has_warned = False
+        self._waiting: list[Record] = []
 
     def parameters(self, settings: dict[str, Any]) -> None:
         """Every setting as a parameter, and the whole as an artefact."""
@@ -55,9 +55,13 @@ class RunLog:
         self._write("status", status=status)
 
     def _write(self, kind: str, **content: Any) -> None:
+        """Write a record and those that wait; while the disk takes none they stay in memory."""
+        self._waiting.append({"kind": kind, "time": int(time.time() * 1000), **content})
+        num_waiting = len(self._waiting)
         try:
-            self.spool.append({"kind": kind, "time": int(time.time() * 1000), **content})
+            while self._waiting:
+                self.spool.append(self._waiting[0])
+                del self._waiting[0]
         except OSError as error:
-            if not self._has_warned:
-                logger.warning("%s cannot be written: %s", self.spool.path, error)
-            self._has_warned = True
+            if num_waiting == 1:
+                logger.warning("%s cannot be written (%s); records wait", self.spool.path, error)

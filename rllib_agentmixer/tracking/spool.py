@@ -49,7 +49,7 @@ class Spool:
         """Write a record down. What survives a kill of the process is what returned from here.
 
         Raises:
-            OSError: the disk is full, or gone. The record is lost; later ones are not.
+            OSError: the disk is full, or gone; nothing of the record was written.
         """
         if self._file is None:
             self._cut_torn_end()

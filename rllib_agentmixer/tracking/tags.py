@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +53,17 @@ def _git(*words: str) -> str:
 
 def plain_config(config: TeamConfig) -> dict[str, Any]:
     """Every setting with a value that prints, classes and functions by name."""
-    settings = {}
-    for name, value in sorted(config.to_dict().items()):
-        if callable(value):
-            value = f"{value.__module__}.{getattr(value, '__qualname__', value)}"
-        settings[name] = value
-    return settings
+    return plain_settings(config.to_dict())
+
+
+def plain_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of RLlib's dictionary of settings, as Tune's trials have it."""
+    return {
+        name: f"{value.__module__}.{getattr(value, '__qualname__', value)}"
+        if callable(value)
+        else value
+        for name, value in sorted(config.items())
+    }
 
 
 def config_hash(settings: dict[str, Any]) -> str:

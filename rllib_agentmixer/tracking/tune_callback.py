@@ -15,20 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
-from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.tracking.identity import RunIdentity, known_identity
 from rllib_agentmixer.tracking.metrics import flatten, metrics_of
 from rllib_agentmixer.tracking.results import log_results
 from rllib_agentmixer.tracking.run_log import RunLog
 from rllib_agentmixer.tracking.sender import SEND_EVERY_S, Sender
 from rllib_agentmixer.tracking.store import (
-    StoreAwayError,
-    answering_store,
-    cannot_open,
+    check_answers,
     default_tracking_uri,
     open_store,
 )
-from rllib_agentmixer.tracking.tags import command_line, config_hash, stamp_tags, version_tags
+from rllib_agentmixer.tracking.tags import (
+    command_line,
+    config_hash,
+    plain_settings,
+    stamp_tags,
+    version_tags,
+)
 from rllib_agentmixer.tracking.tracker import FLUSH_S
 from rllib_agentmixer.tracking.trial_folders import experiment_folder, trial_folder
 
@@ -112,10 +115,7 @@ class MLflowCallback(Callback):
         """Ask the store for an answer, where one is required."""
         if not self.required or self.tracking_uri is None:
             return
-        try:
-            answering_store(self.tracking_uri)
-        except StoreAwayError as error:
-            raise ConfigError(cannot_open(self.tracking_uri, str(error))) from error
+        check_answers(self.tracking_uri)
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -194,7 +194,7 @@ class MLflowCallback(Callback):
         run = _TrialRun(RunLog(folder), searched=flatten(trial.evaluated_params))
         if not is_fresh:
             run.log.status("RUNNING")
-        settings = _plain(trial.config)
+        settings = plain_settings(trial.config)
         run.log.parameters(settings)
         run.log.tags(self._tags_of(trial, settings))
         self._send(folder, trial)
@@ -272,13 +272,3 @@ def _who_stopped(run: _TrialRun, trial: Trial) -> str:
     if run.was_stopped:
         return "scheduler"
     return "trainable" if last.get("done") else "budget"
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """A trial's settings with values that print."""
-    return {
-        name: f"{value.__module__}.{getattr(value, '__qualname__', value)}"
-        if callable(value)
-        else value
-        for name, value in sorted(config.items())
-    }

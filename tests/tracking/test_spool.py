@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from rllib_agentmixer.tracking.run_log import RunLog
 from rllib_agentmixer.tracking.spool import SendingLock, Spool
 
 
@@ -114,3 +115,30 @@ def test_one_process_sends_at_a_time(tmp_path):
     assert not second.acquire()
     first.release()
     assert second.acquire()
+
+
+def test_records_wait_while_the_disk_is_full_and_arrive_in_order(tmp_path, monkeypatch, caplog):
+    log = RunLog(tmp_path)
+    log.metrics({"a": 1.0}, 10)
+    append = Spool.append
+
+    def full(self, record):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(Spool, "append", full)
+    log.metrics({"a": 2.0}, 20)
+    log.tags({"x": "y"})
+    log.metrics({"a": 3.0}, 30)
+    assert caplog.text.count("cannot be written") == 1
+    monkeypatch.setattr(Spool, "append", append)
+    log.metrics({"a": 4.0}, 40)
+    log.metrics({"a": 5.0}, 50)
+    records = [entry.record for entry in Spool(tmp_path).entries()]
+    assert [record["kind"] for record in records] == [
+        "metrics",
+        "metrics",
+        "tags",
+        *["metrics"] * 3,
+    ]
+    found = [record["step"] for record in records if record["kind"] == "metrics"]
+    assert found == [10, 20, 30, 40, 50]
