@@ -6,6 +6,7 @@ import subprocess
 from contextlib import suppress
 
 import pytest
+from mlflow import MlflowClient
 
 from rllib_agentmixer.algorithms.checkpoints import verify
 from rllib_agentmixer.progress_file import read_progress
@@ -48,8 +49,8 @@ def fill(disk):
     return path
 
 
-def train(command, out, steps, *more):
-    options = ["--steps", steps, "--checkpoint-every", 3, "--no-mlflow"]
+def train(command, out, steps, *more, tracking=("--no-mlflow",)):
+    options = ["--steps", steps, "--checkpoint-every", 3, *tracking]
     return command("train", "predator_prey", "--out", out, *options, *more, *TINY)
 
 
@@ -74,6 +75,21 @@ def test_training_rides_out_a_full_disk_and_loses_no_row(command, disk):
     assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, LONG + 1)]
     verify(RunCheckpoints(out).newest)
     assert RunCheckpoints(out).newest.name == f"iteration_{LONG:06d}"
+
+
+def test_no_metric_on_its_way_to_mlflow_is_lost_to_a_full_disk(command, disk, tmp_path):
+    out, uri = disk / "run", f"sqlite:///{tmp_path / 'mlflow.db'}"
+    running = train(command, out, 64 * LONG, tracking=("--tracking-uri", uri))
+    assert running.wait_until(lambda: len(read_progress(out)) >= 3)
+    filler = fill(disk)
+    running.wait_until(lambda: False, seconds=1.5)
+    filler.unlink()
+    status, _, err = running.end()
+    assert status == 0, err
+    assert "mlflow_spool.jsonl cannot be written" in err
+    run_id = json.loads((out / "mlflow_run.json").read_text())["run_id"]
+    history = MlflowClient(uri).get_metric_history(run_id, "env_runners/episode_len_mean")
+    assert sorted(point.step for point in history) == [64 * n for n in range(1, LONG + 1)]
 
 
 def test_a_disk_that_stays_full_ends_with_an_error_and_earlier_checkpoints(command, disk):
