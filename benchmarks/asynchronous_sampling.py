@@ -143,7 +143,7 @@ def compare(environment: str, workers: int, rounds: int) -> Comparison:
 
 def measure_learning(seeds: list[int]) -> list[Learning]:
     """The tuned example with one worker; seeds in the outer loop, so that noise is shared."""
-    from rllib_agentmixer.tuned import run_until
+    from rllib_agentmixer.runs.tuned import run_until
     from tuned_examples.agentmixer.predator_prey import config, stop
 
     target = "evaluation/individual/episode_return_mean"
@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE")
     chosen = parser.parse_args(arguments)
     parts = chosen.only or ("time", "learning")
-    from rllib_agentmixer.local_ray import start_ray
+    from rllib_agentmixer.runs.local_ray import start_ray
 
     start_ray(4)
     report: dict[str, Any] = {
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from rllib_agentmixer.local_ray import keep_ray_private
+    from rllib_agentmixer.runs.local_ray import keep_ray_private
 
     keep_ray_private()
     sys.exit(main())

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rllib_agentmixer.media import new_figure
+from rllib_agentmixer.utils.figures import new_figure
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "docs" / "results" / "ma_mujoco.jsonl"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from rllib_agentmixer.envs.skirmish_players import PLAYERS, measure
-from rllib_agentmixer.envs.skirmish_vector import VectorSkirmish
+from rllib_agentmixer.envs.games.skirmish.players import PLAYERS, measure
+from rllib_agentmixer.envs.games.skirmish.vector import VectorSkirmish
 
 COPIES = 100
 

@@ -46,7 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def train(case: dict[str, Any]) -> dict[str, np.ndarray]:
     """Weights before (``0/name``) and after (``1/name``) a few iterations."""
-    from rllib_agentmixer.algorithms import ALGORITHMS
+    from rllib_agentmixer.adapters import ALGORITHMS
 
     algorithm: Any = (
         ALGORITHMS[case.get("algorithm", "agentmixer")]()()
@@ -90,7 +90,7 @@ def run(names: list[str]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
 def _quiet_ray() -> Iterator[None]:
     import ray
 
-    from rllib_agentmixer.local_ray import start_ray
+    from rllib_agentmixer.runs.local_ray import start_ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from rllib_agentmixer.local_ray import keep_ray_private
+    from rllib_agentmixer.runs.local_ray import keep_ray_private
 
     keep_ray_private()
     sys.exit(main())

@@ -28,10 +28,10 @@ def train_once(store: str, uri: str, iterations: int) -> dict[str, Any]:
     """One run in this process; seconds of the thread, of the sender and of the process."""
     from rich.console import Console
 
-    from rllib_agentmixer import training
     from rllib_agentmixer.commands.common import make_config
-    from rllib_agentmixer.local_ray import keep_ray_private, start_ray
-    from rllib_agentmixer.progress import LiveProgress
+    from rllib_agentmixer.runs import training
+    from rllib_agentmixer.runs.live_progress import LiveProgress
+    from rllib_agentmixer.runs.local_ray import keep_ray_private, start_ray
     from rllib_agentmixer.tracking import run_log, sender
 
     keep_ray_private()

@@ -1,6 +1,6 @@
 """AgentMixer and its baselines for cooperative multi-agent learning on Ray RLlib.
 
-``rllib_agentmixer.core`` holds the mathematics in plain PyTorch, ``algorithms`` wires it
+``rllib_agentmixer.core`` holds the mathematics in plain PyTorch, ``adapters`` wires it
 into RLlib, ``envs`` turns PettingZoo environments into team environments, and ``runtime``
 plays exported policies without Ray.
 
@@ -16,8 +16,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .algorithms.agentmixer import AgentMixer, AgentMixerConfig
-    from .algorithms.policy_gradient import IPPO, MAPPO, IPPOConfig, MAPPOConfig
+    from .adapters.classic.algorithms import (
+        IPPO,
+        MAPPO,
+        AgentMixer,
+        AgentMixerConfig,
+        IPPOConfig,
+        MAPPOConfig,
+    )
     from .envs import ENVS, make_env, register_env
     from .runtime import load_policies
 
@@ -38,12 +44,12 @@ __all__ = [
 ]
 
 _HOME_OF = {
-    "AgentMixer": ".algorithms.agentmixer",
-    "AgentMixerConfig": ".algorithms.agentmixer",
-    "IPPO": ".algorithms.policy_gradient",
-    "IPPOConfig": ".algorithms.policy_gradient",
-    "MAPPO": ".algorithms.policy_gradient",
-    "MAPPOConfig": ".algorithms.policy_gradient",
+    "AgentMixer": ".adapters.classic.algorithms",
+    "AgentMixerConfig": ".adapters.classic.algorithms",
+    "IPPO": ".adapters.classic.algorithms",
+    "IPPOConfig": ".adapters.classic.algorithms",
+    "MAPPO": ".adapters.classic.algorithms",
+    "MAPPOConfig": ".adapters.classic.algorithms",
     "ENVS": ".envs",
     "make_env": ".envs",
     "register_env": ".envs",

@@ -22,7 +22,7 @@ from rllib_agentmixer.commands.sync import sync
 from rllib_agentmixer.commands.train import train
 from rllib_agentmixer.commands.tune import tune
 from rllib_agentmixer.errors import user_error
-from rllib_agentmixer.local_ray import keep_ray_private
+from rllib_agentmixer.runs.local_ray import keep_ray_private
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -126,7 +126,7 @@ def play_export(
 def _record(
     name: str, settings: dict[str, Any], policies: dict[str, IndividualPolicy], seed: int, gif: Path
 ) -> None:
-    from rllib_agentmixer.media import save_gif
+    from rllib_agentmixer.utils.figures import save_gif
 
     env = make_env(name, **{**settings, "render_mode": "rgb_array"})
     save_gif(play_episode(env, policies, seed=seed, render=True).frames, gif)

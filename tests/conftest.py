@@ -29,7 +29,8 @@ import pytest
 import torch
 
 # Left out of the checks below: settings check themselves, and raise the package's own error.
-import rllib_agentmixer.core.hyperparameters  # noqa: F401
+import rllib_agentmixer.core.settings.actor_critic
+import rllib_agentmixer.core.settings.agentmixer  # noqa: F401
 
 torch.set_num_threads(1)
 

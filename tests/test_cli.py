@@ -11,15 +11,16 @@ from types import SimpleNamespace
 import pytest
 from mlflow import MlflowClient
 
-from rllib_agentmixer import cli, local_ray
-from rllib_agentmixer.algorithms import ALGORITHMS
-from rllib_agentmixer.algorithms.checkpoints import verify
+from rllib_agentmixer import cli
+from rllib_agentmixer.adapters import ALGORITHMS
 from rllib_agentmixer.commands.common import make_config
 from rllib_agentmixer.envs import ENVS
 from rllib_agentmixer.errors import ConfigError, EnvContractError
-from rllib_agentmixer.progress_file import read_progress
-from rllib_agentmixer.run_checkpoints import find_checkpoint
+from rllib_agentmixer.runs import local_ray
+from rllib_agentmixer.runs.checkpoints import find_checkpoint
+from rllib_agentmixer.runs.progress_file import read_progress
 from rllib_agentmixer.runtime import load_policies
+from rllib_agentmixer.utils.manifests import verify
 
 # Before any command starts a Ray of its own.
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -299,7 +300,7 @@ def test_options_of_a_run_reach_its_plan(monkeypatch, capsys, tmp_path):
         plans.append(plan)
         raise EnoughError
 
-    monkeypatch.setattr("rllib_agentmixer.training.build", build)
+    monkeypatch.setattr("rllib_agentmixer.runs.training.build", build)
     words = ["--minutes", 2, "--checkpoint-every", 7, "--keep-checkpoints", 5, "--fall-back"]
     words += ["--sweep", "s", "--no-mlflow", "--resume-if-possible", "--tracking-optional"]
     for more in ([], ["--steps", 9]):
@@ -461,7 +462,7 @@ def test_the_settings_of_a_cluster_are_left_alone(monkeypatch, name, value):
 def test_ray_joins_the_cluster_of_the_environment_or_starts_on_the_loopback(monkeypatch):
     import ray
 
-    from rllib_agentmixer import ray_cluster
+    from rllib_agentmixer.runs import ray_cluster
 
     calls = []
     asked = []

@@ -26,8 +26,8 @@ from benchmarks.speed.rows import Goal, Row
 from benchmarks.speed.scaling_model import STAGES, Observation, StageCost, fit
 from benchmarks.speed.scaling_rows import Bytes, check_row, measured_rows, model_rows, plan_rows
 from benchmarks.speed.teams import EPISODE_LENGTH, FakeTeam
-from rllib_agentmixer.core.individual_policies import TeamSizes
-from rllib_agentmixer.core.layout import TeamLayout
+from rllib_agentmixer.core.data.layout import TeamLayout
+from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.errors import ConfigError
 
 FAST = Row(labels={"game": "climbing", "what": "train"}, value=300.0, unit="us", goal=Goal(340.0))
@@ -521,9 +521,16 @@ def frames(*modules, file="x.py"):
 @pytest.mark.parametrize(
     ("stack", "owner"),
     [
-        (["torch.nn.functional", "rllib_agentmixer.core.ppo", "ray.rllib.x"], "ours"),
-        (["numpy", "ray.rllib.algorithms.algorithm", "rllib_agentmixer.training"], "RLlib"),
-        (["ray._private.worker", "rllib_agentmixer.local_ray"], "Ray"),
+        (
+            [
+                "torch.nn.functional",
+                "rllib_agentmixer.core.learners.policy_gradient",
+                "ray.rllib.x",
+            ],
+            "ours",
+        ),
+        (["numpy", "ray.rllib.algorithms.algorithm", "rllib_agentmixer.runs.training"], "RLlib"),
+        (["ray._private.worker", "rllib_agentmixer.runs.local_ray"], "Ray"),
         (["ray._private.worker", "ray.rllib.algorithms.algorithm"], "Ray"),
         (["sqlite3", "sqlalchemy.engine", "mlflow.store", "rllib_agentmixer.tracking"], "MLflow"),
         (["torch", "<import>", "rllib_agentmixer.cli"], "imports"),

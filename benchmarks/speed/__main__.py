@@ -20,8 +20,8 @@ from benchmarks.speed.measure import Effort, busy_cores, load_average, machine, 
 from benchmarks.speed.registry import CASES
 from benchmarks.speed.rows import Row
 from rllib_agentmixer.errors import AgentMixerError, ConfigError
-from rllib_agentmixer.local_ray import keep_ray_private
-from rllib_agentmixer.suggest import unknown_name
+from rllib_agentmixer.runs.local_ray import keep_ray_private
+from rllib_agentmixer.utils.suggest import unknown_name
 
 FULL_RESULTS = Path("docs/results/speed.json")
 QUICK_RESULTS = Path("runs/speed/results/speed.json")

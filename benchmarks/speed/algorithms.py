@@ -77,7 +77,7 @@ def _config_class(setup: Setup) -> Callable[[], Any]:
         from benchmarks.speed.fake_configs import FAKE_CONFIGS
 
         return FAKE_CONFIGS[setup.algo]
-    from rllib_agentmixer.algorithms import ALGORITHMS
+    from rllib_agentmixer.adapters import ALGORITHMS
 
     return ALGORITHMS[setup.algo]()
 
@@ -143,7 +143,7 @@ def quiet_ray(num_workers: int = 0) -> Iterator[None]:
     import ray
     import torch
 
-    from rllib_agentmixer.local_ray import start_ray
+    from rllib_agentmixer.runs.local_ray import start_ray
 
     if ray.is_initialized():
         yield

@@ -54,7 +54,7 @@ def vector_env_work(
         is_native: False steps one copy after the other even where there is an array form.
     """
     from rllib_agentmixer.envs import make_env, make_vector_env
-    from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
+    from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 
     if is_native:
         env = make_vector_env(name, num_envs, config=config, team_reward=team_reward)
@@ -77,7 +77,7 @@ def forward_work(algorithm: Any, num_envs: int, fragment: int) -> Work:
     """``network.decide`` on one prepared input of B copies, ``fragment`` times."""
     import torch
 
-    from rllib_agentmixer.acting import pack_rows
+    from rllib_agentmixer.rollouts.actor import pack_rows
 
     worker = algorithm.team_worker
     network, layout = worker.actor.network, worker.actor.layout
@@ -97,7 +97,7 @@ def forward_work(algorithm: Any, num_envs: int, fragment: int) -> Work:
 
 def team_batch_of(algorithm: Any) -> Any:
     """One sampled fragment as the core's learner reads it."""
-    from rllib_agentmixer.algorithms.sample_batches import to_team_batch
+    from rllib_agentmixer.adapters.classic.sample_batches import to_team_batch
 
     policy = algorithm.team_policy
     return to_team_batch(algorithm.team_worker.sample(), policy.model.layout, "cpu")

@@ -82,7 +82,7 @@ def stepping_costs(
     bare: Callable[[], Any], team: Callable[[], Any], effort: Effort
 ) -> tuple[float, float]:
     """Median processor microseconds per step of one copy and of a team, in turns."""
-    from rllib_agentmixer.envs.stepping_speed import bare_speed, team_speed
+    from rllib_agentmixer.envs.checks.stepping_speed import bare_speed, team_speed
 
     num_steps = effort.pick(100, 300)
     clock = time.process_time

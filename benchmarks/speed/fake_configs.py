@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.speed.teams import FakeTeam
 from rllib_agentmixer import AgentMixerConfig, MAPPOConfig
-from rllib_agentmixer.algorithms.team_config import TeamConfig
+from rllib_agentmixer.adapters.team_config import TeamConfig
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.speed.rows import Row
-from rllib_agentmixer.media import new_figure
+from rllib_agentmixer.utils.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

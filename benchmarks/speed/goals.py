@@ -240,7 +240,7 @@ def _gradient_steps(algorithm: Any, device_name: str) -> Work:
     import torch
 
     from benchmarks.speed.bare import team_batch_of
-    from rllib_agentmixer.core.ppo import PPOLearner
+    from rllib_agentmixer.core.learners.policy_gradient import PPOLearner
 
     policy = algorithm.team_policy
     batch = team_batch_of(algorithm).to(device_name)

@@ -12,15 +12,15 @@ import sys
 from pathlib import Path
 
 from benchmarks.speed.measure import peak_resident_megabytes, resident_megabytes
-from rllib_agentmixer.local_ray import keep_ray_private
+from rllib_agentmixer.runs.local_ray import keep_ray_private
 
 
 def main(out: Path, minutes: float) -> None:
     """Run the demonstration in this process, then print."""
-    from rllib_agentmixer import demo
+    from rllib_agentmixer.runs import demo
 
     stages = {}
-    importing = [demo.__name__, "rllib_agentmixer.algorithms.agentmixer", "mlflow"]
+    importing = [demo.__name__, "rllib_agentmixer.adapters.classic.algorithms", "mlflow"]
     for module in importing:
         __import__(module)
     stages["imports"] = resident_megabytes()

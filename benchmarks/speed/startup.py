@@ -53,7 +53,7 @@ IMPORTS = {
     "RLlib's PPO": "import ray.rllib.algorithms.ppo",
     "mlflow": "import mlflow",
     "this package with all of them": (
-        "import rllib_agentmixer.cli, rllib_agentmixer.training, mlflow; "
+        "import rllib_agentmixer.cli, rllib_agentmixer.runs.training, mlflow; "
         "rllib_agentmixer.AgentMixerConfig"
     ),
 }

@@ -58,7 +58,7 @@ def flat_team_env(name: str, env_context: Any = None) -> Any:
     from gymnasium.wrappers import FlattenObservation
 
     from rllib_agentmixer.envs import make_env
-    from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
+    from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
     from rllib_agentmixer.envs.team_gym import TeamGymEnv
 
     one_copy = partial(make_env, name, **ENVIRONMENTS[name])

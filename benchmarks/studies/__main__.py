@@ -15,8 +15,8 @@ from benchmarks.studies.cells import Cell, choose
 from benchmarks.studies.registry import STUDIES
 from benchmarks.studies.results import Result
 from rllib_agentmixer.errors import AgentMixerError, ConfigError
-from rllib_agentmixer.local_ray import keep_ray_private
-from rllib_agentmixer.suggest import unknown_name
+from rllib_agentmixer.runs.local_ray import keep_ray_private
+from rllib_agentmixer.utils.suggest import unknown_name
 
 OUT = Path("docs/results")
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import ConfigError
-from rllib_agentmixer.suggest import unknown_name
+from rllib_agentmixer.utils.suggest import unknown_name
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.algorithms.team_config import TeamConfig
+    from rllib_agentmixer.adapters.team_config import TeamConfig
 
 NOT_APPLICABLE = "-"
 """Value of a label that says nothing about a cell."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.studies.cells import DIAL, NOT_APPLICABLE, Cell, Study
 from benchmarks.studies.report import CellResults
 from rllib_agentmixer.analysis.statistics import Summary, summarize
-from rllib_agentmixer.media import new_figure
+from rllib_agentmixer.utils.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.studies.cells import Cell
 from benchmarks.studies.results import Result, Returns, described
-from rllib_agentmixer.local_ray import start_ray
+from rllib_agentmixer.runs.local_ray import start_ray
 
 EPISODES = 32
 """Episodes of every evaluation, for each way to play."""

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rllib_agentmixer.acting import TeamActor, pack_rows
 from rllib_agentmixer.analysis import equilibrium
-from rllib_agentmixer.core.batch import TeamInputs, map_tensors
-from rllib_agentmixer.core.distributions import TeamCategorical
+from rllib_agentmixer.core.data.batch import TeamInputs, map_tensors
+from rllib_agentmixer.core.functional.distributions import TeamCategorical
 from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.rollouts.actor import TeamActor, pack_rows
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
+    from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
 
 MAX_JOINT_ACTIONS = 50_000
 """Most joint actions whose probabilities are enumerated."""
@@ -80,7 +80,7 @@ def from_algorithm(
     Args:
         algorithm: built or restored, on a game that says its ``payoffs()``.
         num_draws: signals or orders of agents to average over; other forms are exact.
-        seed: of these draws.
+        seed: of these latents.
 
     Raises:
         ConfigError: the environment is no matrix game, or too large to enumerate.
@@ -126,16 +126,16 @@ def analyse(actor: TeamActor, row: np.ndarray, payoffs: Array, *, num_draws: int
 def _joint_probabilities(
     actor: TeamActor, inputs: TeamInputs, sizes: tuple[int, ...], num_draws: int
 ) -> Array:
-    """Every joint action evaluated by teacher forcing, averaged over draws."""
+    """Every joint action evaluated by teacher forcing, averaged over latents."""
     every = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=-1)
     network, num_actions = actor.network, len(every)
-    if network.draw(inputs, torch.Generator(), explore=True).draws is None:
+    if network.sample_latents(inputs, torch.Generator(), explore=True).latents is None:
         num_draws = 1
     per_pass = max(1, MAX_JOINT_ACTIONS // num_actions)
     total = np.zeros(num_actions)
     for first in range(0, num_draws, per_pass):
         count = min(per_pass, num_draws - first)
-        drawn = network.draw(_repeat(inputs, count), actor.generator, explore=True)
+        drawn = network.sample_latents(_repeat(inputs, count), actor.generator, explore=True)
         given = map_tensors(drawn, lambda x: x.repeat_interleave(num_actions, dim=1))
         actions = torch.from_numpy(every).to(actor.device).repeat(count, 1).unsqueeze(0)
         hidden = network.initial_state(count * num_actions)

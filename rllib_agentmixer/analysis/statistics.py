@@ -98,7 +98,7 @@ def bootstrap_interval(
         statistic: takes an array [num_resamples, n] and ``axis``.
         confidence: share of resamples inside the interval, in (0, 1).
         num_resamples: draws of n values with replacement.
-        seed: of the draws.
+        seed: of the latents.
 
     Raises:
         ConfigError: no values, NaN or infinity, or an argument out of its range.
@@ -120,7 +120,7 @@ def stratified_interval(
         statistic: of all values together; takes an array [num_resamples, n] and ``axis``.
         confidence: share of resamples inside the interval, in (0, 1).
         num_resamples: draws with replacement, of as many values as each stratum has.
-        seed: of the draws.
+        seed: of the latents.
 
     Raises:
         ConfigError: no values, NaN or infinity, or an argument out of its range.
@@ -131,8 +131,8 @@ def stratified_interval(
     if num_resamples < 1:
         raise ConfigError(f"num_resamples must be at least 1, got {num_resamples!r}")
     rng = np.random.default_rng(seed)
-    draws = [a[rng.integers(len(a), size=(num_resamples, len(a)))] for a in arrays]
-    found = np.asarray(statistic(np.concatenate(draws, axis=1), axis=1))
+    latents = [a[rng.integers(len(a), size=(num_resamples, len(a)))] for a in arrays]
+    found = np.asarray(statistic(np.concatenate(latents, axis=1), axis=1))
     tail = (1 - confidence) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
     return Interval(float(low), float(high))

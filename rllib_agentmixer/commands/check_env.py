@@ -33,14 +33,14 @@ def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
       rllib-agentmixer check-env simple_spread N=4
       rllib-agentmixer check-env my_package.envs:make --team-reward sum
     """
-    from rllib_agentmixer.settings import parse_settings
+    from rllib_agentmixer.runs.settings import parse_settings
 
     # As in training, env.name=value is an argument; here nothing else could be meant.
     config = {k.removeprefix("env."): v for k, v in parse_settings(settings).items()}
     if options["replay"] is not None:
         _replay(env, config, options["replay"], options["team_reward"])
         return
-    from rllib_agentmixer.envs.conformance import check_environment
+    from rllib_agentmixer.envs.checks.conformance import check_environment
 
     findings = check_environment(
         env,
@@ -75,8 +75,8 @@ def _print_report(env: str, findings: list[Any]) -> None:
 def _replay(env: str, config: dict[str, Any], path: Path, team_reward: str | None) -> None:
     """Play a recorded episode again; exit code 1 if it fails again."""
     from rllib_agentmixer.envs.construction import make_env
-    from rllib_agentmixer.envs.recordings import Recording, replay
     from rllib_agentmixer.envs.registry import resolve_env
+    from rllib_agentmixer.envs.stepping.recordings import Recording, replay
 
     recording, entry = Recording.load(path), resolve_env(env)
     if entry.name != recording.environment:

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import ConfigError
-from rllib_agentmixer.run_checkpoints import find_checkpoint
+from rllib_agentmixer.runs.checkpoints import find_checkpoint
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
-    from rllib_agentmixer.algorithms.team_config import TeamConfig
+    from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
+    from rllib_agentmixer.adapters.team_config import TeamConfig
 
 
 def draft_config(
     env: str, algo: str, seed: int, workers: int, settings: Mapping[str, Any]
 ) -> TeamConfig:
     """A configuration from the command line's words, not yet validated."""
-    from rllib_agentmixer.algorithms import ALGORITHMS
-    from rllib_agentmixer.settings import apply_settings
-    from rllib_agentmixer.suggest import unknown_name
+    from rllib_agentmixer.adapters import ALGORITHMS
+    from rllib_agentmixer.runs.settings import apply_settings
+    from rllib_agentmixer.utils.suggest import unknown_name
 
     if algo not in ALGORITHMS:
         raise ConfigError(unknown_name("algorithm", algo, ALGORITHMS))
@@ -44,17 +44,17 @@ def make_config(
     env: str, algo: str, seed: int, workers: int, settings: tuple[str, ...]
 ) -> TeamConfig:
     """A checked configuration from the command line's words."""
-    from rllib_agentmixer.settings import parse_settings
+    from rllib_agentmixer.runs.settings import parse_settings
 
     return check_config(draft_config(env, algo, seed, workers, parse_settings(settings)))
 
 
 def load_algorithm(place: Path, *, best: bool = False, env: str | None = None) -> TeamAlgorithm:
     """A team that plays, from a checkpoint or the folder of its run; nothing is unpickled."""
-    from rllib_agentmixer.local_ray import start_ray
+    from rllib_agentmixer.runs.local_ray import start_ray
 
     folder = find_checkpoint(place, best=best)
-    from rllib_agentmixer.algorithms.inference import load_for_play
+    from rllib_agentmixer.rollouts.saved_team import load_for_play
 
     start_ray(0)
     return load_for_play(folder, env)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.analysis.comparison import Group
+    from rllib_agentmixer.tracking.comparison import Group
 
 
 @click.command()
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True)
 def compare(experiment: str, out: Path | None, as_json: bool, **options: Any) -> None:
     """Print what the groups of an EXPERIMENT's runs reached, with bootstrap intervals."""
-    from rllib_agentmixer.analysis import comparison
-    from rllib_agentmixer.analysis.runs import choose_metric, find_runs, read_run
+    from rllib_agentmixer.tracking import comparison
+    from rllib_agentmixer.tracking.tracked_runs import choose_metric, find_runs, read_run
 
     client = _store(options["tracking_uri"])
     found = find_runs(client, experiment, options["sweep"])
@@ -39,7 +39,7 @@ def compare(experiment: str, out: Path | None, as_json: bool, **options: Any) ->
     for words in comparison.warnings_about(runs, groups):
         click.echo(f"warning: {words}", err=True)
     if out is not None:
-        from rllib_agentmixer.analysis.comparison_figure import save_comparison
+        from rllib_agentmixer.tracking.comparison_figure import save_comparison
 
         environment = ", ".join(sorted({run.stamp["environment"] for run in runs}))
         title = environment if environment == experiment else f"{experiment}: {environment}"
@@ -56,7 +56,7 @@ def compare(experiment: str, out: Path | None, as_json: bool, **options: Any) ->
 def _store(tracking_uri: str | None) -> Any:
     from rllib_agentmixer.errors import ConfigError
     from rllib_agentmixer.tracking.store import (
-        StoreAwayError,
+        StoreUnavailableError,
         answering_store,
         default_tracking_uri,
         without_password,
@@ -68,7 +68,7 @@ def _store(tracking_uri: str | None) -> Any:
         raise ConfigError(f"no MLflow store at {path}; name one with --tracking-uri")
     try:
         return answering_store(uri)
-    except StoreAwayError as error:
+    except StoreUnavailableError as error:
         raise ConfigError(
             f"the MLflow store {without_password(uri)} does not answer: {error}; start it, or "
             "name another with --tracking-uri"

@@ -13,6 +13,6 @@ import click
 @click.option("--seed", type=int, default=0, show_default=True)
 def demo(out: Path, minutes: float, seed: int) -> None:
     """Train predator-prey for three minutes, evaluate, export, play without Ray, draw."""
-    from rllib_agentmixer.demo import run_demo
+    from rllib_agentmixer.runs.demo import run_demo
 
     run_demo(out, minutes, seed)

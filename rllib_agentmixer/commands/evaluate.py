@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from rllib_agentmixer.commands.common import load_algorithm
+from rllib_agentmixer.commands.reports import show
 from rllib_agentmixer.errors import ConfigError
-from rllib_agentmixer.reports import show
 
 
 @click.command()
@@ -59,7 +59,7 @@ def _evaluate_checkpoint(
     best: bool,
     env: str | None,
 ) -> dict[str, Any]:
-    from rllib_agentmixer.algorithms.evaluation import summarize
+    from rllib_agentmixer.rollouts.evaluation import summarize
 
     algorithm = load_algorithm(checkpoint, best=best, env=env)
     worker = algorithm.team_worker
@@ -75,7 +75,7 @@ def _evaluate_checkpoint(
         results["central_gap"] = returns[0] - returns[1]
     results["environment"] = algorithm.config.environment_stamp(algorithm.team_spec)
     if render is not None:
-        from rllib_agentmixer.media import save_gif
+        from rllib_agentmixer.utils.figures import save_gif
 
         frames = worker.render_episode(policy=kinds[0], explore=sample, seed=seed)
         save_gif(frames, render)

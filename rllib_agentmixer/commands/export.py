@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rllib_agentmixer.commands.common import load_algorithm
-from rllib_agentmixer.reports import show
+from rllib_agentmixer.commands.reports import show
 
 
 @click.command()
@@ -21,7 +21,7 @@ from rllib_agentmixer.reports import show
 def export(checkpoint: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Export the individual policies of a CHECKPOINT and prove that they act alike."""
     from rllib_agentmixer.export import export_policies
-    from rllib_agentmixer.onnx_export import add_onnx, check_onnx_available
+    from rllib_agentmixer.export.onnx import add_onnx, check_onnx_available
 
     if options["onnx"]:
         check_onnx_available()

@@ -12,8 +12,8 @@ import click
 @click.option("--json", "as_json", is_flag=True)
 def list_all(algo: str, as_json: bool) -> None:
     """Environments, algorithms, and what can be set."""
-    from rllib_agentmixer.algorithms import ALGORITHMS
-    from rllib_agentmixer.core.hyperparameters import setting_rows
+    from rllib_agentmixer.adapters import ALGORITHMS
+    from rllib_agentmixer.core.algorithms.registry import setting_rows
     from rllib_agentmixer.envs import ENVS
 
     content = {

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rllib_agentmixer.commands.common import load_algorithm
-from rllib_agentmixer.reports import show
+from rllib_agentmixer.commands.reports import show
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
+    from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
 
 
 @click.command()
@@ -27,8 +27,8 @@ def register(
     source: Path, name: str, alias: str | None, tracking_uri: str | None, **options: Any
 ) -> None:
     """Register every agent's policy as an ONNX model that acts without Ray and without pickle."""
-    from rllib_agentmixer.onnx_export import check_onnx_available
-    from rllib_agentmixer.registry import register_export
+    from rllib_agentmixer.export.model_registry import register_export
+    from rllib_agentmixer.export.onnx import check_onnx_available
     from rllib_agentmixer.runtime import MANIFEST
 
     check_onnx_available()
@@ -55,7 +55,7 @@ def _register_checkpoint(
     tracking_uri: str | None,
 ) -> dict[str, str]:
     from rllib_agentmixer.export import export_policies
-    from rllib_agentmixer.registry import register_export
+    from rllib_agentmixer.export.model_registry import register_export
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "exported"

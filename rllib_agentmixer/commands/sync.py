@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from rllib_agentmixer.commands.reports import show
 from rllib_agentmixer.errors import ConfigError
-from rllib_agentmixer.reports import show
 
 
 @click.command()

@@ -10,11 +10,11 @@ import click
 from click.core import ParameterSource
 
 from rllib_agentmixer.commands.common import make_config
-from rllib_agentmixer.reports import show
-from rllib_agentmixer.run_checkpoints import RunCheckpoints
+from rllib_agentmixer.commands.reports import show
+from rllib_agentmixer.runs.checkpoints import RunCheckpoints
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.training import RunPlan
+    from rllib_agentmixer.runs.training import RunPlan
 
 DEFAULT_STEPS = 300_000
 
@@ -55,10 +55,10 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
       rllib-agentmixer train predator_prey --steps 300000 env.penalty=-1 igc=gumbel
       rllib-agentmixer train my_package.envs:make --workers 2 lr=1e-3 num_envs_per_env_runner=16
     """
-    from rllib_agentmixer import training
-    from rllib_agentmixer.local_ray import start_ray
-    from rllib_agentmixer.progress import LiveProgress
-    from rllib_agentmixer.settings import check_unchanged, parse_settings
+    from rllib_agentmixer.runs import training
+    from rllib_agentmixer.runs.live_progress import LiveProgress
+    from rllib_agentmixer.runs.local_ray import start_ray
+    from rllib_agentmixer.runs.settings import check_unchanged, parse_settings
 
     out = options["out"] or Path("runs") / f"{options['algo']}-{env.replace(':', '-')}"
     config = make_config(env, options["algo"], options["seed"], options["workers"], settings)
@@ -97,7 +97,7 @@ def _said(env: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan_of(out: Path, options: dict[str, Any]) -> RunPlan:
-    from rllib_agentmixer.training import RunPlan
+    from rllib_agentmixer.runs.training import RunPlan
 
     minutes = options["minutes"]
     can_resume = bool(RunCheckpoints(out).all)

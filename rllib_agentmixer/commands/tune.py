@@ -10,11 +10,11 @@ import click
 from click.core import ParameterSource
 
 from rllib_agentmixer.commands.common import check_config, draft_config
+from rllib_agentmixer.commands.reports import show
 from rllib_agentmixer.errors import ConfigError
-from rllib_agentmixer.reports import show
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.algorithms.team_config import TeamConfig
+    from rllib_agentmixer.adapters.team_config import TeamConfig
     from rllib_agentmixer.search.plan import SearchPlan
     from rllib_agentmixer.search.run import SearchOutcome
 
@@ -64,7 +64,7 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
           --space 'igc=choice(strict, gumbel)' env.penalty=-1
       rllib-agentmixer tune --resume --out runs/tune-agentmixer-climbing
     """
-    from rllib_agentmixer.local_ray import start_ray
+    from rllib_agentmixer.runs.local_ray import start_ray
     from rllib_agentmixer.search.plan import read_plan
     from rllib_agentmixer.search.run import is_search, run_search
 
@@ -92,10 +92,10 @@ def new_plan(
     env: str, settings: tuple[str, ...], options: dict[str, Any]
 ) -> tuple[SearchPlan, TeamConfig]:
     """A checked plan, with the configuration that its trials share."""
+    from rllib_agentmixer.runs.settings import parse_settings
+    from rllib_agentmixer.runs.training import EVALUATED_RETURN
     from rllib_agentmixer.search.plan import SearchPlan
     from rllib_agentmixer.search.spaces import check_space, read_space
-    from rllib_agentmixer.settings import parse_settings
-    from rllib_agentmixer.training import EVALUATED_RETURN
 
     fixed = parse_settings(settings)
     algo, seed, workers = options["algo"], options["seed"], options["workers"]
@@ -133,7 +133,7 @@ def _check_evaluated(plan: SearchPlan, config: TeamConfig) -> None:
 
 def _most_workers(plan: SearchPlan, config: TeamConfig) -> int:
     """Remote workers of the largest trial: a private Ray needs a processor for each."""
-    from rllib_agentmixer.training import num_workers
+    from rllib_agentmixer.runs.training import num_workers
 
     names = ("num_env_runners", "evaluation_num_env_runners")
     searched = {name: max(plan.space[name].extremes) for name in names if name in plan.space}
@@ -148,8 +148,8 @@ def _shared_config(plan: SearchPlan) -> TeamConfig:
 
 def _said(env: str | None, settings: tuple[str, ...], plan: SearchPlan) -> dict[str, Any]:
     """What the command line of a resumed search says about its plan."""
+    from rllib_agentmixer.runs.settings import parse_settings
     from rllib_agentmixer.search.spaces import read_space
-    from rllib_agentmixer.settings import parse_settings
 
     context = click.get_current_context()
     kept = ("samples", "scheduler", "search", "steps", "grace_steps", "workers", "concurrent")

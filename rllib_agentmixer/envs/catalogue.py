@@ -12,8 +12,8 @@ from rllib_agentmixer.envs.entry import EnvEntry
 def _matrix_game(name: str, summary: str, **fixed: Any) -> EnvEntry:
     return EnvEntry(
         name=name,
-        constructor="rllib_agentmixer.envs.matrix_game:MatrixGame",
-        vector="rllib_agentmixer.envs.matrix_game:VectorMatrixGame",
+        constructor="rllib_agentmixer.envs.games.matrix_game:MatrixGame",
+        vector="rllib_agentmixer.envs.games.matrix_game:VectorMatrixGame",
         summary=summary,
         fixed=MappingProxyType(fixed),
     )
@@ -35,27 +35,27 @@ NATIVE = (
     _matrix_game("permutation", "N agents must all choose differently", game="permutation"),
     EnvEntry(
         name="predator_prey",
-        constructor="rllib_agentmixer.envs.predator_prey:PredatorPrey",
-        vector="rllib_agentmixer.envs.predator_prey_vector:VectorPredatorPrey",
+        constructor="rllib_agentmixer.envs.games.predator_prey:PredatorPrey",
+        vector="rllib_agentmixer.envs.games.predator_prey_vector:VectorPredatorPrey",
         summary="two predators that do not see each other must meet at the prey",
     ),
     EnvEntry(
         name="continuous_game",
         actions="continuous",
-        constructor="rllib_agentmixer.envs.continuous_game:ContinuousGame",
-        vector="rllib_agentmixer.envs.continuous_game:VectorContinuousGame",
+        constructor="rllib_agentmixer.envs.games.continuous_game:ContinuousGame",
+        vector="rllib_agentmixer.envs.games.continuous_game:VectorContinuousGame",
         summary="continuous actions, own targets, a coupled reward with optimum 1",
     ),
     EnvEntry(
         name="bridge",
-        constructor="rllib_agentmixer.envs.bridge:Bridge",
-        vector="rllib_agentmixer.envs.bridge_vector:VectorBridge",
+        constructor="rllib_agentmixer.envs.games.bridge:Bridge",
+        vector="rllib_agentmixer.envs.games.bridge_vector:VectorBridge",
         summary="two agents cross a single-file bridge, the right of way is hidden: visibility=",
     ),
     EnvEntry(
         name="memory_game",
-        constructor="rllib_agentmixer.envs.memory_game:MemoryGame",
-        vector="rllib_agentmixer.envs.memory_game:VectorMemoryGame",
+        constructor="rllib_agentmixer.envs.games.memory_game:MemoryGame",
+        vector="rllib_agentmixer.envs.games.memory_game:VectorMemoryGame",
         summary="answer with a cue that was seen delay= steps ago; 1/K without memory",
     ),
 )
@@ -64,8 +64,8 @@ NATIVE = (
 def _skirmish(name: str, summary: str, **fixed: Any) -> EnvEntry:
     return EnvEntry(
         name=name,
-        constructor="rllib_agentmixer.envs.skirmish:Skirmish",
-        vector="rllib_agentmixer.envs.skirmish_vector:VectorSkirmish",
+        constructor="rllib_agentmixer.envs.games.skirmish.skirmish:Skirmish",
+        vector="rllib_agentmixer.envs.games.skirmish.vector:VectorSkirmish",
         summary=summary,
         fixed=MappingProxyType(fixed),
     )
@@ -87,7 +87,7 @@ SKIRMISH = (
 MPE = (
     EnvEntry(
         name="simple_spread",
-        constructor="rllib_agentmixer.envs.mpe:simple_spread",
+        constructor="rllib_agentmixer.envs.simulators.mpe:simple_spread",
         extra="mpe",
         summary="agents cover landmarks and avoid collisions (mpe2 simple_spread_v3)",
         version="3",
@@ -95,7 +95,7 @@ MPE = (
     ),
     EnvEntry(
         name="simple_reference",
-        constructor="rllib_agentmixer.envs.mpe:simple_reference",
+        constructor="rllib_agentmixer.envs.simulators.mpe:simple_reference",
         extra="mpe",
         summary="two agents tell each other where to go (mpe2 simple_reference_v3)",
         version="3",
@@ -103,7 +103,7 @@ MPE = (
     ),
     EnvEntry(
         name="simple_speaker_listener",
-        constructor="rllib_agentmixer.envs.mpe:simple_speaker_listener",
+        constructor="rllib_agentmixer.envs.simulators.mpe:simple_speaker_listener",
         extra="mpe",
         summary="one sees the goal, the other moves (mpe2 simple_speaker_listener_v4)",
         version="4",
@@ -111,7 +111,7 @@ MPE = (
     ),
     EnvEntry(
         name="simple_tag",
-        constructor="rllib_agentmixer.envs.mpe:simple_tag",
+        constructor="rllib_agentmixer.envs.simulators.mpe:simple_tag",
         extra="mpe",
         summary="three predators catch a scripted prey (mpe2 simple_tag_v3): prey=flee, freeze",
         version="3",
@@ -122,7 +122,7 @@ MPE = (
 PETTINGZOO = (
     EnvEntry(
         name="multiwalker",
-        constructor="rllib_agentmixer.envs.petting_zoo:multiwalker",
+        constructor="rllib_agentmixer.envs.simulators.petting_zoo:multiwalker",
         extra="sisl",
         summary="walkers carry a package (PettingZoo multiwalker_v9)",
         version="9",
@@ -130,14 +130,14 @@ PETTINGZOO = (
     ),
     EnvEntry(
         name="pursuit",
-        constructor="rllib_agentmixer.envs.petting_zoo:pursuit",
+        constructor="rllib_agentmixer.envs.simulators.petting_zoo:pursuit",
         extra="sisl",
         summary="eight pursuers surround evaders on a grid (PettingZoo pursuit_v5)",
         version="5",
     ),
     EnvEntry(
         name="knights_archers_zombies",
-        constructor="rllib_agentmixer.envs.petting_zoo:knights_archers_zombies",
+        constructor="rllib_agentmixer.envs.simulators.petting_zoo:knights_archers_zombies",
         extra="butterfly",
         summary="hold zombies off while agents die (PettingZoo knights_archers_zombies_v11)",
         version="11",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def _mujoco(name: str, summary: str, **fixed: str) -> EnvEntry:
     return EnvEntry(
         name=name,
-        constructor="rllib_agentmixer.envs.ma_mujoco:ma_mujoco",
+        constructor="rllib_agentmixer.envs.simulators.ma_mujoco:ma_mujoco",
         extra="mamujoco",
         summary=summary,
         version="v1",
@@ -56,8 +56,8 @@ MUJOCO = (
 def _vmas(name: str, summary: str, team_reward: TeamReward = "shared", **fixed: str) -> EnvEntry:
     return EnvEntry(
         name=name,
-        constructor="rllib_agentmixer.envs.vmas:vmas",
-        vector="rllib_agentmixer.envs.vmas:VectorVmas",
+        constructor="rllib_agentmixer.envs.simulators.vmas:vmas",
+        vector="rllib_agentmixer.envs.simulators.vmas:VectorVmas",
         extra="vmas",
         summary=summary,
         version="1.5",
@@ -90,7 +90,7 @@ VMAS = (
 def _foraging(name: str, summary: str, **fixed: Any) -> EnvEntry:
     return EnvEntry(
         name=name,
-        constructor="rllib_agentmixer.envs.lbf:lbf",
+        constructor="rllib_agentmixer.envs.simulators.lbf:lbf",
         extra="lbf",
         summary=summary,
         version="3",
@@ -132,7 +132,7 @@ FORAGING = (
 def _warehouse(name: str, summary: str, **fixed: Any) -> EnvEntry:
     return EnvEntry(
         name=name,
-        constructor="rllib_agentmixer.envs.rware:rware",
+        constructor="rllib_agentmixer.envs.simulators.rware:rware",
         extra="rware",
         summary=summary,
         version="2",
@@ -157,14 +157,14 @@ WAREHOUSE = (
 OPENSPIEL = (
     EnvEntry(
         name="open_spiel",
-        constructor="rllib_agentmixer.envs.open_spiel:open_spiel",
+        constructor="rllib_agentmixer.envs.simulators.open_spiel:open_spiel",
         extra="openspiel",
         summary="team games of OpenSpiel with simultaneous moves: game=",
         version="2.0",
     ),
     EnvEntry(
         name="coop_box_pushing",
-        constructor="rllib_agentmixer.envs.open_spiel:open_spiel",
+        constructor="rllib_agentmixer.envs.simulators.open_spiel:open_spiel",
         extra="openspiel",
         summary="the large box pays ten times, but takes two at once (OpenSpiel)",
         version="2.0",
@@ -176,7 +176,7 @@ OPENSPIEL = (
 def _starcraft(name: str, summary: str, **fixed: Any) -> EnvEntry:
     return EnvEntry(
         name=name,
-        constructor="rllib_agentmixer.envs.smac_v2:smac_v2",
+        constructor="rllib_agentmixer.envs.simulators.smac_v2:smac_v2",
         summary=summary,
         version="2",
         fixed=MappingProxyType(fixed),

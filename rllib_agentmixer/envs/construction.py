@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.entry import EnvEntry
 from rllib_agentmixer.envs.registry import ENVS, nearest, resolve_env
-from rllib_agentmixer.envs.supersuit_wrappers import is_refusal
+from rllib_agentmixer.envs.stepping.supersuit_wrappers import is_refusal
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def make_vector_env(
     batched = _batched_form(entry, num_envs, config, team_reward)
     if batched is not None:
         return batched
-    from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
+    from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 
     return LoopVectorEnv(
         partial(make_env, env, **config),

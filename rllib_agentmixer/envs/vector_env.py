@@ -3,7 +3,7 @@
 Axes: B copies, N agents, O observation features (padded to the largest agent), S state
 features, A actions or action dimensions (padded likewise). Native environments implement
 :class:`VectorTeamEnv` directly; any PettingZoo ``ParallelEnv`` gets there through
-:class:`rllib_agentmixer.envs.loop_vector_env.LoopVectorEnv`.
+:class:`rllib_agentmixer.envs.stepping.loop_vector_env.LoopVectorEnv`.
 """
 
 from __future__ import annotations

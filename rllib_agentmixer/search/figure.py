@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rllib_agentmixer.media import new_figure
-from rllib_agentmixer.search.ranges import LISTED
+from rllib_agentmixer.search.domains import LISTED
 from rllib_agentmixer.search.results import TrialRecord
 from rllib_agentmixer.search.spaces import Space
+from rllib_agentmixer.utils.figures import new_figure
 
 FIGURE = "search.png"
 INCHES_PER_AXIS = 1.5

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rllib_agentmixer.errors import CheckpointError, ConfigError
-from rllib_agentmixer.files import write_atomically
-from rllib_agentmixer.search.ranges import Range
+from rllib_agentmixer.search.domains import Range
 from rllib_agentmixer.search.spaces import Space, check_perturbable
+from rllib_agentmixer.utils.files import write_atomically
 
 PLAN = "search.json"
 SCHEDULERS = ("asha", "pbt", "none")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import ConfigError
-from rllib_agentmixer.files import write_atomically
 from rllib_agentmixer.search.plan import STEPS, SearchPlan
 from rllib_agentmixer.search.spaces import config_path
+from rllib_agentmixer.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from ray import tune

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.registry import nearest
 from rllib_agentmixer.errors import CheckpointError, ConfigError, MissingExtraError
-from rllib_agentmixer.files import replaced_atomically
-from rllib_agentmixer.run_checkpoints import BEST_OF_SEARCH
+from rllib_agentmixer.runs.checkpoints import BEST_OF_SEARCH
 from rllib_agentmixer.search.figure import FIGURE, save_parallel_coordinates
 from rllib_agentmixer.search.plan import PLAN, SearchPlan
 from rllib_agentmixer.search.progress import SearchProgress
 from rllib_agentmixer.search.results import TrialRecord, records_of, write_summary
 from rllib_agentmixer.search.tuner import TRIAL_PREFIX, fresh_tuner, prepare_tune, resumed_tuner
+from rllib_agentmixer.utils.files import replaced_atomically
 
 if TYPE_CHECKING:
     from ray import tune
 
-    from rllib_agentmixer.algorithms.team_config import TeamConfig
+    from rllib_agentmixer.adapters.team_config import TeamConfig
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _keep_best(records: list[TrialRecord], folder: Path) -> Path | None:
     best = next((r for r in records if r.checkpoint is not None), None)
     if best is None or best.checkpoint is None:
         return None
-    from rllib_agentmixer.algorithms.team_algorithm import load_locally
+    from rllib_agentmixer.adapters.classic.algorithm import load_locally
     from rllib_agentmixer.export import export_policies
 
     try:

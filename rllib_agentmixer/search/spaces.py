@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import AgentMixerError, ConfigError
-from rllib_agentmixer.search.ranges import LISTED, Range, parse_range
-from rllib_agentmixer.settings import apply_settings
+from rllib_agentmixer.runs.settings import apply_settings
+from rllib_agentmixer.search.domains import LISTED, Range, parse_range
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.algorithms.team_config import TeamConfig
+    from rllib_agentmixer.adapters.team_config import TeamConfig
 
 Space = dict[str, Range]
 

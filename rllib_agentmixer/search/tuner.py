@@ -15,7 +15,7 @@ from rllib_agentmixer.search.spaces import config_path, param_space, stay_inside
 if TYPE_CHECKING:
     from ray import tune
 
-    from rllib_agentmixer.algorithms.team_config import TeamConfig
+    from rllib_agentmixer.adapters.team_config import TeamConfig
 
 CHECKPOINTS_PER_TRIAL = 10
 SECONDS_BETWEEN_SNAPSHOTS = "1"

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.tracking.identity import RunIdentity
 from rllib_agentmixer.tracking.metrics import clean_key, flatten, metrics_of
-from rllib_agentmixer.tracking.opening import open_tracker
 from rllib_agentmixer.tracking.results import checkpoint_references, log_results
 from rllib_agentmixer.tracking.run_log import RunLog
 from rllib_agentmixer.tracking.store import default_tracking_uri, open_store, opening_store
 from rllib_agentmixer.tracking.tags import (
     STAMP_TAGS,
     config_hash,
-    plain_config,
+    plain_settings,
     run_tags,
     stamp_tags,
     version_tags,
@@ -43,9 +42,8 @@ __all__ = [
     "log_results",
     "metrics_of",
     "open_store",
-    "open_tracker",
     "opening_store",
-    "plain_config",
+    "plain_settings",
     "run_tags",
     "stamp_tags",
     "sync_folder",

@@ -8,8 +8,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rllib_agentmixer.files import write_atomically
 from rllib_agentmixer.tracking.store import default_tracking_uri
+from rllib_agentmixer.utils.files import write_atomically
 
 RUN_FILE = "mlflow_run.json"
 

@@ -17,7 +17,7 @@ from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.tracking.identity import RUN_FILE, RunIdentity
 from rllib_agentmixer.tracking.metrics import clean_key
 from rllib_agentmixer.tracking.spool import Entry, Record, Spool
-from rllib_agentmixer.tracking.store import StoreAwayError, cannot_open, is_outage, reason_of
+from rllib_agentmixer.tracking.store import StoreUnavailableError, cannot_open, is_outage, reason_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -76,13 +76,13 @@ class RemoteRun:
 
         Raises:
             ConfigError: the store has no such run, or refuses to create one.
-            StoreAwayError: the store stopped to answer.
+            StoreUnavailableError: the store stopped to answer.
         """
         try:
             self.client.get_run(self.run_id)
         except Exception as error:
             if is_outage(error):
-                raise StoreAwayError(reason_of(error)) from error
+                raise StoreUnavailableError(reason_of(error)) from error
             what = cannot_open(self.identity.tracking_uri, reason_of(error))
             raise ConfigError(what) from error
 
@@ -221,7 +221,7 @@ class RemoteRun:
         if self.identity.parent is not None:
             parent = RunIdentity.read(Path(self.identity.parent))
             if parent is None or parent.run_id is None:
-                raise StoreAwayError("the parent run is not there yet")
+                raise StoreUnavailableError("the parent run is not there yet")
             tags[PARENT_TAG] = parent.run_id
         run = self.client.create_run(
             self._experiment_id(), self.identity.start_time, tags, self.identity.name

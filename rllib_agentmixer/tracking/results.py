@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from rllib_agentmixer.errors import MissingExtraError
-from rllib_agentmixer.files import checksum
 from rllib_agentmixer.tracking.run_log import RunLog
+from rllib_agentmixer.utils.files import checksum
 
 CURVE = "learning_curve.png"
 CHECKPOINT_MANIFEST = "agentmixer_manifest.json"
@@ -48,7 +48,7 @@ def checkpoint_references(folder: Path) -> list[dict[str, str]]:
 
 
 def _draw_curve(progress: Path, picture: Path, title: str) -> None:
-    from rllib_agentmixer.media import save_learning_curve
+    from rllib_agentmixer.utils.figures import save_learning_curve
 
     rows = []
     for line in progress.read_text(encoding="utf-8").splitlines():

@@ -31,7 +31,7 @@ printed belongs to the command, which may be asked for JSON."""
 Result = TypeVar("Result")
 
 
-class StoreAwayError(Exception):
+class StoreUnavailableError(Exception):
     """The store did not answer; it may answer later."""
 
 
@@ -58,7 +58,7 @@ def answering_store(uri: str, seconds: float = MOST_SECONDS_TO_OPEN) -> MlflowCl
 
     Raises:
         ConfigError: the address can never work: malformed, of an unknown kind, not allowed.
-        StoreAwayError: nothing answered in that time.
+        StoreUnavailableError: nothing answered in that time.
     """
     _check_sqlite(uri)
 
@@ -71,7 +71,7 @@ def answering_store(uri: str, seconds: float = MOST_SECONDS_TO_OPEN) -> MlflowCl
         return _within(seconds, ask)
     except Exception as error:
         if is_outage(error):
-            raise StoreAwayError(reason_of(error)) from error
+            raise StoreUnavailableError(reason_of(error)) from error
         raise ConfigError(cannot_open(uri, reason_of(error))) from error
 
 
@@ -83,7 +83,7 @@ def check_answers(uri: str) -> None:
     """
     try:
         answering_store(uri)
-    except StoreAwayError as error:
+    except StoreUnavailableError as error:
         raise ConfigError(cannot_open(uri, str(error))) from error
 
 
@@ -102,7 +102,9 @@ def is_outage(error: BaseException) -> bool:
     from requests.exceptions import ConnectionError as NoConnection
     from requests.exceptions import Timeout
 
-    if isinstance(error, (StoreAwayError, NoConnection, Timeout, TimeoutError, ConnectionError)):
+    if isinstance(
+        error, (StoreUnavailableError, NoConnection, Timeout, TimeoutError, ConnectionError)
+    ):
         return True
     if isinstance(error, RestException):
         return error.get_http_status_code() >= 500
@@ -151,7 +153,7 @@ def _check_sqlite(uri: str) -> None:
 
 
 def _within(seconds: float, work: Callable[[], Result]) -> Result:
-    """What the work returns or raises; StoreAwayError when it takes longer."""
+    """What the work returns or raises; StoreUnavailableError when it takes longer."""
     found: list[Any] = []
 
     def run() -> None:
@@ -164,7 +166,7 @@ def _within(seconds: float, work: Callable[[], Result]) -> Result:
     thread.start()
     thread.join(seconds)
     if not found:
-        raise StoreAwayError(f"no answer within {seconds:.0f} s")
+        raise StoreUnavailableError(f"no answer within {seconds:.0f} s")
     result, error = found[0]
     if error is not None:
         raise error

@@ -10,13 +10,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rllib_agentmixer.tracking.store import without_password
-
-if TYPE_CHECKING:
-    from rllib_agentmixer.algorithms.team_algorithm import TeamAlgorithm
-    from rllib_agentmixer.algorithms.team_config import TeamConfig
 
 PACKAGES = ("rllib_agentmixer", "ray", "torch", "mlflow")
 STAMP_TAGS = (
@@ -51,13 +47,8 @@ def _git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def plain_config(config: TeamConfig) -> dict[str, Any]:
-    """Every setting with a value that prints, classes and functions by name."""
-    return plain_settings(config.to_dict())
-
-
 def plain_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of RLlib's dictionary of settings, as Tune's trials have it."""
+    """RLlib's dictionary of settings with values that print, classes and functions by name."""
     return {
         name: f"{value.__module__}.{getattr(value, '__qualname__', value)}"
         if callable(value)
@@ -85,12 +76,18 @@ def command_line() -> str:
     return without_password(shlex.join(sys.argv))
 
 
-def run_tags(algorithm: TeamAlgorithm, settings: dict[str, Any]) -> dict[str, str]:
-    """Everything that a run of an algorithm is found and judged by."""
+def run_tags(algorithm: str, settings: dict[str, Any], stamp: dict[str, Any]) -> dict[str, str]:
+    """Everything that a run is found and judged by.
+
+    Args:
+        algorithm: name of its class.
+        settings: plain settings of RLlib's configuration.
+        stamp: of the environment.
+    """
     return {
-        "algorithm": type(algorithm).__name__,
-        "seed": str(algorithm.config.seed),
+        "algorithm": algorithm,
+        "seed": str(settings["seed"]),
         "config.hash": config_hash(settings),
         "command": command_line(),
-        **stamp_tags(algorithm.config.environment_stamp(algorithm.team_spec)),
+        **stamp_tags(stamp),
     }

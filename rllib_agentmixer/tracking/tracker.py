@@ -15,7 +15,7 @@ from rllib_agentmixer.tracking.sender import SEND_EVERY_S, Sender
 from rllib_agentmixer.tracking.spool import SendingLock
 from rllib_agentmixer.tracking.store import (
     MOST_SECONDS_TO_OPEN,
-    StoreAwayError,
+    StoreUnavailableError,
     answering_store,
     cannot_open,
     default_tracking_uri,
@@ -88,7 +88,7 @@ class MLflowTracker:
             client = answering_store(identity.tracking_uri)
             identity.write(self.folder)
             RemoteRun(self.folder, client).check()
-        except StoreAwayError as error:
+        except StoreUnavailableError as error:
             if not may_wait:
                 raise ConfigError(cannot_open(identity.tracking_uri, str(error))) from error
             identity.write(self.folder)
@@ -164,7 +164,7 @@ def sync_folder(folder: Path, tracking_uri: str | None = None) -> int:
             pass
         return run.num_sent
     except Exception as error:
-        if isinstance(error, StoreAwayError) or is_outage(error):
+        if isinstance(error, StoreUnavailableError) or is_outage(error):
             uri = without_password(identity.tracking_uri)
             raise ConfigError(
                 f"the MLflow store {uri} does not answer: {reason_of(error)}; start it, or name "

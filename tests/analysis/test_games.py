@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_agentmixer import acting
 from rllib_agentmixer.analysis.equilibrium import nash_gap, product
 from rllib_agentmixer.analysis.games import analyse
-from rllib_agentmixer.core.batch import Draws
-from rllib_agentmixer.core.hyperparameters import HYPERPARAMETERS
-from rllib_agentmixer.core.individual_policies import TeamSizes
-from rllib_agentmixer.core.layout import TeamLayout
-from rllib_agentmixer.core.team_network import TeamNetwork
+from rllib_agentmixer.core.algorithms.registry import HYPERPARAMETERS
+from rllib_agentmixer.core.data.batch import Latents
+from rllib_agentmixer.core.data.layout import TeamLayout
+from rllib_agentmixer.core.data.sizes import TeamSizes
+from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
 from rllib_agentmixer.envs import make_vector_env
+from rllib_agentmixer.rollouts.actor import TeamActor, pack_rows
 
 GAPS = {
     "joint_correlated_gap",
@@ -46,14 +46,14 @@ def actor_on(game, seed=0, **settings):
         for parameter in network.parameters():
             parameter.normal_(0, 0.7, generator=generator)
     layout = TeamLayout(sizes)
-    actor = acting.TeamActor(network, layout, torch.Generator().manual_seed(seed))
-    return actor, env, acting.pack_rows(layout, env.reset(0))
+    actor = TeamActor(network, layout, torch.Generator().manual_seed(seed))
+    return actor, env, pack_rows(layout, env.reset(0))
 
 
 @pytest.mark.parametrize("settings", FORMS, ids=str)
 def test_probabilities_are_what_the_joint_policy_samples(settings):
     actor, env, row = actor_on("climbing", **settings)
-    found = analyse(actor, row, env.payoffs(), num_draws=2000)
+    found = analyse(actor, row, env.payoffs(), num_latents=2000)
     assert found.joint.sum() == pytest.approx(1)
     num_samples = 20_000
     rows = np.repeat(row, num_samples, axis=0)
@@ -67,7 +67,7 @@ def test_probabilities_are_what_the_joint_policy_samples(settings):
 
 def test_a_joint_policy_given_the_state_alone_is_a_product():
     actor, env, row = actor_on("climbing")
-    joint = analyse(actor, row, env.payoffs(), num_draws=1).joint
+    joint = analyse(actor, row, env.payoffs(), num_latents=1).joint
     assert joint == pytest.approx(product([joint.sum(1), joint.sum(0)]), abs=1e-6)
 
 
@@ -75,19 +75,19 @@ def test_a_joint_policy_given_the_state_alone_is_a_product():
 def test_a_correlated_joint_policy_is_no_product(correlation):
     # A steep squashing, so that what the modifier hears shows.
     actor, env, row = actor_on("climbing", correlation=correlation, dispersion_gain=10.0)
-    joint = analyse(actor, row, env.payoffs(), num_draws=500).joint
+    joint = analyse(actor, row, env.payoffs(), num_latents=500).joint
     assert np.abs(joint - product([joint.sum(1), joint.sum(0)])).max() > 1e-4
 
 
 def test_a_signal_is_averaged_over_draw_by_draw():
     actor, env, row = actor_on("climbing", correlation="signal")
-    found = analyse(actor, row, env.payoffs(), num_draws=7).joint
+    found = analyse(actor, row, env.payoffs(), num_latents=7).joint
     generator = torch.Generator().manual_seed(0)
     inputs = actor.layout.inputs(torch.from_numpy(row).unsqueeze(0))
     signals = torch.zeros(1, 7, 4).normal_(generator=generator)
     expected = np.zeros((3, 3))
     for draw in range(7):
-        given = replace(inputs, draws=Draws(signal=signals[:, draw : draw + 1]))
+        given = replace(inputs, latents=Latents(signal=signals[:, draw : draw + 1]))
         with torch.no_grad():
             probs = actor.network(given).joint.logits[0, 0].softmax(-1)
         for a in itertools.product(range(3), repeat=2):
@@ -97,7 +97,7 @@ def test_a_signal_is_averaged_over_draw_by_draw():
 
 def test_individual_policies_are_read_from_their_own_observations():
     actor, env, row = actor_on("penalty_100")
-    found = analyse(actor, row, env.payoffs(), num_draws=1)
+    found = analyse(actor, row, env.payoffs(), num_latents=1)
     inputs = actor.layout.inputs(torch.from_numpy(row).unsqueeze(0))
     with torch.no_grad():
         probs = actor.network.decide_individually(inputs).policy.logits[0, 0].softmax(-1)

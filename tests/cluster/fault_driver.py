@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from rllib_agentmixer.local_ray import keep_ray_private, start_ray
+from rllib_agentmixer.runs.local_ray import keep_ray_private, start_ray
 
 BATCH = 1600
 

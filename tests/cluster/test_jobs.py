@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from rllib_agentmixer.run_checkpoints import find_checkpoint
+from rllib_agentmixer.runs.checkpoints import find_checkpoint
 from tests.cluster.conftest import wait_until
 
 pytestmark = pytest.mark.cluster

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rllib_agentmixer.run_checkpoints import find_checkpoint
+from rllib_agentmixer.runs.checkpoints import find_checkpoint
 
 pytestmark = pytest.mark.cluster
 

@@ -5,15 +5,17 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from rllib_agentmixer import acting, rollouts
-from rllib_agentmixer.core.advantages import standardized
-from rllib_agentmixer.core.batch import TeamBatch, TeamInputs, map_tensors
-from rllib_agentmixer.core.hyperparameters import HYPERPARAMETERS, TeamHyperparameters
-from rllib_agentmixer.core.individual_policies import TeamSizes
-from rllib_agentmixer.core.layout import TeamLayout
-from rllib_agentmixer.core.ppo import PPOCoefficients
-from rllib_agentmixer.core.team_network import TeamNetwork
+from rllib_agentmixer.core.algorithms.registry import HYPERPARAMETERS
+from rllib_agentmixer.core.data.batch import TeamBatch, TeamInputs, map_tensors
+from rllib_agentmixer.core.data.layout import TeamLayout
+from rllib_agentmixer.core.data.sizes import TeamSizes
+from rllib_agentmixer.core.functional.advantages import standardized
+from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients
+from rllib_agentmixer.core.settings.base import TeamSettings
+from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
 from rllib_agentmixer.envs import make_vector_env
+from rllib_agentmixer.rollouts.actor import TeamActor, start
+from rllib_agentmixer.rollouts.collect import collect
 
 SMALL = {"hidden_size": 8, "modifier_width": 6, "critic_hidden": (8,)}
 """Widths that differ from each other and from every size of a team."""
@@ -34,7 +36,7 @@ class Build:
         return TeamSizes(obs_sizes, state_size, action_kind, action_sizes)
 
     @staticmethod
-    def settings(algorithm="agentmixer", **settings) -> TeamHyperparameters:
+    def settings(algorithm="agentmixer", **settings) -> TeamSettings:
         kind = HYPERPARAMETERS[algorithm]
         known = {entry.name for entry in fields(kind)}
         return kind(**({k: v for k, v in SMALL.items() if k in known} | settings))
@@ -69,13 +71,13 @@ class Build:
         return TeamInputs(obs, state, mask, alive)
 
     @classmethod
-    def actor(cls, env, seed=0, **settings) -> acting.TeamActor:
+    def actor(cls, env, seed=0, **settings) -> TeamActor:
         """A fresh actor for an environment of the package."""
         torch.manual_seed(seed)
         spec = env.spec
         sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
         network = TeamNetwork(sizes, cls.settings(**settings))
-        return acting.TeamActor(
+        return TeamActor(
             network, TeamLayout(sizes), torch.Generator().manual_seed(seed), scaling=None
         )
 
@@ -84,7 +86,7 @@ class Build:
         """All steps of a rollout; a recurrent one stays as sequences of T steps."""
         hidden = None
         inputs = actor.layout.inputs(torch.from_numpy(rollout.rows))
-        inputs = replace(inputs, draws=map_tensors(rollout.draws, torch.clone))
+        inputs = replace(inputs, latents=map_tensors(rollout.latents, torch.clone))
         columns = {
             name: torch.from_numpy(getattr(rollout, source))
             for name, source in {
@@ -110,10 +112,10 @@ class Build:
         env = make_vector_env(name, B, config=config)
         actor = cls.actor(env, seed, **settings)
         cls.randomize(actor.network, seed)
-        state = acting.start(actor, env, seed)
+        state = start(actor, env, seed)
         for length in (skip, T):
             if length:
-                rollout = rollouts.collect(actor, env, state, length, gamma=0.9, lambda_=0.8)
+                rollout = collect(actor, env, state, length, gamma=0.9, lambda_=0.8)
         return actor, cls.batch(actor, rollout)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 
 
 def _load_helper(file_name):

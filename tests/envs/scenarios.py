@@ -4,11 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rllib_agentmixer.envs.bridge import Bridge
-from rllib_agentmixer.envs.bridge_vector import VectorBridge
-from rllib_agentmixer.envs.memory_game import MemoryGame, VectorMemoryGame
-from rllib_agentmixer.envs.predator_prey import PREY_MOVES, PredatorPrey
-from rllib_agentmixer.envs.predator_prey_vector import FREE, PREDATOR, PREY, VectorPredatorPrey
+from rllib_agentmixer.envs.games.bridge import Bridge
+from rllib_agentmixer.envs.games.bridge_vector import VectorBridge
+from rllib_agentmixer.envs.games.memory_game import MemoryGame, VectorMemoryGame
+from rllib_agentmixer.envs.games.predator_prey import PREY_MOVES, PredatorPrey
+from rllib_agentmixer.envs.games.predator_prey_vector import (
+    FREE,
+    PREDATOR,
+    PREY,
+    VectorPredatorPrey,
+)
 
 DOWN, LEFT, UP, RIGHT, STAY = range(5)
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rllib_agentmixer.envs.skirmish import Skirmish
-from rllib_agentmixer.envs.skirmish_rules import STOP, SUB_STEPS, UNIT_NAMES
-from rllib_agentmixer.envs.skirmish_vector import NOBODY, VectorSkirmish
+from rllib_agentmixer.envs.games.skirmish.rules import STOP, SUB_STEPS, UNIT_NAMES
+from rllib_agentmixer.envs.games.skirmish.skirmish import Skirmish
+from rllib_agentmixer.envs.games.skirmish.vector import NOBODY, VectorSkirmish
 
 UP, RIGHT, DOWN, LEFT = range(4)
 ATTACK = 5

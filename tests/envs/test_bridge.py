@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
 
-from rllib_agentmixer.envs.bridge import GO, WAIT, Bridge
-from rllib_agentmixer.envs.bridge_vector import VectorBridge
+from rllib_agentmixer.envs.games.bridge import GO, WAIT, Bridge
+from rllib_agentmixer.envs.games.bridge_vector import VectorBridge
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 COST = -0.01

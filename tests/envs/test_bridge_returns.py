@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from rllib_agentmixer.envs.bridge import GO, WAIT, Bridge
-from rllib_agentmixer.envs.bridge_vector import VectorBridge
+from rllib_agentmixer.envs.games.bridge import GO, WAIT, Bridge
+from rllib_agentmixer.envs.games.bridge_vector import VectorBridge
 
 JOINT_ACTIONS = tuple(itertools.product((WAIT, GO), repeat=2))
 

@@ -11,10 +11,10 @@ from gymnasium import spaces
 
 from rllib_agentmixer.cli import cli
 from rllib_agentmixer.envs import register_env
-from rllib_agentmixer.envs.conformance import CHECKS, check_environment
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
-from rllib_agentmixer.envs.predator_prey import PredatorPrey
+from rllib_agentmixer.envs.checks.conformance import CHECKS, check_environment
+from rllib_agentmixer.envs.games.predator_prey import PredatorPrey
 from rllib_agentmixer.envs.registry import ENVS
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.errors import EnvContractError
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
 
-from rllib_agentmixer.envs.continuous_game import ContinuousGame, VectorContinuousGame
+from rllib_agentmixer.envs.games.continuous_game import ContinuousGame, VectorContinuousGame
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
-from rllib_agentmixer.envs.traces import action_mask, random_action
+from rllib_agentmixer.envs.checks.traces import action_mask, random_action
 
 PACKAGES = {
     "butterfly": "pygame",

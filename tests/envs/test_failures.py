@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from envs_test_fakes import FakeTeam, noop
 
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
-from rllib_agentmixer.envs.recordings import Recording
-from rllib_agentmixer.envs.step_timer import StepTimer
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
+from rllib_agentmixer.envs.stepping.recordings import Recording
+from rllib_agentmixer.envs.stepping.step_timer import StepTimer
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from envs_test_fakes import Countdown, FakeTeam, ForgetfulCountdown, box, noop, play
 
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
-from rllib_agentmixer.envs.matrix_game import MatrixGame
-from rllib_agentmixer.envs.predator_prey import PredatorPrey
+from rllib_agentmixer.envs.games.matrix_game import MatrixGame
+from rllib_agentmixer.envs.games.predator_prey import PredatorPrey
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.errors import EnvContractError
 
 # Crashes.
@@ -167,7 +167,7 @@ def test_surfaces_fonts_and_clocks_are_copied_along():
     pygame = pytest.importorskip("pygame")
     from pygame import freetype
 
-    from rllib_agentmixer.envs import snapshots
+    from rllib_agentmixer.envs.stepping import snapshots
 
     surface = pygame.Surface((30, 20))
     surface.fill((10, 20, 30))

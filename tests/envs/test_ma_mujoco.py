@@ -8,14 +8,14 @@ import pytest
 from pettingzoo.test import parallel_api_test
 
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
-from rllib_agentmixer.envs.ma_mujoco import ma_mujoco
-from rllib_agentmixer.envs.ma_mujoco_partitions import (
+from rllib_agentmixer.envs.simulators.ma_mujoco import ma_mujoco
+from rllib_agentmixer.envs.simulators.ma_mujoco_partitions import (
     PARTITIONS,
     SEGMENTED,
     Partition,
     resolve_partition,
 )
-from rllib_agentmixer.envs.ma_mujoco_views import PARTS_OF_THE_WHOLE
+from rllib_agentmixer.envs.simulators.ma_mujoco_views import PARTS_OF_THE_WHOLE
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 mamujoco_v1 = pytest.importorskip("gymnasium_robotics").mamujoco_v1

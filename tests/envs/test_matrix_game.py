@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
 
-from rllib_agentmixer.envs.matrix_game import MatrixGame, VectorMatrixGame
+from rllib_agentmixer.envs.games.matrix_game import MatrixGame, VectorMatrixGame
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 TABLES = {

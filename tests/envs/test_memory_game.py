@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
 
-from rllib_agentmixer.envs import drawing
-from rllib_agentmixer.envs.memory_game import MemoryGame, VectorMemoryGame
+from rllib_agentmixer.envs.games import drawing
+from rllib_agentmixer.envs.games.memory_game import MemoryGame, VectorMemoryGame
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 

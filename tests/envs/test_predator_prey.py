@@ -13,8 +13,8 @@ from envs_test_scenarios import (
     play_one_copy,
 )
 
-from rllib_agentmixer.envs.predator_prey import PREY_MOVES, PredatorPrey
-from rllib_agentmixer.envs.predator_prey_vector import VectorPredatorPrey
+from rllib_agentmixer.envs.games.predator_prey import PREY_MOVES, PredatorPrey
+from rllib_agentmixer.envs.games.predator_prey_vector import VectorPredatorPrey
 
 COST = -0.01
 

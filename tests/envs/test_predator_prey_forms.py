@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
 
-from rllib_agentmixer.envs.predator_prey import PRESETS, PredatorPrey
-from rllib_agentmixer.envs.predator_prey_vector import PREDATOR, VectorPredatorPrey
+from rllib_agentmixer.envs.games.predator_prey import PRESETS, PredatorPrey
+from rllib_agentmixer.envs.games.predator_prey_vector import PREDATOR, VectorPredatorPrey
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 DOWN, LEFT, UP, RIGHT, STAY = range(5)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rllib_agentmixer.envs import ENVS, EnvEntry, make_env, make_vector_env, register_env
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
-from rllib_agentmixer.envs.matrix_game import MatrixGame, VectorMatrixGame
-from rllib_agentmixer.envs.predator_prey import PredatorPrey
-from rllib_agentmixer.envs.predator_prey_vector import VectorPredatorPrey
+from rllib_agentmixer.envs.games.matrix_game import MatrixGame, VectorMatrixGame
+from rllib_agentmixer.envs.games.predator_prey import PredatorPrey
+from rllib_agentmixer.envs.games.predator_prey_vector import VectorPredatorPrey
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
 
@@ -102,7 +102,7 @@ def test_the_number_of_copies_is_checked(num_envs):
 def test_a_class_a_function_and_an_import_path_are_constructors():
     assert isinstance(make_env(MatrixGame, game="climbing"), MatrixGame)
     assert isinstance(make_env(lambda repeat=1: MatrixGame(repeat=repeat), repeat=2), MatrixGame)
-    path = "rllib_agentmixer.envs.matrix_game:MatrixGame"
+    path = "rllib_agentmixer.envs.games.matrix_game:MatrixGame"
     assert make_env(path, game="penalty").game == "penalty"
     vector = make_vector_env(path, 2)
     assert isinstance(vector, LoopVectorEnv)
@@ -132,7 +132,7 @@ def test_a_required_argument_that_is_missing_is_named():
     ("path", "message"),
     [
         ("no_such_module_at_all:make", "no module 'no_such_module_at_all'"),
-        ("rllib_agentmixer.envs.matrix_game:MatrixGam", "did you mean 'MatrixGame'"),
+        ("rllib_agentmixer.envs.games.matrix_game:MatrixGam", "did you mean 'MatrixGame'"),
     ],
 )
 def test_an_import_path_that_leads_nowhere_is_named(path, message):

@@ -16,7 +16,7 @@ from envs_test_skirmish_scenes import (
     fight_one_copy,
 )
 
-from rllib_agentmixer.envs.skirmish_rules import NUM_MOVES, UNIT_TYPES
+from rllib_agentmixer.envs.games.skirmish.rules import NUM_MOVES, UNIT_TYPES
 
 TYPES = {kind.name: kind for kind in UNIT_TYPES}
 MEAN_DELAY = 1 / 32

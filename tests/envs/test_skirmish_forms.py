@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
 
 from rllib_agentmixer.envs import make_env, make_vector_env
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
-from rllib_agentmixer.envs.skirmish import Skirmish
-from rllib_agentmixer.envs.skirmish_players import PLAYERS, RandomPlayer, ScriptedPlayer, measure
-from rllib_agentmixer.envs.skirmish_rules import (
+from rllib_agentmixer.envs.games.skirmish.players import (
+    PLAYERS,
+    RandomPlayer,
+    ScriptedPlayer,
+    measure,
+)
+from rllib_agentmixer.envs.games.skirmish.rules import (
     MAP_SIZE,
     STARTS,
     STOP,
@@ -20,10 +23,12 @@ from rllib_agentmixer.envs.skirmish_rules import (
     deal_places,
     deal_types,
 )
-from rllib_agentmixer.envs.skirmish_script import script_actions
-from rllib_agentmixer.envs.skirmish_vector import NOBODY, VectorSkirmish
-from rllib_agentmixer.envs.team_env import TeamEnv
-from rllib_agentmixer.envs.team_spaces import new_arrays, rows_of, spaces_of
+from rllib_agentmixer.envs.games.skirmish.script import script_actions
+from rllib_agentmixer.envs.games.skirmish.skirmish import Skirmish
+from rllib_agentmixer.envs.games.skirmish.vector import NOBODY, VectorSkirmish
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
+from rllib_agentmixer.envs.stepping.team_env import TeamEnv
+from rllib_agentmixer.envs.stepping.team_spaces import new_arrays, rows_of, spaces_of
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 # Fresh battles.

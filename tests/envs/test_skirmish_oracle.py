@@ -2,7 +2,8 @@
 
 Chance is pinned to its mean on both sides. Trajectories would drift apart by the order of
 float32 sums wherever units crowd, so SMAX starts every step from our situation. What differs
-on purpose (numbered in ``rllib_agentmixer/envs/skirmish.py``) is translated or left out here.
+on purpose (numbered in ``rllib_agentmixer/envs/games/skirmish/skirmish.py``) is translated or
+left out here.
 
     pip install jaxmarl==0.2.0 jax==0.10.2
     pytest -m simulator tests/envs/test_skirmish_oracle.py
@@ -12,15 +13,15 @@ import numpy as np
 import pytest
 from envs_test_skirmish_scenes import FixedDraws
 
-from rllib_agentmixer.envs.skirmish_rules import (
+from rllib_agentmixer.envs.games.skirmish.rules import (
     MAP_SIZE,
     MOVES,
     NUM_MOVES,
     STOP,
     type_numbers,
 )
-from rllib_agentmixer.envs.skirmish_script import script_actions
-from rllib_agentmixer.envs.skirmish_vector import NOBODY, VectorSkirmish
+from rllib_agentmixer.envs.games.skirmish.script import script_actions
+from rllib_agentmixer.envs.games.skirmish.vector import NOBODY, VectorSkirmish
 
 pytestmark = pytest.mark.simulator
 

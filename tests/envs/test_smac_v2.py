@@ -8,7 +8,7 @@ import pytest
 from pettingzoo.test import parallel_api_test
 
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
-from rllib_agentmixer.envs.smac_v2 import SmacV2
+from rllib_agentmixer.envs.simulators.smac_v2 import SmacV2
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
 STOP, ATTACK = 1, 2

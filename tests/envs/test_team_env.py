@@ -5,11 +5,11 @@ import pytest
 from envs_test_fakes import box, noop, play
 from gymnasium import spaces
 
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
-from rllib_agentmixer.envs.predator_prey import PredatorPrey
-from rllib_agentmixer.envs.predator_prey_vector import VectorPredatorPrey
-from rllib_agentmixer.envs.team_env import TeamEnv
-from rllib_agentmixer.envs.team_spaces import new_arrays, rows_of
+from rllib_agentmixer.envs.games.predator_prey import PredatorPrey
+from rllib_agentmixer.envs.games.predator_prey_vector import VectorPredatorPrey
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
+from rllib_agentmixer.envs.stepping.team_env import TeamEnv
+from rllib_agentmixer.envs.stepping.team_spaces import new_arrays, rows_of
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 # Spec and layout.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from envs_test_fakes import FakeTeam, noop, play
 
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 
 
 def test_an_episode_that_is_cut_is_truncated_and_restarts(team):

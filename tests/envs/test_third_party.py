@@ -9,8 +9,8 @@ from gymnasium import spaces
 from pettingzoo import AECEnv
 
 from rllib_agentmixer.envs import make_env, make_vector_env
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
-from rllib_agentmixer.envs.stepping_speed import random_team_actions
+from rllib_agentmixer.envs.checks.stepping_speed import random_team_actions
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 

@@ -10,8 +10,8 @@ from gymnasium import spaces
 from pettingzoo.test import parallel_api_test
 
 from rllib_agentmixer.envs import make_env, make_vector_env
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
-from rllib_agentmixer.envs.tuple_env import Extras, TupleEnv
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
+from rllib_agentmixer.envs.stepping.tuple_env import Extras, TupleEnv
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 BOX = spaces.Box(0, 9, (2,), np.float32)

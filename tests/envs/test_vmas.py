@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rllib_agentmixer.envs import ENVS, make_env, make_vector_env
-from rllib_agentmixer.envs.loop_vector_env import LoopVectorEnv
-from rllib_agentmixer.envs.vmas import VectorVmas
+from rllib_agentmixer.envs.simulators.vmas import VectorVmas
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 package = pytest.importorskip("vmas")

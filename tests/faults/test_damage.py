@@ -2,8 +2,8 @@
 
 import pytest
 
-from rllib_agentmixer.progress_file import read_progress
-from rllib_agentmixer.run_checkpoints import RunCheckpoints
+from rllib_agentmixer.runs.checkpoints import RunCheckpoints
+from rllib_agentmixer.runs.progress_file import read_progress
 
 from .conftest import TINY
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 from mlflow import MlflowClient
 
-from rllib_agentmixer.algorithms.checkpoints import verify
-from rllib_agentmixer.progress_file import read_progress
-from rllib_agentmixer.run_checkpoints import RunCheckpoints
+from rllib_agentmixer.runs.checkpoints import RunCheckpoints
+from rllib_agentmixer.runs.progress_file import read_progress
+from rllib_agentmixer.utils.manifests import verify
 
 from .conftest import TINY
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from rllib_agentmixer.algorithms.checkpoints import verify
-from rllib_agentmixer.progress_file import read_progress
-from rllib_agentmixer.run_checkpoints import RunCheckpoints, find_checkpoint
+from rllib_agentmixer.runs.checkpoints import RunCheckpoints, find_checkpoint
+from rllib_agentmixer.runs.progress_file import read_progress
+from rllib_agentmixer.utils.manifests import verify
 
 from .conftest import TINY
 

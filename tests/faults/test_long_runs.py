@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from rllib_agentmixer.progress_file import read_progress
+from rllib_agentmixer.runs.progress_file import read_progress
 
 from .conftest import TINY
 

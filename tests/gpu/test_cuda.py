@@ -3,14 +3,16 @@
 import pytest
 import torch
 
-from rllib_agentmixer import acting, rollouts
-from rllib_agentmixer.core.batch import TeamBatch, TeamInputs, map_tensors
-from rllib_agentmixer.core.hyperparameters import AgentMixerHyperparameters
-from rllib_agentmixer.core.individual_policies import TeamSizes
-from rllib_agentmixer.core.layout import TeamLayout
-from rllib_agentmixer.core.ppo import PPOCoefficients, PPOLearner, UpdatePlan, team_loss
-from rllib_agentmixer.core.team_network import TeamNetwork
+from rllib_agentmixer.core.data.batch import TeamBatch, TeamInputs, map_tensors
+from rllib_agentmixer.core.data.layout import TeamLayout
+from rllib_agentmixer.core.data.sizes import TeamSizes
+from rllib_agentmixer.core.learners.policy_gradient import PPOLearner, UpdatePlan
+from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients, team_loss
+from rllib_agentmixer.core.settings.agentmixer import AgentMixerSettings
+from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
 from rllib_agentmixer.envs import make_vector_env
+from rllib_agentmixer.rollouts.actor import TeamActor, start
+from rllib_agentmixer.rollouts.collect import collect
 
 pytestmark = [
     pytest.mark.gpu,
@@ -54,7 +56,7 @@ def batch_of(network: TeamNetwork, num_steps: int, num_sequences: int) -> TeamBa
 @pytest.mark.parametrize("use_gru", [False, True])
 def test_loss_and_gradients_agree_with_the_processor(use_gru):
     torch.manual_seed(0)
-    network = TeamNetwork(SIZES, AgentMixerHyperparameters(use_gru=use_gru))
+    network = TeamNetwork(SIZES, AgentMixerSettings(use_gru=use_gru))
     batch = batch_of(network, 4 if use_gru else 1, 16)
     loss = team_loss(network, batch, WEIGHTS)
     loss.total.backward()
@@ -72,10 +74,10 @@ def test_a_network_on_the_gpu_collects_and_learns():
     env = make_vector_env("predator_prey", 4)
     spec = env.spec
     sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
-    network = TeamNetwork(sizes, AgentMixerHyperparameters(use_gru=True)).cuda()
-    actor = acting.TeamActor(network, TeamLayout(sizes), torch.Generator().manual_seed(0))
-    state = acting.start(actor, env, 0)
-    rollout = rollouts.collect(actor, env, state, 8, gamma=0.99, lambda_=0.95)
+    network = TeamNetwork(sizes, AgentMixerSettings(use_gru=True)).cuda()
+    actor = TeamActor(network, TeamLayout(sizes), torch.Generator().manual_seed(0))
+    state = start(actor, env, 0)
+    rollout = collect(actor, env, state, 8, gamma=0.99, lambda_=0.95)
     assert rollout.hidden is not None
     tensors = TeamBatch(
         actor.layout.inputs(torch.from_numpy(rollout.rows)),
@@ -104,7 +106,7 @@ def test_a_network_on_the_gpu_collects_and_learns():
 def one_gpu_ray():
     import ray
 
-    from rllib_agentmixer.local_ray import start_ray
+    from rllib_agentmixer.runs.local_ray import start_ray
 
     ray.shutdown()  # a Ray of other tests was started without the GPU
     start_ray(2)
@@ -149,7 +151,7 @@ def test_a_compiled_step_on_the_gpu_is_the_step():
     results = []
     for compiler in (None, torch.compile):
         torch.manual_seed(0)
-        network = TeamNetwork(SIZES, AgentMixerHyperparameters())
+        network = TeamNetwork(SIZES, AgentMixerSettings())
         batch = batch_of(network, 1, 64).to("cuda")
         learner = PPOLearner(network.cuda(), lr=1e-3, modifier_lr=1e-3, compiler=compiler)
         results.append({k: v.item() for k, v in learner.step(batch, WEIGHTS, 1.0).items()})

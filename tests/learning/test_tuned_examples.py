@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rllib_agentmixer.tuned import run_until
+from rllib_agentmixer.runs.tuned import run_until
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "tuned_examples").glob("*/*.py"))
 
@@ -30,6 +30,6 @@ def test_tuned_example_reaches_its_expectation(path, seed, capsys):
 
 
 def test_there_is_a_tuned_example_for_every_algorithm():
-    from rllib_agentmixer.algorithms import ALGORITHMS
+    from rllib_agentmixer.adapters import ALGORITHMS
 
     assert {path.parent.name for path in EXAMPLES} == set(ALGORITHMS)

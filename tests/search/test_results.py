@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from ray import tune
 
+from rllib_agentmixer.search.domains import Range
 from rllib_agentmixer.search.plan import STEPS, SearchPlan
-from rllib_agentmixer.search.ranges import Range
 from rllib_agentmixer.search.results import records_of, write_summary
 
 PLAN = SearchPlan(

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from rllib_agentmixer import cli
-from rllib_agentmixer.algorithms.checkpoints import verify
-from rllib_agentmixer.run_checkpoints import find_checkpoint
+from rllib_agentmixer.runs.checkpoints import find_checkpoint
 from rllib_agentmixer.runtime import load_policies
 from rllib_agentmixer.search.figure import save_parallel_coordinates
 from rllib_agentmixer.search.plan import read_plan
 from rllib_agentmixer.search.progress import SearchProgress
 from rllib_agentmixer.search.results import TrialRecord, setting_of, value_at
 from rllib_agentmixer.search.spaces import read_space
+from rllib_agentmixer.utils.manifests import verify
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -3,11 +3,11 @@
 import pytest
 from ray.tune.search.sample import Domain
 
-from rllib_agentmixer.algorithms import ALGORITHMS
+from rllib_agentmixer.adapters import ALGORITHMS
 from rllib_agentmixer.commands.common import draft_config
 from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.search.domains import Range, parse_range
 from rllib_agentmixer.search.plan import SearchPlan
-from rllib_agentmixer.search.ranges import Range, parse_range
 from rllib_agentmixer.search.spaces import (
     PERTURBABLE,
     SPACES,

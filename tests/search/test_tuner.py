@@ -9,8 +9,8 @@ from ray.tune import schedulers
 from rllib_agentmixer.commands.common import draft_config
 from rllib_agentmixer.commands.tune import _most_workers
 from rllib_agentmixer.search import tuner
+from rllib_agentmixer.search.domains import Range
 from rllib_agentmixer.search.plan import STEPS, SearchPlan
-from rllib_agentmixer.search.ranges import Range
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_a_server_that_is_away_at_the_end_gets_the_rest_by_sync_or_by_a_resume(
 LIFE = """
 import json, sys, time
 from pathlib import Path
-from rllib_agentmixer.files import write_atomically
+from rllib_agentmixer.utils.files import write_atomically
 from rllib_agentmixer.tracking import MLflowTracker
 folder, uri, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 progress = folder / "step.json"

@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from rllib_agentmixer import training
-from rllib_agentmixer.progress import LiveProgress
+from rllib_agentmixer.runs import training
+from rllib_agentmixer.runs.live_progress import LiveProgress
 from tests.tracking.servers import Server
 
 webdriver = pytest.importorskip("selenium.webdriver")

@@ -205,7 +205,7 @@ def test_a_known_run_goes_on_without_its_store(make_tracker, folder, held, monke
     make_tracker().finish()
 
     def refuse(uri, seconds=0):
-        raise store.StoreAwayError("no answer")
+        raise store.StoreUnavailableError("no answer")
 
     with monkeypatch.context() as patch:
         patch.setattr("rllib_agentmixer.tracking.tracker.answering_store", refuse)
@@ -268,5 +268,5 @@ def test_what_hinders_opening_early_is_left_to_the_tracker(tmp_path, monkeypatch
 
 def test_a_store_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr(store, "open_store", lambda uri: time.sleep(5))
-    with pytest.raises(store.StoreAwayError, match="no answer within 0 s"):
+    with pytest.raises(store.StoreUnavailableError, match="no answer within 0 s"):
         store.answering_store("http://slow", seconds=0.1)

@@ -212,7 +212,7 @@ import sys
 import ray
 from ray import tune
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.local_ray import keep_ray_private
+from rllib_agentmixer.runs.local_ray import keep_ray_private
 from rllib_agentmixer.tracking import MLflowCallback
 
 keep_ray_private()

@@ -12,7 +12,7 @@ Measured: 10 of 10 seeds (9 of 10 on ``penalty_100``), 25 s each on one core.
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

@@ -8,7 +8,7 @@ Measured: .994, .997 and .998 after 30 720 steps on seeds 0, 1 and 2, 3 to 6 s o
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

@@ -12,7 +12,7 @@ and 0.38 after 288 000, 0.47 on seed 1 after 700 000.
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

@@ -8,7 +8,7 @@ Measured: 5 120 steps on seeds 0, 1 and 2, 1 to 3 s on one core.
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

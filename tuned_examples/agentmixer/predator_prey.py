@@ -9,7 +9,7 @@ Measured: 5.6, 5.3 and 6.0 after 256 000, 192 000 and 256 000 steps on seeds 0, 
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

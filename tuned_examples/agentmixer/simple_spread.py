@@ -8,7 +8,7 @@ Measured: 64 000 / 96 000 / 64 000 steps on seeds 0, 1 and 2, 33 to 48 s on one 
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

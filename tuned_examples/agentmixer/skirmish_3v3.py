@@ -11,7 +11,7 @@ After 2 000 000 steps the policies' modes win 68 / 68 / 66 % of 1000 battles.
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

@@ -9,7 +9,7 @@ Measured: 25 600 / 12 800 / 12 800 steps on seeds 0, 1 and 2, 6 to 13 s on one c
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

@@ -9,7 +9,7 @@ Measured: 256 000 steps on seeds 0, 1 and 2, 41 to 43 s on one core.
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

@@ -9,7 +9,7 @@ Measured: 115 200 / 38 400 / 38 400 steps on seeds 0, 1 and 2, 42 to 129 s on on
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

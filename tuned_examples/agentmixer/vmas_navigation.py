@@ -9,7 +9,7 @@ Measured: 51 200 steps on seeds 0, 1 and 2, 25 s each on one core.
 """
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     AgentMixerConfig()

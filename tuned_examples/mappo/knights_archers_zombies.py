@@ -12,7 +12,7 @@ Measured: 61 440 / 61 440 / 276 480 steps on seeds 0, 1 and 2, 65 to 431 s on on
 """
 
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     MAPPOConfig()

@@ -9,7 +9,7 @@ Measured: 61 440 / 40 960 / 81 920 steps on seeds 0, 1 and 2, 44 to 111 s on one
 """
 
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     MAPPOConfig()

@@ -7,7 +7,7 @@ training), within 50 000 environment steps.
 """
 
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     MAPPOConfig()

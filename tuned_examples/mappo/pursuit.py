@@ -10,7 +10,7 @@ actions that are modes, seed 0 of an earlier run earned -8.7 when samples earned
 """
 
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     MAPPOConfig()

@@ -10,7 +10,7 @@ Measured: 224 000 / 64 000 / 96 000 steps on seeds 0, 1 and 2, 22 to 72 s on one
 """
 
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     MAPPOConfig()

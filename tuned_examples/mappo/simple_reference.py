@@ -9,7 +9,7 @@ Measured: 40 000 / 20 000 / 40 000 steps on seeds 0, 1 and 2, 6 to 14 s on one b
 """
 
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     MAPPOConfig()

@@ -10,7 +10,7 @@ Measured: 90 000 / 90 000 / 100 000 steps on seeds 0, 1 and 2, 48 to 88 s on one
 """
 
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     MAPPOConfig()

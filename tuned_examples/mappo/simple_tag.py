@@ -10,7 +10,7 @@ Measured: 60 000 / 60 000 / 80 000 steps on seeds 0, 1 and 2, 37 to 60 s on one 
 """
 
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     MAPPOConfig()

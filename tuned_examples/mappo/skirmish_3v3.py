@@ -11,7 +11,7 @@ After 2 000 000 steps the policies' modes win 73 / 71 / 72 % of 1000 battles.
 """
 
 from rllib_agentmixer import MAPPOConfig
-from rllib_agentmixer.tuned import train
+from rllib_agentmixer.runs.tuned import train
 
 config = (
     MAPPOConfig()

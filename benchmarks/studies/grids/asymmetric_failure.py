@@ -63,7 +63,7 @@ def closed_forms(cell: Cell) -> dict[str, float]:
     """What is known of the bridge; predator-prey has no closed form."""
     if cell.env != "bridge":
         return {}
-    from rllib_agentmixer.envs.bridge import Bridge
+    from rllib_agentmixer.envs.games.bridge import Bridge
 
     bridge = Bridge(**cell.env_config)
     return {

@@ -1,0 +1,288 @@
+"""RLlib's PPO with a team policy: sampling, learning, evaluation and exact checkpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo.ppo import PPO
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
+from ray.rllib.utils.checkpoints import get_checkpoint_info
+from ray.rllib.utils.metrics import (
+    LEARN_ON_BATCH_TIMER,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_TRAINED,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_TRAINED,
+    SAMPLE_TIMER,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+)
+from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
+
+from rllib_agentmixer.adapters.classic.evaluation import SideBySideEvaluation
+from rllib_agentmixer.adapters.classic.model import register_model
+from rllib_agentmixer.adapters.classic.policy import TeamPolicy
+from rllib_agentmixer.adapters.classic.resume import restore_sampling, sampling_state
+from rllib_agentmixer.adapters.classic.sampling import (
+    AsynchronousSampler,
+    Sampler,
+    release_stuck_workers,
+)
+from rllib_agentmixer.adapters.classic.worker import TeamRolloutWorker
+from rllib_agentmixer.adapters.team_config import TeamConfig
+from rllib_agentmixer.analysis import games
+from rllib_agentmixer.core.cpu import give_freed_memory_back
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator
+from rllib_agentmixer.envs.vector_env import TeamSpec
+from rllib_agentmixer.errors import CheckpointError, EnvContractError
+from rllib_agentmixer.rollouts.saved_team import write_inference
+from rllib_agentmixer.utils import manifests as checkpoints
+from rllib_agentmixer.utils.files import replaced_atomically
+
+STARVATION_RESTARTS = 3
+"""Restarts that workers get, all of them failing, before training gives up."""
+
+
+class TeamAlgorithm(SideBySideEvaluation, PPO):
+    """Trains a team environment with a :class:`TeamPolicy` on vectorised workers.
+
+    Differs from PPO: minibatches are shuffled and learned from by the core's own loop;
+    ``evaluate()`` plays joint and individual policies side by side; checkpoints are atomic,
+    checksummed, and resume bit for bit.
+    """
+
+    config: TeamConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @classmethod
+    def get_default_policy_class(cls, config: Any) -> type[TeamPolicy]:
+        return TeamPolicy
+
+    @staticmethod
+    def _get_env_id_and_creator(env_specifier: Any, config: Any) -> tuple[str, TeamEnvCreator]:
+        """RLlib's hook: environments come from this package's registry."""
+        return str(env_specifier), config.env_creator()
+
+    def setup(self, config: Any) -> None:
+        """RLlib's set-up, with the learner's thread count first."""
+        threads = getattr(config, "learner_threads", None)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._last_sample_at = time.monotonic()
+        register_model()  # a Ray that was shut down took its registry along
+        super().setup(config)
+        give_freed_memory_back()  # what imports and set-up left behind
+        kind = AsynchronousSampler if self.config.sample_async else Sampler
+        self.sampler = kind(self.workers_group, self.config)
+
+    def cleanup(self) -> None:
+        """RLlib's clean end, without waiting for ever for an environment that hangs.
+
+        Memory that was kept for learning goes back to the system.
+        """
+        if getattr(self, "env_runner_group", None) is not None:
+            release_stuck_workers(self.workers_group, self.config.sample_timeout_s)
+        super().cleanup()
+        give_freed_memory_back()
+
+    @property
+    def team_worker(self) -> TeamRolloutWorker:
+        """The driver's own worker: it learns, and knows the environment."""
+        return cast(TeamRolloutWorker, self.env_runner)
+
+    @property
+    def team_policy(self) -> TeamPolicy:
+        """The joint policy with its learner."""
+        return cast(TeamPolicy, self.get_policy())
+
+    @property
+    def workers_group(self) -> EnvRunnerGroup:
+        """All training workers."""
+        return cast(EnvRunnerGroup, self.env_runner_group)
+
+    @property
+    def team_spec(self) -> TeamSpec:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Names and sizes of the team."""
+        return self.team_worker.team_spec
+
+    @property
+    def num_env_steps(self) -> int:
+        """Joint environment steps sampled so far."""
+        return int(self._counters[NUM_ENV_STEPS_SAMPLED])
+
+    def _check_starvation(self) -> None:
+        """Give up once workers had time to restart and still sample nothing.
+
+        RLlib would go on for ever with results that hold no episodes.
+        """
+        restart_s = self.config.delay_between_env_runner_restarts_s or 0.0
+        patience = (self.config.sample_timeout_s or 0.0) + STARVATION_RESTARTS * restart_s
+        waited = time.monotonic() - self._last_sample_at
+        if waited > patience:
+            raise EnvContractError(
+                f"no rollout worker has sampled anything for {waited:.0f} s (environment "
+                f"{self.config.env!r}); train with num_env_runners=0 to see what it raises, or "
+                "raise sample_timeout_s if it is slow"
+            )
+
+    def training_step(self) -> dict[str, Any]:
+        """One batch from all workers, all epochs over it, new weights back to the workers."""
+        with self._timers[SAMPLE_TIMER]:
+            batch = self.sampler.next_batch()
+        if batch is None:
+            self._check_starvation()
+            return {}
+        self._last_sample_at = time.monotonic()
+        self._counters[NUM_ENV_STEPS_SAMPLED] += batch.count
+        self._counters[NUM_AGENT_STEPS_SAMPLED] += batch.count
+        policy = self.team_policy
+        batch.decompress_if_needed()
+        with self._timers[LEARN_ON_BATCH_TIMER]:
+            update = policy.update(batch)
+        update[LEARNER_STATS_KEY] |= games.training_metrics(self)
+        results = {DEFAULT_POLICY_ID: update}
+        self._timers[LEARN_ON_BATCH_TIMER].push_units_processed(batch.count)
+        self._counters[NUM_ENV_STEPS_TRAINED] += batch.count
+        self._counters[NUM_AGENT_STEPS_TRAINED] += batch.count
+        global_vars = {
+            "timestep": self._counters[NUM_ENV_STEPS_SAMPLED],
+            "num_grad_updates_per_policy": {DEFAULT_POLICY_ID: policy.num_grad_updates},
+        }
+        with self._timers[SYNCH_WORKER_WEIGHTS_TIMER]:
+            if self.workers_group.num_remote_workers() > 0:
+                self.workers_group.sync_weights(
+                    policies=[DEFAULT_POLICY_ID], global_vars=global_vars
+                )
+                self.sampler.send_filters()
+        self.team_worker.set_global_vars(global_vars)
+        return results
+
+    def _sync_filters_if_needed(self, *, workers: EnvRunnerGroup, **settings: Any) -> None:
+        """RLlib's hook; filters of workers that sample asynchronously travel with batches."""
+        if workers is not self.env_runner_group or not self.config.sample_async:
+            super()._sync_filters_if_needed(workers=workers, **settings)
+
+    def _compile_iteration_results_old_api_stack(
+        self, *, episodes_this_iter: list[Any], **others: Any
+    ) -> dict[str, Any]:
+        """RLlib's results, of the episodes that came with batches too, and what was played."""
+        episodes = self.sampler.take_episodes() + episodes_this_iter
+        results = super()._compile_iteration_results_old_api_stack(
+            episodes_this_iter=episodes, **others
+        )
+        return results | {"environment": self.config.environment_stamp(self.team_spec)}
+
+    def _before_evaluate(self) -> None:
+        """RLlib's hook: bring filters and schedules to the evaluation workers.
+
+        RLlib itself synchronises no filter with a local one, and no schedule with any.
+        """
+        if self.eval_env_runner_group is None:
+            return
+        global_vars = {"timestep": self._counters[NUM_ENV_STEPS_SAMPLED]}
+        filters = self.team_worker.get_filters()
+
+        def follow(worker: Any) -> None:
+            worker.set_global_vars(global_vars)
+            worker.sync_filters(filters)
+
+        self.eval_env_runner_group.foreach_env_runner(follow, local_env_runner=True)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write a checkpoint that is whole or absent, with a manifest of checksums.
+
+        Raises:
+            CheckpointError: the disk is full or the folder cannot be written. An earlier
+                checkpoint in the same place is untouched.
+        """
+        target = Path(checkpoint_dir)
+        try:
+            with replaced_atomically(target) as folder:
+                super().save_checkpoint(str(folder))
+                self._make_relocatable(folder)
+                write_inference(self, folder)
+                checkpoints.write_manifest(folder, self.stamp())
+        except OSError as error:
+            raise CheckpointError(
+                f"could not save a checkpoint to {target}: {error}; free some space or choose "
+                "another folder. Earlier checkpoints are untouched"
+            ) from error
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Restore everything, after checking that all of it is there and belongs here.
+
+        Raises:
+            CheckpointError: damaged, incomplete, or of another environment or team.
+        """
+        folder = Path(checkpoint_dir)
+        checkpoints.check_stamp(folder, checkpoints.verify(folder), self.stamp())
+        super().load_checkpoint(checkpoint_dir)
+
+    @classmethod
+    def from_checkpoint(cls, path: Any, *args: Any, **kwargs: Any) -> Algorithm:
+        """A new algorithm from a checkpoint folder, after checking its files.
+
+        Raises:
+            CheckpointError: damaged or incomplete.
+        """
+        folder = path if isinstance(path, (str, Path)) else path.to_directory()
+        checkpoints.verify(Path(folder))
+        return super().from_checkpoint(str(Path(folder).absolute()), *args, **kwargs)
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Refuse: RLlib's method returns without error on the classic stack, restoring nothing."""
+        raise CheckpointError(
+            f"restore_from_path({path!r}) restores nothing on RLlib's classic API stack; use "
+            "algo.restore(path) or Algorithm.from_checkpoint(path)"
+        )
+
+    def stamp(self) -> dict[str, Any]:
+        """What a checkpoint belongs to: algorithm, environment, and shape of the team."""
+        spec = self.team_spec
+        return {
+            "algorithm": type(self).__name__,
+            "environment": str(self.config.env),
+            "agents": list(spec.agents),
+            "obs_sizes": list(spec.obs_sizes),
+            "state_size": spec.state_size,
+            "action_kind": spec.action_kind,
+            "action_sizes": list(spec.action_sizes),
+        }
+
+    @staticmethod
+    def _make_relocatable(folder: Path) -> None:
+        """RLlib notes absolute paths, which the move out of the temporary folder breaks."""
+        for path in folder.rglob("rllib_checkpoint.json"):
+            info = json.loads(path.read_text())
+            if info.get("state_file"):
+                info["state_file"] = Path(info["state_file"]).name
+            path.write_text(json.dumps(info))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """RLlib's state, and all that decides what comes next."""
+        return super().__getstate__() | sampling_state(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore; with another number of workers they start fresh episodes."""
+        super().__setstate__(state)
+        restore_sampling(self, state)
+
+
+def load_locally(folder: Path) -> TeamAlgorithm:
+    """An algorithm from a checkpoint with local workers only, to play or to export.
+
+    Raises:
+        CheckpointError: damaged or incomplete.
+    """
+    checkpoints.verify(folder)
+    info = get_checkpoint_info(str(Path(folder).absolute()))
+    state = Algorithm._checkpoint_info_to_algorithm_state(info)
+    config = state["config"].copy(copy_frozen=False)
+    config.env_runners(num_env_runners=0, sample_async=False)
+    config.evaluation(evaluation_interval=None, evaluation_num_env_runners=0)
+    state["config"] = config
+    return Algorithm.from_state(state)  # type: ignore[return-value]

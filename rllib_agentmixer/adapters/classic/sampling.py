@@ -1,0 +1,210 @@
+"""Where training batches come from: workers sample before the driver learns, or meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from typing import Any, cast
+
+import ray
+from ray.exceptions import RayError
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.evaluation.metrics import RolloutMetrics
+from ray.rllib.evaluation.rollout_worker import RolloutWorker
+from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
+from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
+from ray.rllib.utils.filter import Filter
+
+logger = logging.getLogger(__name__)
+
+REQUEST = "sample"
+"""Tag of requests for experience in RLlib's actor manager."""
+
+
+class Sampler:
+    """Workers sample while the driver waits, so a batch is always of the newest policy.
+
+    Args:
+        group: all training workers.
+        config: of the algorithm.
+    """
+
+    def __init__(self, group: EnvRunnerGroup, config: Any) -> None:
+        self._group = group
+        self._config = config
+
+    @property
+    def _driver(self) -> RolloutWorker:
+        return cast(RolloutWorker, self._group.local_env_runner)
+
+    def next_batch(self) -> SampleBatch | None:
+        """At least ``train_batch_size`` steps, or None if no worker has answered in time."""
+        sampled: Any = synchronous_parallel_sample(
+            worker_set=self._group,
+            max_env_steps=self._config.total_train_batch_size,
+            sample_timeout_s=self._config.sample_timeout_s,
+        )
+        return sampled or None
+
+    def send_filters(self) -> None:
+        """Bring the driver's observation filters to the workers; RLlib does it by itself here."""
+
+    def take_episodes(self) -> list[RolloutMetrics]:
+        """Episodes that came with batches, once; RLlib asks the workers for them here."""
+        return []
+
+    def get_state(self) -> list[WorkerSample]:
+        """What was sampled and not yet learned from."""
+        return []
+
+    def set_state(self, worker_samples: list[WorkerSample]) -> None:
+        """Go on from :meth:`get_state`; what is under way is dropped."""
+
+
+@dataclass(frozen=True, eq=False)
+class WorkerSample:
+    """What a worker answers to one request.
+
+    Attributes:
+        batches: fragments of experience, in the order of sampling.
+        episodes: metrics of the episodes that ended in them.
+        filters: observation filters, whose buffers hold what these fragments have added.
+    """
+
+    batches: list[SampleBatch]
+    episodes: list[RolloutMetrics]
+    filters: dict[str, Filter]
+
+    @property
+    def num_steps(self) -> int:
+        """Joint environment steps."""
+        return sum(batch.count for batch in self.batches)
+
+
+def sample_fragments(worker: Any, num_fragments: int) -> WorkerSample:
+    """On a worker: sample, and hand over everything that belongs to it.
+
+    Metrics and filters travel with their batch. RLlib asks for them in calls of their own,
+    which would wait behind the next request and lose both when they run out of time.
+    """
+    batches = [worker.sample() for _ in range(num_fragments)]
+    return WorkerSample(batches, worker.get_metrics(), worker.get_filters(flush_after=True))
+
+
+class AsynchronousSampler(Sampler):
+    """Workers sample the next batch while the driver learns from this one.
+
+    Every batch but the first was therefore sampled with the weights, filters and schedules of
+    before the last update. Each worker has at most one request under way, which stays under
+    way when an iteration ends or runs out of time; all that arrives is learned from, once.
+    """
+
+    def __init__(self, group: EnvRunnerGroup, config: Any) -> None:
+        super().__init__(group, config)
+        self._worker_samples: list[WorkerSample] = []
+        self._episodes: list[RolloutMetrics] = []
+        self._failure: RayError | None = None
+
+    def next_batch(self) -> SampleBatch | None:
+        """The batch that was asked for an iteration ago; the next one is asked for.
+
+        When workers have died, those that remain sample the rest of the batch.
+        """
+        if self._failure is not None:
+            raise self._failure
+        while self._num_steps < self._config.total_train_batch_size:
+            self._request()
+            if not self._receive(self._config.sample_timeout_s):
+                logger.warning("No samples from remote workers; raise sample_timeout_s if slow.")
+                return None
+        worker_samples, self._worker_samples = self._worker_samples, []
+        self._request()
+        for worker_sample in worker_samples:
+            self._episodes += worker_sample.episodes
+            self._merge_filters(worker_sample.filters)
+        batches = [batch for worker_sample in worker_samples for batch in worker_sample.batches]
+        return concat_samples(batches)  # type: ignore[return-value]
+
+    @property
+    def _num_steps(self) -> int:
+        return sum(worker_sample.num_steps for worker_sample in self._worker_samples)
+
+    def _request(self) -> None:
+        """Ask every healthy worker that is idle for its share of a batch.
+
+        RLlib skips those that have ``max_requests_in_flight_per_env_runner`` = 1 under way.
+        """
+        config = self._config
+        workers = range(1, config.num_env_runners + 1)
+        per_round = config.num_envs_per_env_runner * sum(
+            config.get_rollout_fragment_length(worker_index=index) for index in workers
+        )
+        num_fragments = math.ceil(config.total_train_batch_size / per_round)
+        self._group.foreach_env_runner_async(
+            partial(sample_fragments, num_fragments=num_fragments), tag=REQUEST
+        )
+
+    def _receive(self, timeout_s: float | None) -> bool:
+        """Wait for all requests under way; whether something has arrived.
+
+        Raises:
+            RayError: a worker has failed, and nothing restarts or ignores it.
+        """
+        arrived = self._group.fetch_ready_async_reqs(tags=REQUEST, timeout_seconds=timeout_s)
+        # By worker, because the order of arrival would not repeat.
+        self._worker_samples += [
+            worker_sample for _, worker_sample in sorted(arrived, key=itemgetter(0))
+        ]
+        return bool(arrived)
+
+    def _merge_filters(self, filters: dict[str, Filter]) -> None:
+        if self._config.use_worker_filter_stats:
+            for name, own in self._driver.filters.items():
+                own.apply_changes(filters[name], with_buffer=False)
+
+    def send_filters(self) -> None:
+        """Let the workers standardise as the driver does, from their next request on."""
+        filters = self._driver.get_filters()
+        if filters and self._config.update_worker_filter_stats:
+            reference = ray.put(filters)
+
+            def follow(worker: Any) -> None:
+                worker.sync_filters(ray.get(reference))
+
+            self._group.foreach_env_runner(
+                follow,
+                local_env_runner=False,
+                timeout_seconds=0.0,  # like RLlib's weights: sent, not waited for
+            )
+
+    def take_episodes(self) -> list[RolloutMetrics]:
+        episodes, self._episodes = self._episodes, []
+        return episodes
+
+    def get_state(self) -> list[WorkerSample]:
+        """What was sampled and not yet learned from, after waiting for what is under way."""
+        try:
+            self._receive(None)
+        except RayError as error:
+            # Saving must not fail for it: training does, at the next batch.
+            self._failure = error
+        return list(self._worker_samples)
+
+    def set_state(self, worker_samples: list[WorkerSample]) -> None:
+        self.get_state()
+        self._failure = None
+        self._episodes = []
+        self._worker_samples = list(worker_samples)
+
+
+def release_stuck_workers(group: EnvRunnerGroup, timeout_s: float | None) -> None:
+    """Kill workers that still step an environment after a time; RLlib would wait for ever."""
+    manager = group._worker_manager
+    asked = set(manager.healthy_actor_ids())
+    answers: Any = manager.foreach_actor(lambda worker: worker.ping(), timeout_seconds=timeout_s)
+    for index in asked - {answer.actor_id for answer in answers}:
+        logger.warning("Worker %d has not answered for %s s and is killed.", index, timeout_s)
+        ray.kill(manager.remove_actor(index))

@@ -1,0 +1,296 @@
+"""The vectorised RolloutWorker: RLlib's actor around the array loop of ``rollouts``."""
+
+from __future__ import annotations
+
+import copy
+import random
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from ray.rllib.evaluation.metrics import RolloutMetrics
+from ray.rllib.evaluation.rollout_worker import RolloutWorker
+from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
+
+from rllib_agentmixer.adapters.classic.base_env import vector_facade
+from rllib_agentmixer.adapters.classic.callbacks import EpisodeCallbacks, rollout_metrics
+from rllib_agentmixer.adapters.classic.obs_filter import TeamMeanStdFilter
+from rllib_agentmixer.adapters.classic.sample_batches import to_sample_batch
+from rllib_agentmixer.adapters.compilation import compiler
+from rllib_agentmixer.core.cpu import keep_freed_memory
+from rllib_agentmixer.core.data.action_scaling import ActionScaling, action_scaling
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator
+from rllib_agentmixer.envs.vector_env import TeamSpec, TeamStep, VectorTeamEnv
+from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.rollouts.actor import PolicyKind, RolloutState, TeamActor, start
+from rllib_agentmixer.rollouts.collect import collect
+from rllib_agentmixer.rollouts.episodes import EpisodeRecord, EpisodeTracker
+from rllib_agentmixer.rollouts.play import play, render
+
+
+class TeamRolloutWorker(RolloutWorker):
+    """Steps B copies as arrays with one forward pass; everything else is RLlib's.
+
+    Policy map, weight sync, filters, callbacks, output writers, metrics and fault tolerance
+    behave as RLlib documents them. ``num_envs_per_env_runner`` is B.
+    """
+
+    env: Any
+    config: Any
+    policy_map: Any
+
+    def __init__(self, *, env_creator: Any, config: Any, **kwargs: Any) -> None:
+        self._check(env_creator, config)
+        keep_freed_memory()
+        worker_index, num_workers = kwargs.get("worker_index", 0), kwargs.get("num_workers")
+        # The driver of remote workers needs spaces and evaluation, not B copies.
+        is_driver_only = worker_index == 0 and bool(num_workers)
+        num_envs = 1 if is_driver_only else config.num_envs_per_env_runner
+        super().__init__(
+            env_creator=partial(vector_facade, env_creator, num_envs), config=config, **kwargs
+        )
+        # What a restart of this worker is given: the creator as it came.
+        self._original_kwargs["env_creator"] = env_creator
+        self.team_env_creator: TeamEnvCreator = env_creator
+        self._rollout: RolloutState | None = None
+        self._evaluation_env: VectorTeamEnv | None = None
+        self._metrics: list[RolloutMetrics] = []
+        self._num_episodes = 0
+        generator = torch.Generator()
+        if self.seed is not None:
+            generator.manual_seed(self.seed)
+        self.actor = self.make_actor(generator) if self.env is not None else None
+        compile_ = compiler(config, "worker")
+        if self.actor is not None and compile_ is not None:
+            self.actor.forward = compile_(self.actor.network.forward)
+        self._episode_callbacks: EpisodeCallbacks | None = None
+
+    @staticmethod
+    def _check(env_creator: Any, config: Any) -> None:
+        if not isinstance(env_creator, TeamEnvCreator):
+            raise ConfigError(
+                f"the vectorised worker needs a TeamEnvCreator, got {env_creator!r}; "
+                "use AgentMixerConfig.environment(name or function)"
+            )
+        if config.input_ != "sampler":
+            raise ConfigError(f"input_ must be 'sampler' for AgentMixer, got {config.input_!r}")
+
+    @property
+    def team_spec(self) -> TeamSpec:
+        """Names and sizes of the team."""
+        return self.vector_env.spec
+
+    @property
+    def vector_env(self) -> VectorTeamEnv:
+        """The copies that training steps."""
+        return self.env.vector_env
+
+    def make_actor(self, generator: torch.Generator) -> TeamActor:
+        """What chooses actions with this worker's networks, under a noise of its own."""
+        policy = self.policy_map[DEFAULT_POLICY_ID]
+        model = policy.model
+        return TeamActor(
+            model.network, model.layout, generator, self.action_scaling_of(self.config)
+        )
+
+    def action_scaling_of(self, config: Any) -> ActionScaling | None:
+        """How continuous actions reach the environment under RLlib's two settings."""
+        spec = self.team_spec
+        if spec.action_low is None or spec.action_high is None:
+            return None
+        return action_scaling(
+            spec.action_low,
+            spec.action_high,
+            normalize_actions=config.normalize_actions,
+            clip_actions=config.clip_actions,
+        )
+
+    def _update_filter_dict(self, policy_dict: dict[str, Any]) -> None:
+        """Teams have a filter of their own: RLlib's would standardise masks as well."""
+        kind = self.config.observation_filter
+        if kind not in ("NoFilter", "MeanStdFilter"):
+            raise ConfigError(
+                f"observation_filter must be 'NoFilter' or 'MeanStdFilter', got {kind!r}"
+            )
+        if kind == "MeanStdFilter":
+            for name in policy_dict:
+                self.filters[name] = TeamMeanStdFilter(self.policy_map[name].model.layout)
+
+    @property
+    def team_filter(self) -> TeamMeanStdFilter | None:
+        """The observation filter, if any."""
+        return cast("TeamMeanStdFilter | None", self.filters.get(DEFAULT_POLICY_ID))
+
+    def apply(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """RLlib's call of a function on this actor.
+
+        RLlib lets the actor exit on every error. Where nothing restarts or ignores it, the
+        error ends training, and travels to the driver with its cause instead.
+        """
+        if self.config.restart_failed_env_runners or self.config.ignore_env_runner_failures:
+            return super().apply(func, *args, **kwargs)
+        return func(self, *args, **kwargs)
+
+    def sample(self, **kwargs: Any) -> SampleBatch:
+        """One fragment of experience from all copies, advantages included."""
+        if self.actor is None:
+            raise ConfigError(
+                "this worker has no environment to sample from; set num_env_runners to 0 or "
+                "sample on the remote workers"
+            )
+        if self.config.fake_sampler and self.last_batch is not None:
+            return cast(SampleBatch, self.last_batch)
+        batch = self._collect(self.actor)
+        self.callbacks.on_sample_end(worker=self, samples=batch)
+        self.output_writer.write(batch)
+        if self.config.compress_observations:
+            batch.compress(bulk=self.config.compress_observations == "bulk")
+        if self.config.fake_sampler:
+            self.last_batch = batch
+        return batch
+
+    def _collect(self, actor: TeamActor) -> SampleBatch:
+        whole_episodes = self.config.batch_mode == "complete_episodes"
+        if self._rollout is None:
+            self._rollout = start(actor, self.vector_env, self.seed)
+        self._follow_episodes(self._rollout, whole_episodes)
+        num_steps = self.config.get_rollout_fragment_length(worker_index=self.worker_index)
+        rollout = collect(
+            actor,
+            self.vector_env,
+            self._rollout,
+            num_steps,
+            gamma=self.config.gamma,
+            lambda_=self.config.lambda_,
+            bootstrap_truncated=self.config.bootstrap_truncated,
+            explore=self.config.explore,
+            complete_episodes=whole_episodes,
+            row_filter=self.team_filter,
+            on_step=self._on_step,
+        )
+        if self.team_filter is not None:
+            self.team_filter.observe(rollout.raw_rows[rollout.keep])
+        max_seq_len = self.config.model["max_seq_len"]
+        batch = to_sample_batch(rollout, max_seq_len, self._num_episodes)
+        self._num_episodes += self.vector_env.num_envs * (1 + len(rollout.rows))
+        return batch
+
+    def _follow_episodes(self, rollout: RolloutState, start_afresh: bool) -> None:
+        if self._episode_callbacks is None:
+            self._episode_callbacks = EpisodeCallbacks(self, self.callbacks, self.team_spec.agents)
+            self._episode_callbacks.begin(rollout.tracker)
+        elif start_afresh:
+            tracker = rollout.tracker
+            fresh = EpisodeTracker(tracker.num_envs, tracker.num_agents)
+            self._episode_callbacks.begin(fresh)
+
+    def _on_step(self, step: TeamStep, records: dict[int, EpisodeRecord]) -> None:
+        callbacks = self._episode_callbacks
+        if callbacks is None:
+            return
+        callbacks.on_step(step, records)
+        for index, record in records.items():
+            episode = callbacks.finish(index)
+            self._metrics.append(rollout_metrics(record, self.team_spec.agents, episode))
+
+    def get_metrics(self) -> list[RolloutMetrics]:
+        """Episodes that ended since the last call."""
+        metrics, self._metrics = self._metrics, []
+        return metrics
+
+    def play_episodes(
+        self,
+        num_episodes: int,
+        *,
+        policy: PolicyKind,
+        explore: bool,
+        seed: int | None,
+        num_envs: int,
+    ) -> list[EpisodeRecord]:
+        """Evaluation episodes on copies of their own; training's state is left alone."""
+        if num_episodes == 0 or self.actor is None:
+            return []
+        env = self._evaluation_env
+        if env is None or env.num_envs != num_envs:
+            env = self._evaluation_env = self.team_env_creator.vector(self.env_context, num_envs)
+        generator = torch.Generator()
+        if seed is not None:
+            generator.manual_seed(seed)
+        return play(
+            self.make_actor(generator),
+            env,
+            num_episodes,
+            policy=policy,
+            explore=explore,
+            seed=seed,
+            row_filter=self.team_filter,
+        )
+
+    def render_episode(self, *, policy: PolicyKind, explore: bool, seed: int) -> list[np.ndarray]:
+        """Pictures of one episode, first to last.
+
+        Raises:
+            EnvContractError: the environment draws nothing.
+        """
+        context = {**self.env_context, "render_mode": "rgb_array"}
+        env = self.team_env_creator.vector(context, 1)
+        actor = self.make_actor(torch.Generator().manual_seed(seed))
+        try:
+            return render(
+                actor, env, policy=policy, explore=explore, seed=seed, row_filter=self.team_filter
+            )
+        finally:
+            env.close()
+
+    def get_sampler_state(self) -> dict[str, Any]:
+        """All that decides what this worker samples next: copies, noise, global random states."""
+        state: dict[str, Any] = {
+            "random": random.getstate(),
+            "numpy": np.random.get_state(),
+            "torch": torch.get_rng_state(),
+            "num_episodes": self._num_episodes,
+            "metrics": self._metrics,
+        }
+        if self.actor is not None:
+            state["noise"] = self.actor.generator.get_state()
+        if self._rollout is not None:
+            state["copies"] = self.vector_env.get_state()
+            state["rollout"] = self._rollout
+        # Copied, because the arrays go on changing with the next step.
+        return copy.deepcopy(state)
+
+    def set_sampler_state(self, state: dict[str, Any]) -> None:
+        """Continue bit for bit where :meth:`get_sampler_state` was called.
+
+        Environments that cannot be copied start fresh episodes instead.
+        """
+        # Copied, because arrays that came through Ray's object store are read-only.
+        state = copy.deepcopy(state)
+        random.setstate(state["random"])
+        np.random.set_state(state["numpy"])
+        torch.set_rng_state(state["torch"])
+        self._num_episodes = state["num_episodes"]
+        self._metrics = list(state["metrics"])
+        self._episode_callbacks = None
+        if "noise" not in state or self.actor is None:
+            return
+        self.actor.generator.set_state(state["noise"])
+        if "rollout" not in state:  # saved before the first step
+            self._rollout = None
+        elif state["copies"] is None:
+            self._rollout = start(self.actor, self.vector_env)
+        else:
+            self.vector_env.set_state(state["copies"])
+            self._rollout = state["rollout"]
+
+    def assert_healthy(self) -> None:
+        """Raise unless policies and environment are there."""
+        if not self.policy_map or self.actor is None:
+            raise RuntimeError(f"worker {self.worker_index} has no policy or no environment")
+
+    def stop(self) -> None:
+        """Close all copies."""
+        super().stop()
+        if self._evaluation_env is not None:
+            self._evaluation_env.close()

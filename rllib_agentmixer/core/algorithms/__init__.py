@@ -1,0 +1,1 @@
+"""Entries of the registry: settings, team and learners of every algorithm."""

@@ -1,0 +1,1 @@
+"""Arrays and tensors of a team: sizes, batches, and the layout of a joint observation."""

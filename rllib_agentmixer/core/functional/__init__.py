@@ -1,0 +1,1 @@
+"""Losses, returns, distributions and consistency as pure functions of tensors."""

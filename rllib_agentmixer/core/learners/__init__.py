@@ -1,0 +1,1 @@
+"""How an algorithm changes the weights of a team."""

@@ -1,0 +1,1 @@
+"""Network parts: encoders, individual policies, policy modifier, critics."""

@@ -1,0 +1,1 @@
+"""Settings of the algorithms: default, meaning, unit, source and validation of each."""

@@ -1,0 +1,1 @@
+"""What an algorithm trains: the networks of a whole team as one module."""

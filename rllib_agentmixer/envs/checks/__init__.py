@@ -1,0 +1,1 @@
+"""Conformance, determinism and speed of environments."""

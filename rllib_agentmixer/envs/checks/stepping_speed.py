@@ -1,0 +1,65 @@
+"""How fast environments step under random legal actions; choosing these is not counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from pettingzoo import ParallelEnv
+
+from rllib_agentmixer.envs.checks.traces import action_mask, random_action
+from rllib_agentmixer.envs.vector_env import TeamObs, TeamSpec, VectorTeamEnv
+
+SPEED_STEPS = 300
+
+
+def bare_speed(
+    make: Callable[[], ParallelEnv],
+    num_steps: int = SPEED_STEPS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Steps per second of one copy, resets included."""
+    env, rng = make(), np.random.default_rng(0)
+    obs, infos = env.reset(seed=0)
+    spent = 0.0
+    for _ in range(num_steps):
+        actions = {
+            agent: random_action(
+                env.action_space(agent), action_mask(obs[agent], infos.get(agent)), rng
+            )
+            for agent in env.agents
+        }
+        started = clock()
+        obs, _, _, _, infos = env.step(actions)
+        if not env.agents:
+            obs, infos = env.reset()
+        spent += clock() - started
+    env.close()
+    return num_steps / spent
+
+
+def team_speed(
+    make: Callable[[], VectorTeamEnv],
+    num_steps: int = SPEED_STEPS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Joint steps per second of B copies as a team, resets included."""
+    copies, rng = make(), np.random.default_rng(0)
+    seen = copies.reset(seed=0)
+    spent = 0.0
+    for _ in range(num_steps):
+        actions = random_team_actions(copies.spec, seen, rng)
+        started = clock()
+        seen = copies.step(actions).observation
+        spent += clock() - started
+    copies.close()
+    return num_steps * copies.num_envs / spent
+
+
+def random_team_actions(spec: TeamSpec, seen: TeamObs, rng: np.random.Generator) -> np.ndarray:
+    """[B, N] legal actions, or [B, N, A] from -1 to 1 within the bounds."""
+    if spec.action_low is None or spec.action_high is None:
+        return (rng.random(seen.action_mask.shape) * seen.action_mask).argmax(-1)
+    low, high = np.maximum(spec.action_low, -1), np.minimum(spec.action_high, 1)
+    return rng.uniform(low, high, (len(seen.obs), *low.shape)).astype(np.float32)

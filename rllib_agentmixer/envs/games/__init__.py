@@ -1,0 +1,1 @@
+"""Native environments with known rules and, where possible, known optima."""

@@ -1,0 +1,1 @@
+"""Battles of unlike units by SMAX's rules."""

@@ -1,0 +1,1 @@
+"""From a PettingZoo environment to batched arrays of a team."""

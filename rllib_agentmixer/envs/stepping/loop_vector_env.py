@@ -1,0 +1,284 @@
+"""B copies of any ParallelEnv as one batched team, stepped one after the other.
+
+Copies that crash can be replaced in flight; what they cost is marked, never hidden.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from pettingzoo import ParallelEnv
+
+from rllib_agentmixer.envs.stepping import snapshots
+from rllib_agentmixer.envs.stepping.recordings import Recording
+from rllib_agentmixer.envs.stepping.step_timer import StepTimer
+from rllib_agentmixer.envs.stepping.team_env import TeamEnv, TeamOutcome
+from rllib_agentmixer.envs.stepping.team_spaces import TeamRow, TeamSpaces, new_arrays, rows_of
+from rllib_agentmixer.envs.vector_env import (
+    FloatArray,
+    TeamObs,
+    TeamReward,
+    TeamStep,
+    VectorTeamEnv,
+)
+from rllib_agentmixer.errors import EnvContractError
+
+logger = logging.getLogger(__name__)
+
+CRASHES = (Exception, SystemExit)
+"""What a copy may die of and be replaced; a user's interrupt is none of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Buffer:
+    """Arrays of B copies, and views on each copy's row."""
+
+    arrays: TeamObs
+    agent_rewards: FloatArray
+    rows: tuple[TeamRow, ...]
+
+
+class LoopVectorEnv(VectorTeamEnv):
+    """B :class:`TeamEnv` s stepped in a loop, with automatic resets.
+
+    Two sets of arrays take turns, so that a copy that fails halfway through a step leaves
+    its last good observation behind.
+
+    Args:
+        make_one: builds a copy.
+        num_envs: B.
+        name: for messages and stamps.
+        team_reward: as in :class:`TeamEnv`.
+        restart_failed: replace a copy that raises by a fresh one. Its row is then marked
+            ``faulty`` and ``truncated``; a copy that fails in an automatic reset is replaced
+            too, but the episode that it had finished counts.
+        max_restarts: give up after this many replacements.
+        version: of the environment, for stamps.
+        step_time_limit_s: how long one copy may take for a step or a reset before that counts
+            as a failure; None for ever. See :class:`StepTimer` for what it cannot reach.
+    """
+
+    def __init__(
+        self,
+        make_one: Callable[[], ParallelEnv],
+        num_envs: int,
+        name: str = "env",
+        team_reward: TeamReward = "shared",
+        restart_failed: bool = False,
+        max_restarts: int = 1000,
+        version: str = "0",
+        step_time_limit_s: float | None = None,
+    ) -> None:
+        first = TeamEnv(make_one(), name, team_reward, version=version)
+        self.spec = first.spec
+        self.num_envs = num_envs
+        self._layout = first.layout
+        self._make_one = make_one
+        self._team_reward: TeamReward = team_reward
+        self._copies = [first, *(self._new_copy() for _ in range(num_envs - 1))]
+        # Rows of the copies in ``_now`` are on show; the next step writes ``_next``.
+        self._now, self._next = (_new_buffer(self._layout, num_envs) for _ in range(2))
+        self._restart_failed = restart_failed
+        self._max_restarts = max_restarts
+        self._num_restarts = 0
+        self._seeds = np.random.SeedSequence()
+        self._seed_sources = _seed_sources(self._seeds, num_envs)
+        self._timer = StepTimer(step_time_limit_s)
+        self._sizes = np.asarray(self.spec.action_sizes)
+
+    def reset(self, seed: int | None = None) -> TeamObs:
+        if seed is not None:
+            self._seeds = np.random.SeedSequence(seed)
+            self._seed_sources = _seed_sources(self._seeds, self.num_envs)
+        with self._timer:
+            for index in range(self.num_envs):
+                self._reset_copy(index)
+        return self._now.arrays
+
+    def step(self, actions: np.ndarray) -> TeamStep:
+        per_copy = self._checked(actions)
+        self._now, self._next = self._next, self._now
+        B = self.num_envs
+        crashes: dict[int, BaseException] = {}
+        with self._timer:
+            outcomes = [
+                self._step_copy(index, actions, crashes) for index, actions in enumerate(per_copy)
+            ]
+        terminated = np.fromiter((outcome.terminated for outcome in outcomes), np.bool_, B)
+        truncated = np.fromiter((outcome.truncated for outcome in outcomes), np.bool_, B)
+        faulty = np.zeros(B, np.bool_)
+        faulty[list(crashes)] = True
+        return TeamStep(
+            final_observation=self._restart_ended(terminated | truncated, crashes),
+            observation=self._now.arrays,
+            reward=np.fromiter((outcome.reward for outcome in outcomes), np.float32, B),
+            agent_rewards=self._now.agent_rewards,
+            terminated=terminated,
+            truncated=truncated,
+            faulty=faulty,
+            info=_gathered(outcomes),
+        )
+
+    def _step_copy(
+        self, index: int, actions: list | np.ndarray, crashes: dict[int, BaseException]
+    ) -> TeamOutcome:
+        row = self._now.rows[index]
+        self._timer.restart()
+        try:
+            return self._copies[index].step(row, actions)
+        except CRASHES as cause:
+            if not self._restart_failed:
+                raise self._failure(index, cause) from cause
+            crashes[index] = cause
+        row.copy_from(self._next.rows[index])
+        row.agent_rewards[:] = 0.0
+        return TeamOutcome(reward=0.0, truncated=True)
+
+    def get_state(self) -> bytes | None:
+        seeds = (self._seeds, self._seed_sources)
+        snapshot = (self._copies, self._now.arrays, seeds, self._num_restarts)
+        try:
+            return snapshots.dump(snapshot)
+        except Exception as error:  # any object inside a third-party environment may refuse
+            logger.info("%s cannot be copied (%r): it will start afresh", self.spec.name, error)
+            return None
+
+    def set_state(self, snapshot: bytes | None) -> None:
+        if snapshot is None:
+            return
+        # Snapshots come from get_state of this class, inside the user's own checkpoints.
+        copies, arrays, seeds, self._num_restarts = pickle.loads(snapshot)  # noqa: S301
+        if len(copies) != self.num_envs:
+            raise EnvContractError(
+                f"{self.spec.name}: the snapshot holds {len(copies)} copies, "
+                f"this environment {self.num_envs}; use the same number"
+            )
+        self.close()
+        self._copies = copies
+        self._seeds, self._seed_sources = seeds
+        for name in ("obs", "state", "action_mask", "alive"):
+            getattr(self._now.arrays, name)[...] = getattr(arrays, name)
+
+    def render(self, copy: int = 0) -> np.ndarray | None:
+        env = self._copies[copy].env
+        if getattr(env, "render_mode", None) != "rgb_array":
+            return None
+        picture = env.render()
+        return picture if isinstance(picture, np.ndarray) else None
+
+    def close(self) -> None:
+        for copy in self._copies:
+            copy.env.close()
+
+    def _new_copy(self) -> TeamEnv:
+        return TeamEnv(self._make_one(), self.spec.name, self._team_reward, layout=self._layout)
+
+    def _checked(self, actions: np.ndarray) -> list:
+        """Actions of each copy as :meth:`TeamEnv.step` takes them."""
+        B, N, A = self.num_envs, self.spec.num_agents, self.spec.num_actions
+        if self.spec.action_kind == "continuous":
+            if actions.shape != (B, N, A) or not np.isfinite(actions).all():
+                raise EnvContractError(
+                    f"{self.spec.name}: actions must be finite numbers of shape {(B, N, A)}, "
+                    f"got shape {actions.shape}: {actions}"
+                )
+            return list(np.clip(actions, self.spec.action_low, self.spec.action_high))
+        if actions.shape != (B, N) or actions.dtype.kind not in "iu":
+            raise EnvContractError(
+                f"{self.spec.name}: actions must be whole numbers of shape {(B, N)}, "
+                f"got shape {actions.shape} of {actions.dtype}"
+            )
+        if actions.min() < 0 or (actions >= self._sizes).any():
+            raise EnvContractError(
+                f"{self.spec.name}: actions must lie below {self.spec.action_sizes}, got {actions}"
+            )
+        return actions.tolist()
+
+    def _restart_ended(self, ended: np.ndarray, crashes: dict[int, BaseException]) -> TeamObs:
+        """Reset or replace copies that ended; returns the observation before that."""
+        now = self._now.arrays
+        if not ended.any():
+            return now
+        final = TeamObs(now.obs.copy(), now.state.copy(), now.action_mask.copy(), now.alive.copy())
+        with self._timer:
+            for index in np.flatnonzero(ended).tolist():
+                if index in crashes:
+                    self._replace(index, crashes[index])
+                else:
+                    self._reset_copy(index)
+        return final
+
+    def _reset_copy(self, index: int) -> None:
+        """Start an episode with a seed of its own, so that it can be repeated alone."""
+        self._timer.restart()
+        try:
+            seed = int(self._seed_sources[index].integers(2**31))
+            self._copies[index].reset(self._now.rows[index], seed)
+        except CRASHES as cause:
+            if not self._restart_failed:
+                raise self._failure(index, cause) from cause
+            self._replace(index, cause)
+
+    def _replace(self, index: int, cause: BaseException) -> None:
+        """Put a fresh, reset copy in the place of one that failed."""
+        while True:
+            failure = self._failure(index, cause)
+            self._num_restarts += 1
+            if self._num_restarts > self._max_restarts:
+                raise EnvContractError(
+                    f"{failure}; gave up after {self._max_restarts} restarts of copies"
+                ) from cause
+            logger.warning("%s; the copy is replaced", failure)
+            self._timer.restart()
+            with contextlib.suppress(*CRASHES):
+                self._copies[index].env.close()
+            self._timer.restart()
+            try:
+                self._copies[index] = self._new_copy()
+                seed = int(self._seed_sources[index].integers(2**31))
+                self._copies[index].reset(self._now.rows[index], seed)
+            except CRASHES as next_cause:
+                cause = next_cause
+            else:
+                return
+
+    def _failure(self, index: int, cause: BaseException) -> EnvContractError:
+        """An error that says how to see it again."""
+        copy = self._copies[index]
+        if isinstance(cause, EnvContractError):
+            problem = f"copy {index} of {cause}"
+        else:
+            problem = (
+                f"copy {index} of {self.spec.name}, step {copy.num_steps}: "
+                f"the environment raised {cause!r}"
+            )
+        path = Recording(self.spec.name, copy.seed, copy.actions, str(cause)).save()
+        repeat = "" if path is None else f"; repeat it with check-env --replay {path}"
+        return EnvContractError(f"{problem} (episode seed {copy.seed}{repeat})")
+
+
+def _new_buffer(layout: TeamSpaces, num_envs: int) -> _Buffer:
+    arrays = new_arrays(layout, num_envs)
+    agent_rewards = np.zeros((num_envs, layout.spec.num_agents), np.float32)
+    return _Buffer(arrays, agent_rewards, rows_of(layout, arrays, agent_rewards))
+
+
+def _seed_sources(seeds: np.random.SeedSequence, num_envs: int) -> list[np.random.Generator]:
+    """Of each copy: what the seeds of its episodes are drawn from."""
+    return [np.random.default_rng(child) for child in seeds.spawn(num_envs)]
+
+
+def _gathered(outcomes: list[TeamOutcome]) -> dict[str, np.ndarray]:
+    """[B] diagnostics by name, NaN for copies that have none."""
+    gathered: dict[str, np.ndarray] = {}
+    for index, outcome in enumerate(outcomes):
+        for key, value in outcome.diagnostics.items():
+            if key not in gathered:
+                gathered[key] = np.full(len(outcomes), np.nan)
+            gathered[key][index] = value
+    return gathered

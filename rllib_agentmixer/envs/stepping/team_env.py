@@ -1,0 +1,226 @@
+"""One PettingZoo ParallelEnv as a team: dictionaries in, rows of arrays out, contract checked.
+
+Checks run in every step because third-party environments break their contract late: an agent
+dies, a division by zero comes up. Each names the environment, the step, the agent and the
+value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from pettingzoo import ParallelEnv
+
+from rllib_agentmixer.envs.stepping.row_writer import RowWriter
+from rllib_agentmixer.envs.stepping.supersuit_wrappers import mend_black_death
+from rllib_agentmixer.envs.stepping.team_spaces import TeamRow, TeamSpaces, spaces_of
+from rllib_agentmixer.envs.vector_env import TeamReward
+from rllib_agentmixer.errors import ConfigError, EnvContractError
+
+SAME_REWARD = 1e-6
+"""Largest relative difference between rewards that count as one shared reward."""
+
+
+@dataclass(frozen=True)
+class TeamOutcome:
+    """What a step of one copy brought, besides the row that it wrote."""
+
+    reward: float
+    terminated: bool = False
+    truncated: bool = False
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    """Numbers in the agents' infos when the episode ended, such as ``won``."""
+
+
+class TeamEnv:
+    """One copy of a ParallelEnv that writes observations into rows of team arrays.
+
+    Agents keep the order of ``possible_agents``. An agent that has left has a zero
+    observation. The last observation of an episode keeps the agents that acted in its last
+    step; if the episode was cut, those that reached a terminal state are gone from it.
+
+    Args:
+        parallel_env: the environment; it is not reset here unless ``layout`` is missing.
+        name: for messages and stamps.
+        team_reward: ``"shared"`` takes the one reward that all living agents got,
+            ``"sum"`` and ``"mean"`` combine theirs.
+        layout: of an equal copy, to save working it out again.
+        version: of the environment, for stamps.
+    """
+
+    def __init__(
+        self,
+        parallel_env: ParallelEnv,
+        name: str,
+        team_reward: TeamReward = "shared",
+        *,
+        layout: TeamSpaces | None = None,
+        version: str = "0",
+    ) -> None:
+        if team_reward not in ("shared", "sum", "mean"):
+            raise ConfigError(f"team_reward must be 'shared', 'sum' or 'mean', got {team_reward!r}")
+        self.env = parallel_env = mend_black_death(parallel_env)
+        self.layout = layout or spaces_of(parallel_env, name, version)
+        self.spec = replace(self.layout.spec, team_reward=team_reward)
+        self.num_steps = 0
+        self.seed: int | None = None
+        self.actions: list[Any] = []
+        """Joint actions of the episode so far: with the seed, all that it takes to repeat it."""
+        self._team_reward = team_reward
+        self._names: list[Any] = list(parallel_env.possible_agents)
+        self._known = frozenset(self._names)
+        self._alive: list[bool] = [False] * len(self._names)
+        self._living: list[Any] = []
+        self._present: set[Any] = set()
+        self._ended: set[Any] = set()
+        self._writer = RowWriter(self.layout, self._names, self._error)
+        has_state = self.spec.state_kind == "env"
+        self._state = parallel_env.state if has_state else None
+        actions = self.layout.actions
+        self._takes_numbers = all(a.is_discrete and not a.start and not a.parts for a in actions)
+
+    def reset(self, row: TeamRow, seed: int | None = None) -> None:
+        """Start an episode and write its first observation."""
+        self.num_steps, self.seed, self.actions = 0, seed, []
+        self._ended.clear()
+        obs, infos = self.env.reset(seed=seed)
+        self._present = set(self.env.agents)
+        self._check_names(agents=self._present, observations=obs)
+        self._set_alive([name in self._present for name in self._names])
+        if not self._living:
+            raise self._error("reset() left no agent in env.agents")
+        self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
+
+    def step(self, row: TeamRow, actions: Sequence[Any] | np.ndarray) -> TeamOutcome:
+        """Apply one action per agent, in order, and write what follows.
+
+        Args:
+            row: views to write to; every entry but padding is written.
+            actions: whole numbers counted from 0, or arrays of A floats.
+        """
+        env, known = self.env, self._known
+        self.num_steps += 1
+        self.actions.append(actions)
+        obs, rewards, terminated, truncated, infos = env.step(self._by_name(actions))
+        if not (
+            known.issuperset(obs)
+            and known.issuperset(rewards)
+            and known.issuperset(terminated)
+            and known.issuperset(truncated)
+        ):
+            self._check_names(
+                observations=obs, rewards=rewards, terminated=terminated, truncated=truncated
+            )
+        reward = self._reward(row, rewards)
+        if not (
+            any(terminated.values())
+            or any(truncated.values())
+            or len(env.agents) != len(self._present)
+            or not self._present.issuperset(env.agents)
+        ):
+            self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
+            return TeamOutcome(reward)
+        was_alive = self._alive
+        self._note_changes(terminated, truncated)
+        if self._living:
+            self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
+            return TeamOutcome(reward)
+        gone = [bool(terminated.get(name)) for name in self._names]
+        was_cut = any(
+            lived and not left and bool(truncated.get(name))
+            for name, lived, left in zip(self._names, was_alive, gone, strict=True)
+        )
+        shown = [
+            lived and name in obs and not (was_cut and left)
+            for name, lived, left in zip(self._names, was_alive, gone, strict=True)
+        ]
+        self._writer.write(row, obs, infos, shown, self._state, is_final=True)
+        return TeamOutcome(reward, not was_cut, was_cut, _diagnostics(infos))
+
+    def _by_name(self, actions: Sequence[Any] | np.ndarray) -> dict[Any, Any]:
+        """What the environment takes from the agents that are there."""
+        if self._takes_numbers and len(self._present) == len(self._names):
+            return dict(zip(self._names, actions, strict=True))
+        return {
+            name: layout.to_action(action)
+            for name, layout, action in zip(self._names, self.layout.actions, actions, strict=True)
+            if name in self._present
+        }
+
+    def _note_changes(self, terminated: Mapping, truncated: Mapping) -> None:
+        """Who takes part from now on.
+
+        Some environments go on listing agents that have ended; those stay dead. One that was
+        off the list and comes back lives again.
+        """
+        listed = set(self.env.agents)
+        self._check_names(agents=listed)
+        came_back = listed - self._present
+        self._ended -= came_back
+        self._ended.update(name for name, ended in terminated.items() if ended)
+        self._ended.update(name for name, ended in truncated.items() if ended)
+        self._present = listed
+        self._set_alive([name in listed and name not in self._ended for name in self._names])
+
+    def _set_alive(self, alive: list[bool]) -> None:
+        self._alive = alive
+        self._living = [name for name, lives in zip(self._names, alive, strict=True) if lives]
+
+    def _reward(self, row: TeamRow, rewards: Mapping[Any, Any]) -> float:
+        """Team reward; writes each agent's."""
+        try:
+            values = [float(rewards[name]) for name in self._living]
+        except (KeyError, TypeError, ValueError):
+            values = [math.nan]
+        if not math.isfinite(sum(values)):
+            values = [self._own_reward(name, rewards) for name in self._living]
+        if len(values) == len(self._names):
+            row.agent_rewards[:] = values
+        else:
+            row.agent_rewards[:] = 0.0
+            row.agent_rewards[self._alive] = values
+        if self._team_reward == "sum":
+            return math.fsum(values)
+        if self._team_reward == "mean":
+            return math.fsum(values) / len(values)
+        least, most = min(values), max(values)
+        if most - least > SAME_REWARD * max(1.0, abs(most)):
+            raise self._error(
+                f"agents got different rewards {dict(rewards)}; choose team_reward='sum' or 'mean'"
+            )
+        return values[0]
+
+    def _own_reward(self, name: Any, rewards: Mapping[Any, Any]) -> float:
+        if name not in rewards:
+            raise self._error("no reward for a living agent", name)
+        try:
+            value = float(rewards[name])
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise self._error(f"the reward must be a finite number, got {rewards[name]!r}", name)
+        return value
+
+    def _check_names(self, **groups: Any) -> None:
+        for what, group in groups.items():
+            if not self._known.issuperset(group):
+                unknown = sorted(map(str, set(group) - self._known))
+                raise self._error(f"{what} for {unknown}, not in possible_agents {self._names}")
+
+    def _error(self, problem: str, agent: Any = None) -> EnvContractError:
+        who = "" if agent is None else f", agent {agent!r}"
+        return EnvContractError(f"{self.spec.name}, step {self.num_steps}{who}: {problem}")
+
+
+def _diagnostics(infos: Mapping[Any, Any]) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for info in infos.values():
+        if isinstance(info, Mapping):
+            for key, value in info.items():
+                if isinstance(value, (bool, int, float, np.bool_, np.number)):
+                    numbers.setdefault(str(key), float(value))
+    return numbers

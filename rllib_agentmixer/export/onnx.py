@@ -1,0 +1,131 @@
+"""Exported policies as ONNX graphs: observation in, action out, in one file without code.
+
+A graph holds what :class:`~rllib_agentmixer.runtime.IndividualPolicy` does between an agent's
+observation and its action, preprocessing included. Inputs and outputs by name:
+
+    obs          [B, O]   the agent's own observation, flattened
+    state_in     [B, H]   recurrent policies only; zeros at the start of an episode
+    action_mask  [B, A]   discrete actions only; True where legal
+    action       [B]      the mode as the environment takes it ([B, places] for MultiDiscrete,
+                          [B, A] in environment units for continuous actions)
+    logits       [B, A]   discrete actions
+    mean, log_std  [B, A] continuous actions, policy units
+    state_out    [B, H]   recurrent policies only
+
+No graph is handed out before it was compared with the PyTorch policy over many steps.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rllib_agentmixer import runtime
+from rllib_agentmixer.errors import ExportError, MissingExtraError
+from rllib_agentmixer.export.onnx_graph import ActingGraph
+from rllib_agentmixer.export.onnx_parity import check_graph
+from rllib_agentmixer.runtime import IndividualPolicy
+from rllib_agentmixer.utils.files import checksum, replaced_atomically
+
+LARGEST_BATCH = 4096
+
+
+def to_onnx(policy: IndividualPolicy) -> bytes:
+    """A policy as the bytes of an ONNX file, proved to act like it.
+
+    Raises:
+        MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+        ExportError: the graph computes something else.
+    """
+    check_onnx_available()
+    graph = ActingGraph(policy).eval()
+    example = {name: torch.from_numpy(value) for name, value in graph.example(2).items()}
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph,
+            tuple(example.values()),
+            dynamo=True,
+            input_names=graph.input_names,
+            output_names=graph.output_names,
+            dynamic_shapes=_dynamic_shapes(len(example), batch),
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError(f"{policy.agent}: PyTorch gave no ONNX program")
+    model = program.model_proto
+    _forget_origin(model)
+    content = model.SerializeToString()
+    check_graph(policy, graph, content)
+    return content
+
+
+def _forget_origin(model: Any) -> None:
+    """PyTorch notes for each node from which line of which file on this machine it came."""
+    model.doc_string = ""
+    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def _dynamic_shapes(num_inputs: int, batch: Any) -> Any:
+    """The batch axis of every input; all but ``obs`` arrive as ``*others``."""
+    others = tuple({0: batch} for _ in range(num_inputs - 1))
+    return ({0: batch}, others) if others else ({0: batch},)
+
+
+def check_onnx_available() -> None:
+    """Raise MissingExtraError unless everything is installed that writes and checks graphs."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            f"ONNX needs {error.name}: pip install 'rllib_agentmixer[export]'"
+        ) from error
+
+
+def add_onnx(folder: str | Path) -> dict[str, Any]:
+    """Write a graph per agent into an export folder and note them in its manifest.
+
+    Args:
+        folder: written by ``rllib-agentmixer export``.
+
+    Returns:
+        The manifest; each agent's entry has ``onnx`` (file) and ``onnx_sha256`` now, and
+        ``onnx`` of the whole says the largest difference from the PyTorch policies.
+
+    Raises:
+        ExportError: no export, or a graph that computes something else.
+        MissingExtraError: a package is not installed.
+    """
+    check_onnx_available()
+    target = Path(folder)
+    manifest = runtime.read_manifest(target)
+    policies = runtime.load_policies(target)
+    differences = {}
+    with replaced_atomically(target) as new:
+        shutil.copytree(target, new, dirs_exist_ok=True)
+        for index, entry in enumerate(manifest["agents"]):
+            policy = policies[entry["name"]]
+            content = to_onnx(policy)
+            graph, observations = ActingGraph(policy).eval(), entry["fixture"]["obs"]
+            difference = check_graph(policy, graph, content, observations, seed=1)
+            differences[entry["name"]] = difference
+            entry["onnx"] = f"agent_{index}.onnx"
+            (new / entry["onnx"]).write_bytes(content)
+            entry["onnx_sha256"] = checksum(new / entry["onnx"])
+        manifest["onnx"] = {"max_difference": max(differences.values()), "actions_equal": True}
+        text = json.dumps(manifest, indent=1, allow_nan=False)
+        (new / runtime.MANIFEST).write_text(text, encoding="utf-8")
+    return manifest

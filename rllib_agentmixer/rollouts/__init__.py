@@ -1,0 +1,1 @@
+"""Acting, collecting, playing and evaluating with a team. Free of Ray."""

@@ -1,0 +1,91 @@
+"""Whole episodes played with a team. Free of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rllib_agentmixer.envs.vector_env import VectorTeamEnv
+from rllib_agentmixer.errors import EnvContractError
+from rllib_agentmixer.rollouts.actor import (
+    PolicyKind,
+    RowFilter,
+    TeamActor,
+    pack_rows,
+    reset_hidden,
+    start,
+)
+from rllib_agentmixer.rollouts.episodes import EpisodeRecord
+
+
+def play(
+    actor: TeamActor,
+    env: VectorTeamEnv,
+    num_episodes: int,
+    *,
+    policy: PolicyKind,
+    explore: bool,
+    seed: int | None,
+    row_filter: RowFilter | None = None,
+    before_step: Callable[[], None] | None = None,
+) -> list[EpisodeRecord]:
+    """Play exactly ``num_episodes`` episodes; none is dropped for being long.
+
+    Every copy plays a quota fixed beforehand: taking whichever episodes end first would
+    favour short ones.
+    """
+    rollout = start(actor, env, seed)
+    copies = np.arange(env.num_envs)
+    quota = num_episodes // env.num_envs + (copies < num_episodes % env.num_envs)
+    records: list[EpisodeRecord] = []
+    while quota.any():
+        if before_step is not None:
+            before_step()
+        rows = pack_rows(actor.layout, rollout.observation)
+        rows = row_filter(rows) if row_filter else rows
+        choice = actor.act(rows, rollout.hidden, explore=explore, policy=policy)
+        step = env.step(actor.to_env(choice.actions))
+        ended = step.terminated | step.truncated
+        for copy, record in rollout.tracker.add(step, ended).items():
+            if quota[copy] and not record.is_faulty:
+                quota[copy] -= 1
+                records.append(record)
+        rollout.observation = step.observation
+        rollout.hidden = reset_hidden(choice.hidden, ended, actor.layout.alive(rows))
+    return records
+
+
+def render(
+    actor: TeamActor,
+    env: VectorTeamEnv,
+    *,
+    policy: PolicyKind,
+    explore: bool,
+    seed: int | None,
+    row_filter: RowFilter | None = None,
+) -> list[np.ndarray]:
+    """RGB pictures of one episode in a single copy, one before each step.
+
+    Raises:
+        EnvContractError: the environment draws nothing.
+    """
+    frames: list[np.ndarray] = []
+
+    def draw() -> None:
+        frame = env.render(0)
+        if frame is None:
+            raise EnvContractError(f"{env.spec.name} draws nothing; it needs rgb_array rendering")
+        frames.append(frame)
+
+    play(
+        actor,
+        env,
+        1,
+        policy=policy,
+        explore=explore,
+        seed=seed,
+        row_filter=row_filter,
+        before_step=draw,
+    )
+    return frames

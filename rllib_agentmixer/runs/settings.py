@@ -1,0 +1,89 @@
+"""``key=value`` settings of the command line: parsed without evaluation, checked by name."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.utils.suggest import unknown_name
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.adapters.team_config import TeamConfig
+
+PRIVATE = ("custom_vector_env", "team_env", "env", "env_config", "env_runner_cls")
+"""Attributes of a configuration that are set by other means than ``key=value``."""
+
+
+def parse_value(text: str) -> Any:
+    """A JSON value, or a Python literal such as ``None`` or ``(64, 64)``, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def parse_settings(pairs: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """``["lr=1e-3", "env.penalty=-1"]`` -> ``{"lr": 0.001, "env.penalty": -1}``.
+
+    Raises:
+        ConfigError: a pair has no ``=`` or no name.
+    """
+    settings = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name:
+            raise ConfigError(f"settings are written key=value, got {pair!r}")
+        settings[name] = parse_value(text)
+    return settings
+
+
+def apply_settings(config: TeamConfig, settings: Mapping[str, Any]) -> None:
+    """Set ``name``, ``env.<argument>`` and ``model.<option>`` on a configuration.
+
+    Raises:
+        ConfigError: no such setting; the message suggests the nearest one.
+    """
+    known = {name for name in vars(config) if not name.startswith("_") and name not in PRIVATE}
+    for name, value in settings.items():
+        branch, _, leaf = name.partition(".")
+        if leaf and branch == "env":
+            config.environment(env_config={**config.env_config, leaf: value})
+        elif leaf and branch == "model":
+            if leaf not in config.model:
+                raise ConfigError(unknown_name("model option", leaf, config.model))
+            config.model[leaf] = value
+        elif name in known:
+            setattr(config, name, value)
+        else:
+            raise config.unknown_setting("setting", name, set(known))
+
+
+def check_unchanged(config: TeamConfig, settings: dict[str, Any]) -> None:
+    """Refuse settings that a resumed run would silently ignore.
+
+    Raises:
+        ConfigError: the checkpoint was made with another value.
+    """
+    for name, value in settings.items():
+        branch, _, leaf = name.partition(".")
+        if leaf:
+            source = config.env_config if branch == "env" else config.model
+            kept = source.get(leaf)
+        else:
+            kept = getattr(config, name)
+        if _comparable(kept) != _comparable(value):
+            raise ConfigError(
+                f"{name}={value!r} differs from the run's own {kept!r}; a resumed run keeps the "
+                "settings of its checkpoint: leave it out, or start another run"
+            )
+
+
+def _comparable(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,112 @@
+"""Run a tuned example until its expectation is met or its steps are spent.
+
+A tuned example is a Python file with module-level ``config`` and ``stop``; the learning
+tests import the same two, so example and test cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.tracking import flatten
+
+if TYPE_CHECKING:
+    from rllib_agentmixer.adapters.team_config import TeamConfig
+
+STEPS = "num_env_steps_sampled_lifetime"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an example ended.
+
+    Attributes:
+        seed: of the run.
+        targets: what was to be reached, all in one result.
+        values: the metrics in the last result that held them all.
+        env_steps: joint environment steps taken.
+        seconds: of training and evaluation.
+    """
+
+    seed: int
+    targets: dict[str, float]
+    values: dict[str, float]
+    env_steps: int
+    seconds: float
+
+    @property
+    def is_reached(self) -> bool:
+        return bool(self.values) and all(self.values[k] >= v for k, v in self.targets.items())
+
+    def __str__(self) -> str:
+        found = ", ".join(
+            f"{name} = {self.values.get(name, float('nan')):.3f} (target {target:g})"
+            for name, target in self.targets.items()
+        )
+        verdict = "reached" if self.is_reached else "NOT reached"
+        return (
+            f"seed {self.seed}: {verdict} after {self.env_steps:,} steps, "
+            f"{self.seconds:.0f} s: {found}"
+        )
+
+
+def run_until(config: TeamConfig, stop: dict[str, float], seed: int) -> Outcome:
+    """Train a copy of a configuration until ``stop``.
+
+    Args:
+        config: unfrozen configuration; its seed is replaced.
+        stop: metrics with their targets, and ``num_env_steps_sampled_lifetime``.
+        seed: of the run.
+
+    Raises:
+        ConfigError: ``stop`` has another form.
+    """
+    targets = {name: value for name, value in stop.items() if name != STEPS}
+    if not targets or STEPS not in stop:
+        raise ConfigError(f"stop must hold a metric and {STEPS!r}, got {list(stop)}")
+    algorithm: Any = config.copy(copy_frozen=False).debugging(seed=seed).build_algo()
+    started = time.monotonic()
+    outcome = Outcome(seed, targets, {}, 0, 0.0)
+    while not outcome.is_reached and algorithm.num_env_steps < stop[STEPS]:
+        metrics = flatten(algorithm.train())
+        found = {name: metrics[name] for name in targets if name in metrics}
+        seconds = time.monotonic() - started
+        values = found if len(found) == len(targets) else outcome.values
+        outcome = Outcome(seed, targets, values, algorithm.num_env_steps, seconds)
+    algorithm.stop()
+    return outcome
+
+
+def train(
+    config: TeamConfig, stop: dict[str, float], arguments: list[str] | None = None
+) -> list[Outcome]:
+    """Command line of a tuned example, with the flags of RLlib's own examples."""
+    parser = argparse.ArgumentParser(description="Run a tuned example.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--num-env-runners", type=int, help="remote rollout workers")
+    parser.add_argument("--stop-reward", type=float, help="another target")
+    parser.add_argument("--stop-timesteps", type=int, help="another limit of environment steps")
+    parser.add_argument("--as-test", action="store_true", help="fail if the target is missed")
+    chosen = parser.parse_args(arguments)
+    from rllib_agentmixer.runs.local_ray import start_ray
+
+    if chosen.num_env_runners is not None:
+        config.env_runners(num_env_runners=chosen.num_env_runners)
+    limits = dict(stop)
+    if chosen.stop_timesteps is not None:
+        limits[STEPS] = chosen.stop_timesteps
+    if chosen.stop_reward is not None:
+        limits |= {name: chosen.stop_reward for name in stop if name != STEPS}
+    start_ray(config.num_env_runners)
+    outcomes = []
+    for seed in chosen.seeds:
+        outcomes.append(run_until(config, limits, seed))
+        sys.stdout.write(f"{outcomes[-1]}\n")
+    if chosen.as_test and not all(outcome.is_reached for outcome in outcomes):
+        sys.exit(1)
+    return outcomes

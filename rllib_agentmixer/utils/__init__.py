@@ -1,0 +1,1 @@
+"""Files, manifests, suggestions and figures."""

@@ -1,0 +1,83 @@
+"""Manifests of checkpoint folders: checksums of all files, and a stamp of what they belong to.
+
+RLlib writes file by file into the target; a process killed in between leaves a folder that
+looks like a checkpoint. Here the folder appears by one rename (:mod:`.files`), and the manifest
+tells damage before any pickle is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rllib_agentmixer.errors import CheckpointError
+from rllib_agentmixer.utils.files import checksum
+
+MANIFEST = "agentmixer_manifest.json"
+FORMAT_VERSION = 1
+
+
+def write_manifest(folder: Path, stamp: dict[str, Any]) -> None:
+    """List every file with its sha256, next to a stamp of what the checkpoint belongs to."""
+    files = {
+        path.relative_to(folder).as_posix(): checksum(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    manifest = {"format_version": FORMAT_VERSION, "stamp": stamp, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check every file of a checkpoint and return its stamp.
+
+    Raises:
+        CheckpointError: no checkpoint there, a file missing, or one that differs.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} holds no AgentMixer checkpoint ({MANIFEST} is missing); give the folder "
+            "that save() wrote"
+        )
+    try:
+        manifest = json.loads(path.read_text())
+        files, stamp = dict(manifest["files"]), dict(manifest["stamp"])
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); use an earlier checkpoint") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder} has checkpoint format {version}, this version reads {FORMAT_VERSION}; "
+            "load it with the version of rllib_agentmixer that wrote it"
+        )
+    for name, expected in files.items():
+        _verify_file(folder / name, expected)
+    return stamp
+
+
+def _verify_file(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing from its checkpoint; use an earlier checkpoint")
+    found = checksum(path)
+    if found != expected:
+        raise CheckpointError(
+            f"{path} is damaged: sha256 {found}, expected {expected}; use an earlier checkpoint"
+        )
+
+
+def check_stamp(folder: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another algorithm, environment or team.
+
+    Raises:
+        CheckpointError: names the first difference.
+    """
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise CheckpointError(
+                f"{folder} belongs to another set-up: its {name} is {found.get(name)!r}, here it "
+                f"is {value!r}; build the algorithm as the checkpoint was, or use "
+                "Algorithm.from_checkpoint"
+            )

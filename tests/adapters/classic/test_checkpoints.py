@@ -1,0 +1,189 @@
+"""A checkpoint is whole or refused, and saving never harms the one before."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from algorithms_test_helpers import counter, differences, tiny, weights_of
+
+from rllib_agentmixer import AgentMixer
+from rllib_agentmixer.adapters.classic.algorithm import load_locally
+from rllib_agentmixer.errors import CheckpointError, user_error
+from rllib_agentmixer.utils import manifests as checkpoints
+from rllib_agentmixer.utils.manifests import MANIFEST, verify
+
+
+@pytest.fixture(scope="module")
+def saved(ray_cluster, tmp_path_factory):
+    """An algorithm after an iteration, and the folder it was saved to."""
+    algorithm = tiny(counter).build_algo()
+    algorithm.train()
+    folder = tmp_path_factory.mktemp("saved") / "checkpoint"
+    algorithm.save(str(folder))
+    yield algorithm, folder
+    algorithm.stop()
+
+
+@pytest.fixture
+def checkpoint(saved, tmp_path):
+    """A copy of it to do harm to."""
+    return Path(shutil.copytree(saved[1], tmp_path / "checkpoint"))
+
+
+def files_of(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_every_file_of_a_checkpoint_is_listed_with_its_sum(saved):
+    _, folder = saved
+    manifest = json.loads((folder / MANIFEST).read_text())
+    listed = {folder / name for name in manifest["files"]}
+    # Tune may add files of its own beside those that the algorithm wrote.
+    assert {path.name for path in listed} >= {"algorithm_state.pkl", "policy_state.pkl"}
+    assert listed == {path for path in files_of(folder) if path.name != MANIFEST}
+
+
+def test_one_flipped_byte_in_any_file_is_refused_by_name(saved, checkpoint):
+    algorithm, _ = saved
+    for path in files_of(checkpoint):
+        if path.name == MANIFEST:
+            continue
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+        for load in (AgentMixer.from_checkpoint, load_locally, algorithm.load_checkpoint):
+            with pytest.raises(CheckpointError, match="is damaged: sha256") as raised:
+                load(checkpoint)
+            assert str(path) in str(raised.value)
+        path.write_bytes(whole)
+    verify(checkpoint)
+
+
+def test_a_missing_file_is_refused_by_name(checkpoint):
+    for path in files_of(checkpoint):
+        if path.name == MANIFEST:
+            continue
+        whole = path.read_bytes()
+        path.unlink()
+        with pytest.raises(CheckpointError, match="is missing from its checkpoint") as raised:
+            verify(checkpoint)
+        assert str(path) in str(raised.value)
+        path.write_bytes(whole)
+
+
+def test_a_folder_without_manifest_is_no_checkpoint(checkpoint):
+    (checkpoint / MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match="holds no AgentMixer checkpoint"):
+        AgentMixer.from_checkpoint(str(checkpoint))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"files": {}}', '{"files": 3, "stamp": {}}'])
+def test_a_damaged_manifest_is_refused(checkpoint, text):
+    (checkpoint / MANIFEST).write_text(text)
+    with pytest.raises(CheckpointError, match=f"{MANIFEST} is damaged"):
+        verify(checkpoint)
+
+
+def test_another_format_is_refused_with_both_versions(checkpoint, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 2)
+    with pytest.raises(CheckpointError, match="has checkpoint format 1, this version reads 2"):
+        verify(checkpoint)
+
+
+def test_a_checkpoint_of_another_environment_is_refused(build, checkpoint):
+    other = build(env="climbing")
+    before = weights_of(other)
+    with pytest.raises(Exception, match="belongs to another set-up: its environment") as raised:
+        other.restore(str(checkpoint))
+    assert isinstance(user_error(raised.value), CheckpointError)
+    assert differences(weights_of(other), before) == []
+
+
+def test_a_checkpoint_of_another_team_is_refused(build, tmp_path):
+    path = build(env="predator_prey").save(str(tmp_path / "two")).checkpoint.path
+    four = build(env="predator_prey", env_config={"grid": 7, "num_predators": 4, "num_prey": 2})
+    with pytest.raises(Exception, match="its agents is"):
+        four.restore(path)
+
+
+def test_a_moved_checkpoint_restores(saved, keep, tmp_path):
+    algorithm, folder = saved
+    moved = tmp_path / "elsewhere" / "renamed"
+    shutil.copytree(folder, tmp_path / "checkpoint")
+    moved.parent.mkdir()
+    (tmp_path / "checkpoint").rename(moved)
+    for restored in (keep(AgentMixer.from_checkpoint(str(moved))), keep(load_locally(moved))):
+        old, new = (weights_of(a) for a in (algorithm, restored))
+        assert differences(old, new) == []
+
+
+def test_no_file_of_a_checkpoint_names_the_folder_it_was_written_in(saved):
+    _, folder = saved
+    for path in files_of(folder):
+        if path.suffix == ".json":
+            assert str(folder.parent) not in path.read_text()
+
+
+def test_a_path_relative_to_the_working_folder_restores(saved, keep, monkeypatch):
+    algorithm, folder = saved
+    monkeypatch.chdir(folder.parent)
+    restored = keep(AgentMixer.from_checkpoint("checkpoint"))
+    old, new = (weights_of(a) for a in (algorithm, restored))
+    assert differences(old, new) == []
+
+
+def full_disk(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "place", ["write_manifest", "_make_relocatable", "os.fsync", "Path.rename"]
+)
+def test_a_full_disk_leaves_the_earlier_checkpoint_as_it_was(build, keep, tmp_path, place):
+    algorithm = build(env=counter)
+    target = tmp_path / "runs" / "checkpoint"
+    algorithm.save(str(target))
+    before = {path: path.read_bytes() for path in files_of(target)}
+    weights = weights_of(algorithm)
+    algorithm.train()
+    with pytest.MonkeyPatch.context() as patch:
+        places = {
+            "write_manifest": (checkpoints, "write_manifest"),
+            "_make_relocatable": (AgentMixer, "_make_relocatable"),
+            "os.fsync": ("rllib_agentmixer.utils.files.os.fsync", None),
+            "Path.rename": (Path, "rename"),
+        }
+        owner, name = places[place]
+        patch.setattr(owner, name, full_disk) if name else patch.setattr(owner, full_disk)
+        with pytest.raises(CheckpointError, match=r"No space left.*Earlier checkpoints are"):
+            algorithm.save_checkpoint(str(target))
+    assert {path: path.read_bytes() for path in files_of(target)} == before
+    assert [path.name for path in target.parent.iterdir()] == ["checkpoint"]
+    restored = keep(AgentMixer.from_checkpoint(str(target)))
+    assert differences(weights_of(restored), weights) == []
+    # Training can go on, and the next save succeeds.
+    algorithm.train()
+    algorithm.save(str(target))
+    verify(target)
+
+
+def test_saving_again_replaces_the_checkpoint_and_leaves_nothing_beside_it(build, tmp_path):
+    algorithm = build(env=counter)
+    target = tmp_path / "runs" / "checkpoint"
+    for _ in range(2):
+        algorithm.train()
+        algorithm.save(str(target))
+    verify(target)
+    assert [path.name for path in target.parent.iterdir()] == ["checkpoint"]
+
+
+def test_local_loading_needs_no_workers_of_the_training_run(build, keep, tmp_path):
+    config = tiny(counter).env_runners(num_env_runners=1)
+    config.evaluation(evaluation_interval=1, evaluation_num_env_runners=1)
+    algorithm = build(config)
+    path = algorithm.save(str(tmp_path / "checkpoint")).checkpoint.path
+    local = keep(load_locally(Path(path)))
+    assert local.config.num_env_runners == 0
+    assert local.evaluate()["joint"]["num_episodes"] == 4
