@@ -46,10 +46,10 @@ CASES: dict[str, dict[str, Any]] = {
 
 def train(case: dict[str, Any]) -> dict[str, np.ndarray]:
     """Weights before (``0/name``) and after (``1/name``) a few iterations."""
-    from rllib_agentmixer.adapters import ALGORITHMS
+    from rllib_agentmixer.adapters.classic.algorithms import config_of
 
     algorithm: Any = (
-        ALGORITHMS[case.get("algorithm", "agentmixer")]()()
+        config_of(case.get("algorithm", "agentmixer"))
         .environment(case.get("env", "predator_prey"), env_config=case.get("env_config", {}))
         .env_runners(num_env_runners=0, num_envs_per_env_runner=8)
         .training(
@@ -58,7 +58,7 @@ def train(case: dict[str, Any]) -> dict[str, np.ndarray]:
         .debugging(seed=0)
         .build_algo()
     )
-    network = algorithm.team_policy.network
+    network = algorithm.team_policy.module
 
     def weights() -> dict[str, np.ndarray]:
         return {name: value.detach().numpy().copy() for name, value in network.named_parameters()}

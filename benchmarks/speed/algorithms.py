@@ -77,9 +77,9 @@ def _config_class(setup: Setup) -> Callable[[], Any]:
         from benchmarks.speed.fake_configs import FAKE_CONFIGS
 
         return FAKE_CONFIGS[setup.algo]
-    from rllib_agentmixer.adapters import ALGORITHMS
+    from rllib_agentmixer.adapters.classic.algorithms import algorithm_class
 
-    return ALGORITHMS[setup.algo]()
+    return algorithm_class(setup.algo).config_class
 
 
 def sampling(algorithm: Any, steps: int) -> Work:

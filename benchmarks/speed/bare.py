@@ -74,13 +74,13 @@ def vector_env_work(
 
 
 def forward_work(algorithm: Any, num_envs: int, fragment: int) -> Work:
-    """``network.decide`` on one prepared input of B copies, ``fragment`` times."""
+    """``module.act`` on one prepared input of B copies, ``fragment`` times."""
     import torch
 
     from rllib_agentmixer.rollouts.actor import pack_rows
 
     worker = algorithm.team_worker
-    network, layout = worker.actor.network, worker.actor.layout
+    module, layout = worker.actor.module, worker.actor.layout
     copies = worker.team_env_creator.vector(worker.env_context, num_envs)
     rows = pack_rows(layout, copies.reset(0))
     inputs = layout.inputs(torch.from_numpy(rows).unsqueeze(0))
@@ -89,7 +89,7 @@ def forward_work(algorithm: Any, num_envs: int, fragment: int) -> Work:
     @torch.inference_mode()
     def work() -> int:
         for _ in range(fragment):
-            network.decide(inputs, None, explore=True, generator=generator)
+            module.act(inputs, None, explore=True, generator=generator)
         return fragment * num_envs
 
     return work
@@ -97,7 +97,4 @@ def forward_work(algorithm: Any, num_envs: int, fragment: int) -> Work:
 
 def team_batch_of(algorithm: Any) -> Any:
     """One sampled fragment as the core's learner reads it."""
-    from rllib_agentmixer.adapters.classic.sample_batches import to_team_batch
-
-    policy = algorithm.team_policy
-    return to_team_batch(algorithm.team_worker.sample(), policy.model.layout, "cpu")
+    return algorithm.team_policy.experience(algorithm.team_worker.sample())

@@ -244,12 +244,14 @@ def _gradient_steps(algorithm: Any, device_name: str) -> Work:
 
     policy = algorithm.team_policy
     batch = team_batch_of(algorithm).to(device_name)
-    learner = PPOLearner(deepcopy(policy.network).to(device_name), lr=1e-4, modifier_lr=1e-5)
-    weights = policy._coefficients()
+    known = policy.learner
+    module = deepcopy(policy.module).to(device_name)
+    learner = PPOLearner(module, known.settings, known.rllib)
+    weights = learner.coefficients
 
     def work() -> int:
         for _ in range(5):
-            learner.step(batch, weights, 10.0)
+            learner.step(batch, weights)
         if device_name == "cuda":
             torch.cuda.synchronize()
         return 5 * batch.valid.numel()

@@ -14,7 +14,8 @@ out: the model has to predict its whole ``training_step()``. Everything beyond i
 extrapolation: one machine, no network, a driver whose memory holds the batch.
 """
 
-from __future__ import annotations
+from __future__ from dataclasses import replace
+import annotations
 
 import statistics
 import sys
@@ -86,7 +87,9 @@ class Driver:
         self.algorithm = algorithm
         self.group = algorithm.workers_group
         self.policy = algorithm.team_policy
-        self.policy.config["minibatch_size"] = None  # one minibatch, however many rows there are
+        # One minibatch, however many rows there are.
+        learner = self.policy.learner
+        learner.rllib = replace(learner.rllib, minibatch_size=None)
 
     def grow(self, num_workers: int) -> None:
         """Start workers until there are so many."""

@@ -87,7 +87,7 @@ def _run(task: Task) -> Result:
     started = time.monotonic()
     cell = task.cell
     config = cell.config(task.seed)
-    num_iterations = math.ceil(cell.steps / config.train_batch_size)
+    num_iterations = math.ceil(cell.steps / int(config.train_batch_size or 1))
     every = max(1, round(num_iterations / cell.num_evaluations))
     config.evaluation(evaluation_interval=every, evaluation_duration=EPISODES)
     algorithm: Any = config.build_algo()

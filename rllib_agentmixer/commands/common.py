@@ -1,8 +1,9 @@
-"""What several commands do: a configuration from words, an algorithm from a folder."""
+"""Configurations from the command line, and teams from folders, for several commands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +11,20 @@ from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.runs.checkpoints import find_checkpoint
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
-    from rllib_agentmixer.adapters.team_config import TeamConfig
+    from rllib_agentmixer.adapters.classic.config import ClassicConfig
+    from rllib_agentmixer.rollouts.team import Team
 
 
 def draft_config(
     env: str, algo: str, seed: int, workers: int, settings: Mapping[str, Any]
-) -> TeamConfig:
-    """A configuration from the command line's words, not yet validated."""
-    from rllib_agentmixer.adapters import ALGORITHMS
+) -> ClassicConfig:
+    """A configuration from the command line, not yet validated."""
     from rllib_agentmixer.runs.settings import apply_settings
-    from rllib_agentmixer.utils.suggest import unknown_name
 
-    if algo not in ALGORITHMS:
-        raise ConfigError(unknown_name("algorithm", algo, ALGORITHMS))
-    config = ALGORITHMS[algo]()()
+    name = import_algorithm(algo)
+    from rllib_agentmixer.adapters.classic.algorithms import config_of
+
+    config = config_of(name)
     config.environment(env)
     config.env_runners(num_env_runners=workers)
     config.evaluation(evaluation_interval=5)
@@ -33,7 +33,7 @@ def draft_config(
     return config
 
 
-def check_config(config: TeamConfig) -> TeamConfig:
+def check_config(config: ClassicConfig) -> ClassicConfig:
     """Check settings, spaces and arguments of the environment before any worker starts."""
     config.validate()
     config.env_creator().vector(config.env_config, 1).close()
@@ -42,19 +42,36 @@ def check_config(config: TeamConfig) -> TeamConfig:
 
 def make_config(
     env: str, algo: str, seed: int, workers: int, settings: tuple[str, ...]
-) -> TeamConfig:
-    """A checked configuration from the command line's words."""
+) -> ClassicConfig:
+    """A checked configuration from the command line."""
     from rllib_agentmixer.runs.settings import parse_settings
 
     return check_config(draft_config(env, algo, seed, workers, parse_settings(settings)))
 
 
-def load_algorithm(place: Path, *, best: bool = False, env: str | None = None) -> TeamAlgorithm:
+def import_algorithm(given: str) -> str:
+    """Name of an algorithm, after importing the module in front of it, as in ``module:name``.
+
+    Raises:
+        ConfigError: the module cannot be imported, or registers no such algorithm.
+    """
+    from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
+
+    module, separator, name = given.rpartition(":")
+    if separator:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise ConfigError(f"cannot import {module!r} of --algo {given}: {error}") from error
+    return ALGORITHMS[name].name
+
+
+def load_team(
+    place: Path, *, best: bool = False, env: str | None = None, algo: str | None = None
+) -> Team:
     """A team that plays, from a checkpoint or the folder of its run; nothing is unpickled."""
-    from rllib_agentmixer.runs.local_ray import start_ray
+    from rllib_agentmixer.rollouts import saved_team
 
-    folder = find_checkpoint(place, best=best)
-    from rllib_agentmixer.rollouts.saved_team import load_for_play
-
-    start_ray(0)
-    return load_for_play(folder, env)
+    if algo is not None:
+        import_algorithm(algo)
+    return saved_team.load_team(find_checkpoint(place, best=best), env)

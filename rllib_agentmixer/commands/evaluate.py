@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rllib_agentmixer.commands.common import load_algorithm
+from rllib_agentmixer.commands.common import load_team
 from rllib_agentmixer.commands.reports import show
 from rllib_agentmixer.errors import ConfigError
 
@@ -22,10 +22,11 @@ from rllib_agentmixer.errors import ConfigError
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--render", type=click.Path(path_type=Path), help="Write one episode as GIF.")
 @click.option("--env", help="To play in; needed if it is none of this package's.")
+@click.option("--algo", help="MODULE:NAME of an algorithm of your own.")
 @click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
 @click.option("--json", "as_json", is_flag=True)
 def evaluate(checkpoint: Path, policy: str | None, as_json: bool, **options: Any) -> None:
-    """Play a CHECKPOINT, that of a run's folder, or an export (then without Ray)."""
+    """Play a CHECKPOINT, that of a run's folder, or an export."""
     from rllib_agentmixer.runtime import MANIFEST
 
     if (checkpoint / MANIFEST).is_file():
@@ -58,27 +59,25 @@ def _evaluate_checkpoint(
     render: Path | None,
     best: bool,
     env: str | None,
+    algo: str | None,
 ) -> dict[str, Any]:
     from rllib_agentmixer.rollouts.evaluation import summarize
 
-    algorithm = load_algorithm(checkpoint, best=best, env=env)
-    worker = algorithm.team_worker
+    team = load_team(checkpoint, best=best, env=env, algo=algo)
     results: dict[str, Any] = {}
     kinds: tuple[Any, ...] = (policy,) if policy else ("individual", "joint")
     for kind in kinds:
-        records = worker.play_episodes(
+        records = team.play(
             episodes, policy=kind, explore=sample, seed=seed, num_envs=min(episodes, 32)
         )
-        results[kind] = summarize(records, algorithm.team_spec.agents)
+        results[kind] = summarize(records, team.spec.agents)
     if policy is None:
         returns = [results[kind]["episode_return_mean"] for kind in ("joint", "individual")]
         results["central_gap"] = returns[0] - returns[1]
-    results["environment"] = algorithm.config.environment_stamp(algorithm.team_spec)
+    results["environment"] = team.stamp
     if render is not None:
         from rllib_agentmixer.utils.figures import save_gif
 
-        frames = worker.render_episode(policy=kinds[0], explore=sample, seed=seed)
-        save_gif(frames, render)
+        save_gif(team.render(policy=kinds[0], explore=sample, seed=seed), render)
         results["gif"] = str(render)
-    algorithm.stop()
     return results

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rllib_agentmixer.commands.common import load_algorithm
+from rllib_agentmixer.commands.common import load_team
 from rllib_agentmixer.commands.reports import show
 
 
@@ -15,6 +15,7 @@ from rllib_agentmixer.commands.reports import show
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--env", help="To play in; needed if it is none of this package's.")
+@click.option("--algo", help="MODULE:NAME of an algorithm of your own.")
 @click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
 @click.option("--onnx", is_flag=True, help="Write an ONNX graph per agent as well.")
 @click.option("--json", "as_json", is_flag=True)
@@ -25,9 +26,8 @@ def export(checkpoint: Path, out: Path, as_json: bool, **options: Any) -> None:
 
     if options["onnx"]:
         check_onnx_available()
-    algorithm = load_algorithm(checkpoint, best=options["best"], env=options["env"])
-    manifest = export_policies(algorithm, out)
-    algorithm.stop()
+    team = load_team(checkpoint, best=options["best"], env=options["env"], algo=options["algo"])
+    manifest = export_policies(team, out)
     if options["onnx"]:
         manifest = add_onnx(out)
     report = {

@@ -12,14 +12,14 @@ import click
 @click.option("--json", "as_json", is_flag=True)
 def list_all(algo: str, as_json: bool) -> None:
     """Environments, algorithms, and what can be set."""
-    from rllib_agentmixer.adapters import ALGORITHMS
-    from rllib_agentmixer.core.algorithms.registry import setting_rows
+    from rllib_agentmixer.commands.common import import_algorithm
+    from rllib_agentmixer.core.algorithms.registry import ALGORITHMS, setting_rows
     from rllib_agentmixer.envs import ENVS
 
     content = {
         "environments": {name: entry.summary for name, entry in ENVS.items()},
-        "algorithms": {name: make.__doc__ for name, make in ALGORITHMS.items()},
-        "settings": setting_rows(algo),
+        "algorithms": {name: entry.summary for name, entry in ALGORITHMS.items()},
+        "settings": setting_rows(import_algorithm(algo)),
     }
     if as_json:
         click.echo(json.dumps(content, default=str))

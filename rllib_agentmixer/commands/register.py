@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rllib_agentmixer.commands.common import load_algorithm
+from rllib_agentmixer.commands.common import load_team
 from rllib_agentmixer.commands.reports import show
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
+    from rllib_agentmixer.rollouts.team import Team
 
 
 @click.command()
 @click.argument("source", metavar="CHECKPOINT_OR_EXPORT", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Of the team: models are called NAME-AGENT.")
 @click.option("--alias", help="Given to the new versions, such as `champion`.")
+@click.option("--algo", help="MODULE:NAME of an algorithm of your own.")
 @click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
 @click.option("--env", help="Of a checkpoint; needed if it is none of this package's.")
 @click.option("--tracking-uri", help="MLflow store; default: the one of the run.")
@@ -35,8 +36,8 @@ def register(
     if (source / MANIFEST).is_file():
         versions = register_export(source, name, alias=alias, tracking_uri=tracking_uri)
     else:
-        algorithm = load_algorithm(source, best=options["best"], env=options["env"])
-        versions = _register_checkpoint(algorithm, source, name, alias, tracking_uri)
+        team = load_team(source, best=options["best"], env=options["env"], algo=options["algo"])
+        versions = _register_checkpoint(team, source, name, alias, tracking_uri)
     report = {"models": [f"models:/{model}/{version}" for model, version in versions.items()]}
     show(report, options["as_json"], title="register")
     if not options["as_json"]:
@@ -48,7 +49,7 @@ def register(
 
 
 def _register_checkpoint(
-    algorithm: TeamAlgorithm,
+    team: Team,
     checkpoint: Path,
     name: str,
     alias: str | None,
@@ -59,8 +60,7 @@ def _register_checkpoint(
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "exported"
-        export_policies(algorithm, folder)
-        algorithm.stop()
+        export_policies(team, folder)
         return register_export(
             folder, name, alias=alias, tracking_uri=tracking_uri, trained_in=checkpoint
         )

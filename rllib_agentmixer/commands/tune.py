@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from rllib_agentmixer.commands.common import check_config, draft_config
+from rllib_agentmixer.commands.common import check_config, draft_config, import_algorithm
 from rllib_agentmixer.commands.reports import show
 from rllib_agentmixer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.team_config import TeamConfig
+    from rllib_agentmixer.adapters.classic.config import ClassicConfig
     from rllib_agentmixer.search.plan import SearchPlan
     from rllib_agentmixer.search.run import SearchOutcome
 
@@ -90,7 +90,7 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
 
 def new_plan(
     env: str, settings: tuple[str, ...], options: dict[str, Any]
-) -> tuple[SearchPlan, TeamConfig]:
+) -> tuple[SearchPlan, ClassicConfig]:
     """A checked plan, with the configuration that its trials share."""
     from rllib_agentmixer.runs.settings import parse_settings
     from rllib_agentmixer.runs.training import EVALUATED_RETURN
@@ -106,7 +106,9 @@ def new_plan(
     plan = SearchPlan(
         env=env,
         algorithm=algo,
-        space=read_space(options["spaces"], algo, fixed=fixed, perturbable_only=by_pbt),
+        space=read_space(
+            options["spaces"], import_algorithm(algo), fixed=fixed, perturbable_only=by_pbt
+        ),
         settings=fixed,
         metric=options["metric"] or EVALUATED_RETURN,
         use_mlflow=not options["no_mlflow"],
@@ -119,7 +121,7 @@ def new_plan(
     return plan, config
 
 
-def _check_evaluated(plan: SearchPlan, config: TeamConfig) -> None:
+def _check_evaluated(plan: SearchPlan, config: ClassicConfig) -> None:
     """Refuse trials whose results would lack the metric now and then."""
     found = plan.space.get("evaluation_interval")
     intervals = found.extremes if found else (config.evaluation_interval,)
@@ -131,7 +133,7 @@ def _check_evaluated(plan: SearchPlan, config: TeamConfig) -> None:
         )
 
 
-def _most_workers(plan: SearchPlan, config: TeamConfig) -> int:
+def _most_workers(plan: SearchPlan, config: ClassicConfig) -> int:
     """Remote workers of the largest trial: a private Ray needs a processor for each."""
     from rllib_agentmixer.runs.training import num_workers
 
@@ -140,7 +142,7 @@ def _most_workers(plan: SearchPlan, config: TeamConfig) -> int:
     return num_workers(vars(config) | searched)
 
 
-def _shared_config(plan: SearchPlan) -> TeamConfig:
+def _shared_config(plan: SearchPlan) -> ClassicConfig:
     """What trials share; each is evaluated after every iteration, since that decides."""
     settings = {"evaluation_interval": 1} | plan.settings
     return draft_config(plan.env, plan.algorithm, plan.seed, plan.workers, settings)

@@ -12,7 +12,7 @@ import json
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +25,10 @@ from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.networks.individual_policies import IndividualPolicies, agent_groups
 from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.envs import make_env
-from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import ExportError
 from rllib_agentmixer.rollouts.actor import pack_rows, reset_hidden, start
+from rllib_agentmixer.rollouts.team import Team, seeded
 from rllib_agentmixer.utils.files import checksum, replaced_atomically
-
-if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
 
 NUM_EXAMPLES = 16
 """Steps of play stored per agent as input and expected output."""
@@ -61,19 +58,26 @@ def single_policy(policies: IndividualPolicies, agent: int, sharing: Any) -> Ind
     return single.cpu()
 
 
-def export_policies(algorithm: TeamAlgorithm, out: str | Path) -> dict[str, Any]:
-    """Export the individual policies of an algorithm and prove that they act alike.
+def export_policies(team: Any, out: str | Path) -> dict[str, Any]:
+    """Export the individual policies of a team and prove that they act alike.
 
     Args:
-        algorithm: a built or restored algorithm.
+        team: a :class:`.Team`, or an algorithm of RLlib, built or restored, that has one.
         out: folder to write; an existing export there is replaced once all is proven.
 
     Returns:
         The manifest.
 
     Raises:
-        ExportError: the folder cannot be written, or an exported policy differs.
+        ExportError: the folder cannot be written, an exported policy differs, or agents need
+            the actions of others.
     """
+    team = team if isinstance(team, Team) else team.team
+    if team.entry.execution != "individual":
+        raise ExportError(
+            f"the agents of {team.entry.name} act in turn, each on the actions of those before it: "
+            "there are no individual policies to export"
+        )
     target = Path(out)
     if target.exists() and not target.is_dir():
         raise ExportError(f"{target} is a file; name an empty or new folder")
@@ -81,7 +85,7 @@ def export_policies(algorithm: TeamAlgorithm, out: str | Path) -> dict[str, Any]
         raise ExportError(f"{target} holds other files; name an empty or new folder")
     try:
         with replaced_atomically(target) as folder:
-            manifest = _write(algorithm, folder)
+            manifest = _write(team, folder)
             parity = {
                 name: runtime.check_parity(policy, entry["fixture"])
                 for (name, policy), entry in zip(
@@ -103,21 +107,20 @@ def _write_json(folder: Path, manifest: dict[str, Any]) -> None:
     (folder / runtime.MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False))
 
 
-def _write(algorithm: TeamAlgorithm, folder: Path) -> dict[str, Any]:
-    config, spec = algorithm.config, algorithm.team_spec
-    policies = algorithm.team_policy.network.individual_policies
-    fixtures = _play_examples(algorithm)
-    env = make_env(config.env_creator().source, **dict(config.env_config))
+def _write(team: Team, folder: Path) -> dict[str, Any]:
+    spec, policies = team.spec, team.module.individual_policies
+    fixtures = _play_examples(team)
+    env = make_env(team.env_creator.source, **dict(team.env_config))
     agents = [
-        _write_agent(algorithm, folder, index, env) | {"fixture": fixtures[index]}
+        _write_agent(team, folder, index, env) | {"fixture": fixtures[index]}
         for index in range(spec.num_agents)
     ]
     env.close()
     manifest = {
         "format_version": runtime.FORMAT_VERSION,
-        "algorithm": type(algorithm).__name__,
-        "env_steps": algorithm.num_env_steps,
-        "environment": _plain(config.environment_stamp(spec)),
+        "algorithm": team.entry.class_name,
+        "env_steps": team.env_steps,
+        "environment": _plain(team.stamp),
         "network": network_settings(policies),
         "versions": _versions(),
         "agents": agents,
@@ -126,11 +129,11 @@ def _write(algorithm: TeamAlgorithm, folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _write_agent(algorithm: TeamAlgorithm, folder: Path, index: int, env: Any) -> dict[str, Any]:
+def _write_agent(team: Team, folder: Path, index: int, env: Any) -> dict[str, Any]:
     """Write one agent's weights; its entry in the manifest."""
-    spec, network = algorithm.team_spec, algorithm.team_policy.network
+    spec, settings = team.spec, team.settings
     name = spec.agents[index]
-    single = single_policy(network.individual_policies, index, network.settings.parameter_sharing)
+    single = single_policy(team.module.individual_policies, index, settings.parameter_sharing)
     weights = f"agent_{index}.safetensors"
     # save_file() reports a full disk as an error of its own kind; writing bytes, as OSError.
     tensors = {k: v.contiguous() for k, v in single.state_dict().items()}
@@ -147,17 +150,15 @@ def _write_agent(algorithm: TeamAlgorithm, folder: Path, index: int, env: Any) -
         "action_size": spec.action_sizes[index],
         "action_shape": list(action_space.shape or ()),
         "has_action_mask": spec.has_action_mask,
-        "is_recurrent": network.settings.use_gru,
-        "preprocessing": _preprocessing(algorithm, index, action_space),
+        "is_recurrent": settings.use_gru,
+        "preprocessing": _preprocessing(team, index, action_space),
     }
 
 
-def _play_examples(algorithm: TeamAlgorithm) -> list[dict[str, list]]:
+def _play_examples(team: Team) -> list[dict[str, list]]:
     """Some steps of sampled play: per agent its observations, masks and network outputs."""
-    worker = algorithm.team_worker
-    spec: TeamSpec = worker.team_spec
-    env = worker.team_env_creator.vector(worker.env_context, 1)
-    actor = worker.make_actor(torch.Generator().manual_seed(0))
+    spec, env = team.spec, team.vector_env(1)
+    actor = team.actor(seeded(0))
     rollout = start(actor, env, seed=0)
     fixtures: list[dict[str, list]] = [
         {"alive": [], "obs": [], "action_mask": [], "head": []} for _ in spec.agents
@@ -167,18 +168,18 @@ def _play_examples(algorithm: TeamAlgorithm) -> list[dict[str, list]]:
         raw = rollout.observation
         masks, observations = raw.action_mask[0].copy(), raw.obs[0].copy()
         rows = pack_rows(actor.layout, raw)
-        rows = worker.team_filter(rows) if worker.team_filter else rows
+        rows = team.obs_filter.standardize(rows) if team.obs_filter else rows
         heads = _heads(actor, rows, rollout.hidden)
-        choice = actor.act(rows, rollout.hidden, explore=True, policy="individual")
+        output = actor.act(rows, rollout.hidden, explore=True, policy="individual")
         for index, fixture in enumerate(fixtures):
             obs_size, num_actions = spec.obs_sizes[index], spec.action_sizes[index]
             fixture["alive"].append(bool(raw.alive[0, index]))
             fixture["obs"].append(observations[index, :obs_size].tolist())
             fixture["action_mask"].append(masks[index, :num_actions].astype(int).tolist())
             fixture["head"].append(heads[index, :num_actions].tolist())
-        step = env.step(actor.to_env(choice.actions))
+        step = env.step(actor.to_env(output.actions))
         rollout.observation = step.observation
-        rollout.hidden = reset_hidden(choice.hidden, np.zeros(1, bool), actor.layout.alive(rows))
+        rollout.hidden = reset_hidden(output.hidden, np.zeros(1, bool), actor.layout.alive(rows))
     env.close()
     return fixtures
 
@@ -187,27 +188,23 @@ def _play_examples(algorithm: TeamAlgorithm) -> list[dict[str, list]]:
 def _heads(actor: Any, rows: np.ndarray, hidden: Any) -> Tensor:
     """[N, A] logits or means of the individual policies, from the network that trained."""
     inputs = actor.layout.inputs(torch.from_numpy(rows).to(actor.device).unsqueeze(0))
-    decision = actor.network.decide_individually(inputs, hidden.individual if hidden else None)
+    decision = actor.module.act_individually(inputs, hidden, explore=False, generator=None)
     return decision.policy.head[0, 0].cpu()
 
 
-def _preprocessing(algorithm: TeamAlgorithm, agent: int, action_space: Any) -> dict[str, Any]:
-    worker = algorithm.team_worker
-    spec: TeamSpec = worker.team_spec
+def _preprocessing(team: Team, agent: int, action_space: Any) -> dict[str, Any]:
+    spec, obs_filter = team.spec, team.obs_filter
     mean = std = clip = action = None
-    if worker.team_filter is not None:
+    if obs_filter is not None:
         obs_size = spec.obs_sizes[agent]
-        constants = [
-            part.reshape(spec.num_agents, -1) for part in worker.team_filter.obs_constants()
-        ]
+        constants = [part.reshape(spec.num_agents, -1) for part in obs_filter.obs_constants()]
         mean, std = (part[agent, :obs_size].tolist() for part in constants)
-        clip = worker.team_filter.clip
-    scaling = worker.action_scaling_of(algorithm.config)
-    if scaling is not None:
+        clip = obs_filter.clip
+    if team.scaling is not None:
         size = spec.action_sizes[agent]
         action = {
             name: [float(v) if np.isfinite(v) else None for v in values[agent, :size]]
-            for name, values in vars(scaling).items()
+            for name, values in vars(team.scaling).items()
         }
     return {
         "obs_mean": mean,
@@ -219,7 +216,7 @@ def _preprocessing(algorithm: TeamAlgorithm, agent: int, action_space: Any) -> d
 
 
 def _action_numbers(space: spaces.Space) -> dict[str, Any]:
-    """How a choice counted from 0 becomes an action of a discrete space."""
+    """How a output counted from 0 becomes an action of a discrete space."""
     if isinstance(space, spaces.MultiDiscrete):
         starts = space.start.tolist()
         return {"action_start": 0, "action_parts": space.nvec.tolist(), "action_starts": starts}

@@ -1,4 +1,4 @@
-"""Choosing actions for B teams at once, and playing whole episodes with them. Free of Ray."""
+"""Actor of B teams at once. Free of Ray."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rllib_agentmixer.core.data.action_scaling import ActionScaling
 from rllib_agentmixer.core.data.batch import Latents, RecurrentState, map_tensors
 from rllib_agentmixer.core.data.layout import TeamLayout
-from rllib_agentmixer.core.functional.distributions import act
-from rllib_agentmixer.core.networks.critics import StateValueCritic
-from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
 from rllib_agentmixer.core.teams.outputs import PolicyOutput
+from rllib_agentmixer.core.teams.team_module import TeamModule
 from rllib_agentmixer.envs.vector_env import TeamObs, VectorTeamEnv
 from rllib_agentmixer.rollouts.episodes import EpisodeTracker
 
@@ -26,14 +23,14 @@ RowFilter = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Actions of B teams as the policy means them, and how they came about.
+class ActionOutput:
+    """Actions of B teams in policy units, and the policy that they come from.
 
     Attributes:
         actions: [B, N] or [B, N, A] as the network samples them.
         parameters: [B, P] flat parameters of the policy that acted.
         hidden: recurrent state after the step.
-        latents: [B, ...] what a correlated joint policy drew, or None.
+        latents: [B, ...] of a correlated joint policy, or None.
     """
 
     actions: np.ndarray
@@ -44,17 +41,17 @@ class Choice:
 
 @dataclass
 class TeamActor:
-    """Chooses actions for B teams with a network; owns the randomness of the choice.
+    """Chooses actions for B teams; owns the randomness of the choice.
 
     Attributes:
-        network: the team's networks, on any device; actions and noise stay on the processor.
+        module: networks of the team, on any device; actions and noise stay on the CPU.
         layout: how rows hold joint observations.
         generator: source of action noise, part of the exact-resume state.
         scaling: from policy to environment actions; None for discrete teams.
-        forward: the network's forward pass in a compiled form, or None.
+        forward: the module's forward pass in a compiled form, or None.
     """
 
-    network: TeamNetwork
+    module: TeamModule
     layout: TeamLayout
     generator: torch.Generator
     scaling: ActionScaling | None = None
@@ -62,8 +59,8 @@ class TeamActor:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
-        return self.network.individual_policies.log_std.device
+        """Device of the networks."""
+        return self.module.device
 
     @torch.inference_mode()
     def act(
@@ -73,40 +70,23 @@ class TeamActor:
         *,
         explore: bool,
         policy: PolicyKind = "joint",
-    ) -> Choice:
+    ) -> ActionOutput:
         """Choose for rows [B, F]; the individual policies read no state even if it is there."""
         inputs = self.layout.inputs(torch.from_numpy(rows).to(self.device).unsqueeze(0))
+        noise = self.generator
         if policy == "joint":
-            inputs = self.network.sample_latents(inputs, self.generator, explore=explore)
-            decision = self.network.decide(
-                inputs, hidden, explore=explore, generator=self.generator, forward=self.forward
+            inputs = self.module.sample_latents(inputs, noise, explore=explore)
+            decision = self.module.act(
+                inputs, hidden, explore=explore, generator=noise, forward=self.forward
             )
-            actions, distribution, after = decision.actions, decision.policy, decision.hidden
         else:
-            alone = self.network.decide_individually(inputs, hidden.individual if hidden else None)
-            distribution, after = alone.policy, None
-            actions = act(distribution, explore=explore, generator=self.generator)
-            if hidden is not None and alone.hidden is not None:
-                after = replace(hidden, individual=alone.hidden)
+            decision = self.module.act_individually(
+                inputs, hidden, explore=explore, generator=noise
+            )
         latents = inputs.latents and map_tensors(inputs.latents, lambda x: x[0].cpu())
-        parameters = distribution.flat()[0].cpu().numpy()
-        return Choice(actions[0].cpu().numpy(), parameters, after, latents)
-
-    @torch.inference_mode()
-    def values(self, rows: np.ndarray, hidden: Tensor | None = None) -> Tensor:
-        """V in reward units, on the processor: [...] of the state or [..., N] of histories.
-
-        Args:
-            rows: [..., F].
-            hidden: [N, R, H] state of a recurrent critic before each of the R rows.
-        """
-        tensor = torch.from_numpy(rows).to(self.device)
-        if isinstance(self.network.critic, StateValueCritic):
-            return self.network.critic.value(tensor[..., self.layout.slices["state"]]).cpu()
-        inputs = self.layout.inputs(tensor.reshape(1, -1, rows.shape[-1]))
-        values = self.network.values(inputs, hidden).normalized
-        values = self.network.critic.normalizer.denormalize(values).cpu()
-        return values.reshape(*rows.shape[:-1], -1)
+        parameters = decision.policy.flat()[0].cpu().numpy()
+        actions = decision.actions[0].cpu().numpy()
+        return ActionOutput(actions, parameters, decision.hidden, latents)
 
     def to_env(self, actions: np.ndarray) -> np.ndarray:
         """Policy actions -> environment actions."""
@@ -115,7 +95,7 @@ class TeamActor:
 
 @dataclass
 class RolloutState:
-    """Where B copies stand between two fragments."""
+    """State of B sub-environments between two fragments."""
 
     observation: TeamObs
     hidden: RecurrentState | None
@@ -123,17 +103,17 @@ class RolloutState:
 
 
 def start(actor: TeamActor, env: VectorTeamEnv, seed: int | None = None) -> RolloutState:
-    """Fresh episodes in all copies."""
+    """Fresh episodes in all sub-environments."""
     observation = env.reset(seed)
     return RolloutState(
         observation,
-        actor.network.initial_state(env.num_envs),
+        actor.module.initial_state(env.num_envs),
         EpisodeTracker(env.num_envs, env.spec.num_agents),
     )
 
 
 def pack_rows(layout: TeamLayout, observation: TeamObs) -> np.ndarray:
-    """[B, F] one row per copy."""
+    """[B, F] one row per sub-environment."""
     rows = np.empty((len(observation.obs), layout.row_size), np.float32)
     layout.pack(vars(observation), rows)
     return rows
@@ -144,7 +124,7 @@ def reset_hidden(
 ) -> RecurrentState | None:
     """Recurrent state without what belongs to the past.
 
-    Copies whose episode ended start from zero, and so does an agent that joins later or comes
+    Where an episode ended it starts from zero, and so does an agent that joins later or comes
     back: alone, it would have seen nothing while it was away. Critics go on.
 
     Args:

@@ -25,7 +25,7 @@ class EpisodeRecord(NamedTuple):
 
 @dataclass
 class EpisodeTracker:
-    """Returns and lengths of the episodes that are under way in B copies."""
+    """Returns and lengths of the episodes that are under way in B sub-environments."""
 
     num_envs: int
     num_agents: int
@@ -39,18 +39,18 @@ class EpisodeTracker:
         self.lengths = np.zeros(self.num_envs, np.int64)
 
     def add(self, step: TeamStep, ended: np.ndarray) -> dict[int, EpisodeRecord]:
-        """Take in one step; records of the copies whose episode ended, by copy."""
+        """Take in one step; records of the episodes that ended, by sub-environment."""
         self.returns += step.reward
         self.agent_returns += step.agent_rewards
         self.lengths += 1
         records = {}
-        for copy in np.flatnonzero(ended):
-            records[int(copy)] = EpisodeRecord(
-                float(self.returns[copy]),
-                int(self.lengths[copy]),
-                self.agent_returns[copy].copy(),
-                bool(step.faulty[copy]),
-                {name: float(v[copy]) for name, v in step.info.items() if np.isfinite(v[copy])},
+        for index in np.flatnonzero(ended):
+            records[int(index)] = EpisodeRecord(
+                float(self.returns[index]),
+                int(self.lengths[index]),
+                self.agent_returns[index].copy(),
+                bool(step.faulty[index]),
+                {name: float(v[index]) for name, v in step.info.items() if np.isfinite(v[index])},
             )
-            self.returns[copy] = self.agent_returns[copy] = self.lengths[copy] = 0
+            self.returns[index] = self.agent_returns[index] = self.lengths[index] = 0
         return records

@@ -61,16 +61,19 @@ def summarize(records: list[EpisodeRecord], agents: tuple[str, ...]) -> dict[str
 
 
 def compare(
-    play: PlayOnWorkers, agents: tuple[str, ...], *, has_modifier: bool = True
+    play: PlayOnWorkers, agents: tuple[str, ...], *, is_product: bool = False
 ) -> tuple[dict[str, Any], int]:
     """Let every variant play; results by key, and the environment steps taken.
 
-    Without a policy modifier the joint policy is the individual ones: they play once.
+    Args:
+        play: lets one variant play.
+        agents: names of the agents.
+        is_product: the joint policy is the product of the individual ones: they play once.
     """
     results: dict[str, Any] = {}
     num_steps = 0
     for variant in POLICY_VARIANTS:
-        if variant.policy == "joint" and not has_modifier:
+        if variant.policy == "joint" and is_product:
             same = PolicyVariant("individual", variant.explore)
             results[variant.key] = results[same.key]
             continue

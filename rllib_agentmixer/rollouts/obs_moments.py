@@ -1,8 +1,10 @@
-"""Running mean and standard deviation of observation columns."""
+"""Standardisation of observations with running statistics."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from rllib_agentmixer.core.data.layout import TeamLayout
 
 CLIP = 10.0
 """Largest standardised magnitude, as in RLlib's MeanStdFilter."""
@@ -46,3 +48,45 @@ class RunningMoments:
         """Standard deviation; 1 before two rows were seen and in constant columns."""
         std = np.sqrt(self.squares / np.maximum(self.count - 1, 1))
         return np.where((std > 1e-8) & (self.count > 1), std, 1.0)
+
+
+class ObsFilter:
+    """Standardises observations and state of rows [B, F]; masks pass as they are.
+
+    Args:
+        layout: tells which columns are numbers and which are masks.
+    """
+
+    def __init__(self, layout: TeamLayout) -> None:
+        slices = layout.slices
+        self.clip = CLIP
+        self.columns = slice(slices["obs"].start, slices["state"].stop)
+        self.obs_columns = slices["obs"]
+        self.layout = layout
+        self.running_stats = RunningMoments(self.columns.stop - self.columns.start)
+
+    def standardize(self, rows: np.ndarray) -> np.ndarray:
+        """Standardise rows in place."""
+        chosen = rows[:, self.columns]
+        chosen -= self.running_stats.mean.astype(np.float32)
+        chosen /= self.running_stats.std.astype(np.float32)
+        np.clip(chosen, -self.clip, self.clip, out=chosen)
+        return rows
+
+    def counts(self, rows: np.ndarray) -> np.ndarray | None:
+        """Which entries of raw rows [R, F] say something: all where None.
+
+        The observation of an agent that takes no part is empty.
+        """
+        alive = self.layout.alive(rows)
+        if alive.all():
+            return None
+        counts = np.ones((len(rows), self.columns.stop - self.columns.start), bool)
+        num_obs = self.obs_columns.stop - self.obs_columns.start
+        counts[:, :num_obs] = alive.repeat(num_obs // alive.shape[1], axis=1)
+        return counts
+
+    def obs_constants(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the flattened observations [N * O], for exports."""
+        width = self.obs_columns.stop - self.obs_columns.start
+        return self.running_stats.mean[:width], self.running_stats.std[:width]

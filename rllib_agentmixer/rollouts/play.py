@@ -32,27 +32,27 @@ def play(
 ) -> list[EpisodeRecord]:
     """Play exactly ``num_episodes`` episodes; none is dropped for being long.
 
-    Every copy plays a quota fixed beforehand: taking whichever episodes end first would
+    Every sub-environment plays a quota fixed beforehand: taking whichever episodes end first would
     favour short ones.
     """
     rollout = start(actor, env, seed)
-    copies = np.arange(env.num_envs)
-    quota = num_episodes // env.num_envs + (copies < num_episodes % env.num_envs)
+    indices = np.arange(env.num_envs)
+    quota = num_episodes // env.num_envs + (indices < num_episodes % env.num_envs)
     records: list[EpisodeRecord] = []
     while quota.any():
         if before_step is not None:
             before_step()
         rows = pack_rows(actor.layout, rollout.observation)
         rows = row_filter(rows) if row_filter else rows
-        choice = actor.act(rows, rollout.hidden, explore=explore, policy=policy)
-        step = env.step(actor.to_env(choice.actions))
+        output = actor.act(rows, rollout.hidden, explore=explore, policy=policy)
+        step = env.step(actor.to_env(output.actions))
         ended = step.terminated | step.truncated
-        for copy, record in rollout.tracker.add(step, ended).items():
-            if quota[copy] and not record.is_faulty:
-                quota[copy] -= 1
+        for index, record in rollout.tracker.add(step, ended).items():
+            if quota[index] and not record.is_faulty:
+                quota[index] -= 1
                 records.append(record)
         rollout.observation = step.observation
-        rollout.hidden = reset_hidden(choice.hidden, ended, actor.layout.alive(rows))
+        rollout.hidden = reset_hidden(output.hidden, ended, actor.layout.alive(rows))
     return records
 
 
@@ -65,7 +65,7 @@ def render(
     seed: int | None,
     row_filter: RowFilter | None = None,
 ) -> list[np.ndarray]:
-    """RGB pictures of one episode in a single copy, one before each step.
+    """RGB pictures of one episode in a single sub-environment, one before each step.
 
     Raises:
         EnvContractError: the environment draws nothing.

@@ -1,7 +1,8 @@
-"""The part of a checkpoint that plays: weights as safetensors, settings as JSON, no pickle.
+"""Saved teams: weights as safetensors, settings as JSON, no pickle.
 
 RLlib's checkpoints are pickles, and opening a pickle runs whatever its writer wanted. So each
-checkpoint also holds all that evaluation and export need in formats that hold data alone.
+checkpoint also holds, in its folder ``inference``, all that evaluation and export need in
+formats that hold data alone.
 """
 
 from __future__ import annotations
@@ -9,87 +10,75 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from safetensors.torch import load_file, save
 
-from rllib_agentmixer.adapters import ALGORITHMS
+from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
+from rllib_agentmixer.core.data.layout import TeamLayout
+from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.envs.registry import trusted_environment
+from rllib_agentmixer.envs.team_gym import TeamEnvCreator
+from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import CheckpointError
+from rllib_agentmixer.rollouts.obs_moments import ObsFilter
+from rllib_agentmixer.rollouts.team import Team, team_scaling, team_sizes
 from rllib_agentmixer.utils.manifests import verify
-
-if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
-    from rllib_agentmixer.adapters.team_config import TeamConfig
 
 FOLDER = "inference"
 SETTINGS = "settings.json"
 WEIGHTS = "network.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 
-KEPT = (
+RLLIB_SETTINGS = (
     "observation_filter",
     "normalize_actions",
     "clip_actions",
     "step_time_limit_s",
     "seed",
-    "evaluation_duration",
 )
-"""RLlib's settings that decide how a trained team plays; the package's own all do."""
+"""RLlib's settings that decide how a trained team plays; the algorithm's own all do."""
 
 MOMENTS = ("count", "mean", "squares")
 
 
-def write_inference(algorithm: TeamAlgorithm, folder: Path) -> None:
+def save_team(folder: Path, team: Team) -> None:
     """Write weights and settings below a checkpoint's folder.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
     target = folder / FOLDER
-    target.mkdir()
-    network = algorithm.team_policy.network
-    tensors = {
-        f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()
-    }
-    team_filter = algorithm.team_worker.team_filter
-    if team_filter is not None:
-        moments = team_filter.running_stats
+    target.mkdir(parents=True)
+    weights = team.module.state_dict().items()
+    tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in weights}
+    if team.obs_filter is not None:
+        moments = team.obs_filter.running_stats
         tensors |= {f"filter.{n}": torch.from_numpy(np.array(getattr(moments, n))) for n in MOMENTS}
+    content = {
+        "format_version": FORMAT_VERSION,
+        "algorithm": team.entry.name,
+        "environment": team.stamp,
+        "team_reward": team.env_creator.team_reward,
+        "env_steps": team.env_steps,
+        "settings": {**vars(team.settings), **team.rllib},
+    }
     # save_file() reports a full disk as an error of its own kind; writing bytes, as OSError.
     (target / WEIGHTS).write_bytes(save(tensors))
-    (target / SETTINGS).write_text(json.dumps(_settings(algorithm), indent=1, default=_refuse))
+    (target / SETTINGS).write_text(json.dumps(content, indent=1, default=_by_name))
 
 
-def _settings(algorithm: TeamAlgorithm) -> dict[str, Any]:
-    config = algorithm.config
-    names = (*config.own_settings(), *KEPT)
-    return {
-        "format_version": FORMAT_VERSION,
-        "algorithm": config.algorithm,
-        "environment": algorithm.config.environment_stamp(algorithm.team_spec),
-        "team_reward": config.team_reward,
-        "max_seq_len": config.model["max_seq_len"],
-        "env_steps": algorithm.num_env_steps,
-        "iteration": algorithm.iteration,
-        "settings": {name: getattr(config, name) for name in names if hasattr(config, name)},
-    }
-
-
-def _refuse(value: Any) -> Any:
-    """Numbers of NumPy become Python's; what JSON cannot hold is noted by its name alone."""
+def _by_name(value: Any) -> Any:
+    """NumPy's numbers become Python's; what JSON cannot hold is noted by its name alone."""
     return value.item() if isinstance(value, np.generic) else f"<{type(value).__name__}>"
 
 
-def load_for_play(folder: Path, env: str | None = None) -> TeamAlgorithm:
+def load_team(folder: Path, env: str | None = None) -> Team:
     """A team that plays, from a checkpoint of any origin: nothing in it is unpickled.
-
-    The algorithm has local workers only and the networks, filters and schedules of the
-    checkpoint. What training needs beyond them is not restored.
 
     Args:
         folder: a checkpoint.
@@ -100,35 +89,88 @@ def load_for_play(folder: Path, env: str | None = None) -> TeamAlgorithm:
         CheckpointError: damaged, incomplete, or of another team than the environment's.
         ConfigError: the checkpoint names an environment that has to be named here too.
     """
+    folder = Path(folder)
     verify(folder)
     content = _read(folder / FOLDER / SETTINGS)
-    config = _config_of(content, trusted_environment(content["environment"]["name"], env))
-    algorithm: Any = config.build_algo()
-    try:
-        _fill(algorithm, folder, content)
-    except CheckpointError:
-        algorithm.stop()
-        raise
-    return algorithm
+    environment, rllib = content["environment"], content["settings"]
+    entry = ALGORITHMS[content["algorithm"]]
+    creator = TeamEnvCreator(
+        trusted_environment(environment["name"], env),
+        content.get("team_reward"),
+        step_time_limit_s=rllib.get("step_time_limit_s"),
+    )
+    probe = creator.vector(environment["config"], 1)
+    spec = probe.spec
+    probe.close()
+    settings = _own_settings(entry, rllib)
+    layout = TeamLayout(team_sizes(spec))
+    has_filter = rllib.get("observation_filter") == "MeanStdFilter"
+    team = Team(
+        entry=entry,
+        settings=settings,
+        spec=spec,
+        module=entry.team(layout.sizes, settings),
+        layout=layout,
+        scaling=team_scaling(
+            spec,
+            normalize_actions=bool(rllib.get("normalize_actions", True)),
+            clip_actions=bool(rllib.get("clip_actions", False)),
+        ),
+        obs_filter=ObsFilter(layout) if has_filter else None,
+        env_creator=creator,
+        env_config=environment["config"],
+        stamp=_stamp(creator, environment, spec),
+        env_steps=content["env_steps"],
+        rllib={name: rllib[name] for name in RLLIB_SETTINGS if name in rllib},
+    )
+    _fill(team, folder)
+    return team
+
+
+def _stamp(
+    creator: TeamEnvCreator, environment: Mapping[str, Any], spec: TeamSpec
+) -> dict[str, Any]:
+    """What is played in now, which need not be what the checkpoint was trained in."""
+    return {
+        "name": str(creator.source),
+        "version": spec.version,
+        "config": dict(environment["config"]),
+        "team_reward": spec.team_reward,
+    }
+
+
+def _own_settings(entry: AlgorithmEntry, given: Mapping[str, Any]) -> TeamSettings:
+    """The algorithm's settings; JSON knows no tuples, and earlier versions had fewer."""
+    defaults = vars(entry.make_settings())
+    own = {
+        name: tuple(given[name]) if isinstance(default, tuple) else given[name]
+        for name, default in defaults.items()
+        if name in given
+    }
+    return entry.make_settings(**own)
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(
             f"{path.parents[1]} has no part that can be loaded without unpickling ({path.name} is "
-            "missing): it was written by an earlier version. If you know where it comes from, "
-            "AgentMixer.from_checkpoint(path) loads it, and save() writes it anew"
+            "missing): it was written by an earlier version. That version can load it with "
+            "from_checkpoint(path) and write it anew with save()"
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["format_version"]
-        known = content["algorithm"] in ALGORITHMS
+        version, algorithm = content["format_version"], content["algorithm"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); use another checkpoint") from error
-    if version != FORMAT_VERSION or not known:
+    if version not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{path} has format {version!r} of algorithm {content['algorithm']!r}; this version "
-            f"reads format {FORMAT_VERSION} of {', '.join(ALGORITHMS)}"
+            f"{path} has format {version!r}; this version reads formats "
+            f"{', '.join(map(str, READABLE_VERSIONS))}"
+        )
+    if algorithm not in ALGORITHMS:
+        raise CheckpointError(
+            f"{path} is of algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}. One of "
+            "your own is known once its module is imported (--algo module:name)"
         )
     _check_entries(path, content)
     return content
@@ -140,13 +182,7 @@ def _check_entries(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: names what is missing or of another type.
     """
-    needed = {
-        "environment": dict,
-        "settings": dict,
-        "max_seq_len": int,
-        "env_steps": int,
-        "iteration": int,
-    }
+    needed = {"environment": dict, "settings": dict, "env_steps": int}
     wrong = [name for name, kind in needed.items() if not isinstance(content.get(name), kind)]
     if not wrong:
         environment = content["environment"]
@@ -159,45 +195,18 @@ def _check_entries(path: Path, content: Mapping[str, Any]) -> None:
         )
 
 
-def _config_of(content: Mapping[str, Any], env: str) -> TeamConfig:
-    config = ALGORITHMS[content["algorithm"]]()()
-    config.environment(
-        env,
-        env_config=dict(content["environment"]["config"]),
-        team_reward=content.get("team_reward"),
-    )
-    allowed = {*config.own_settings(), *KEPT}
-    for name, value in content["settings"].items():
-        if name in allowed:
-            setattr(config, name, tuple(value) if name == "critic_hidden" else value)
-    config.model["max_seq_len"] = content["max_seq_len"]
-    config.env_runners(num_env_runners=0, num_envs_per_env_runner=1)
-    config.training(train_batch_size=max(2, content["max_seq_len"]), minibatch_size=None)
-    if getattr(config, "learner", None) == "a2c":
-        config.training(num_epochs=1)
-    config.evaluation(evaluation_interval=None, evaluation_num_env_runners=0)
-    config.debugging(log_sys_usage=False)
-    return config
-
-
-def _fill(algorithm: TeamAlgorithm, folder: Path, content: Mapping[str, Any]) -> None:
+def _fill(team: Team, folder: Path) -> None:
     try:
         tensors = load_file(folder / FOLDER / WEIGHTS)
         weights = {k.removeprefix("network."): v for k, v in tensors.items() if k[:8] == "network."}
-        algorithm.team_policy.network.load_state_dict(weights)
-        team_filter = algorithm.team_worker.team_filter
-        if team_filter is not None:
+        team.module.load_state_dict(weights)
+        if team.obs_filter is not None:
             for name in MOMENTS:
-                setattr(team_filter.running_stats, name, tensors[f"filter.{name}"].numpy())
+                setattr(team.obs_filter.running_stats, name, tensors[f"filter.{name}"].numpy())
     except (OSError, RuntimeError, KeyError) as error:
         raise CheckpointError(
-            f"the networks in {folder} do not fit its environment "
-            f"{algorithm.config.env!r} as it is now: {error}"
+            f"the networks in {folder} do not fit its environment {team.stamp['name']!r} as it is "
+            f"now: {error}"
         ) from error
-    algorithm._counters[NUM_ENV_STEPS_SAMPLED] = content["env_steps"]
-    algorithm._iteration = content["iteration"]
-    global_vars = {
-        "timestep": content["env_steps"],
-        "num_grad_updates_per_policy": {DEFAULT_POLICY_ID: 0},
-    }
-    algorithm.team_worker.set_global_vars(global_vars)
+    team.module.follow_schedules(team.env_steps)
+    team.module.eval()

@@ -8,14 +8,23 @@ import math
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rllib_agentmixer.utils.manifests import MANIFEST, verify
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.utils.files import recover_interrupted, write_atomically
 
-if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
+
+class Saveable(Protocol):
+    """What is saved of an algorithm."""
+
+    @property
+    def iteration(self) -> int: ...
+
+    @property
+    def num_env_steps(self) -> int: ...
+
+    def save_checkpoint(self, checkpoint_dir: str, /) -> None: ...
 
 logger = logging.getLogger(__name__)
 
@@ -108,11 +117,11 @@ class RunCheckpoints:
         return best is None or best.metric != metric or value > best.value
 
     @staticmethod
-    def name_of(algorithm: TeamAlgorithm) -> str:
+    def name_of(algorithm: Saveable) -> str:
         """Name of the folder that a checkpoint of an algorithm, as it is now, has."""
         return f"{PREFIX}{algorithm.iteration:06d}"
 
-    def save(self, algorithm: TeamAlgorithm, metric: str = "", value: float | None = None) -> Path:
+    def save(self, algorithm: Saveable, metric: str = "", value: float | None = None) -> Path:
         """Write a checkpoint, note whether it is the best, and remove what need not stay.
 
         Args:
@@ -199,7 +208,7 @@ def find_checkpoint(place: Path, *, best: bool = False) -> Path:
     newest = checkpoints.newest
     if newest is None:
         raise CheckpointError(
-            f"{place} holds no AgentMixer checkpoint (neither {MANIFEST} nor "
+            f"{place} holds no checkpoint of this package (neither {MANIFEST} nor "
             f"{FOLDER}/{PREFIX}*); give the folder that training wrote"
         )
     if best:

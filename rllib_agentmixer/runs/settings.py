@@ -11,7 +11,7 @@ from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.utils.suggest import unknown_name
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.team_config import TeamConfig
+    from rllib_agentmixer.adapters.classic.config import ClassicConfig
 
 PRIVATE = ("custom_vector_env", "team_env", "env", "env_config", "env_runner_cls")
 """Attributes of a configuration that are set by other means than ``key=value``."""
@@ -44,7 +44,7 @@ def parse_settings(pairs: list[str] | tuple[str, ...]) -> dict[str, Any]:
     return settings
 
 
-def apply_settings(config: TeamConfig, settings: Mapping[str, Any]) -> None:
+def apply_settings(config: ClassicConfig, settings: Mapping[str, Any]) -> None:
     """Set ``name``, ``env.<argument>`` and ``model.<option>`` on a configuration.
 
     Raises:
@@ -61,11 +61,12 @@ def apply_settings(config: TeamConfig, settings: Mapping[str, Any]) -> None:
             config.model[leaf] = value
         elif name in known:
             setattr(config, name, value)
+            config.remember_given(name)
         else:
             raise config.unknown_setting("setting", name, set(known))
 
 
-def check_unchanged(config: TeamConfig, settings: dict[str, Any]) -> None:
+def check_unchanged(config: ClassicConfig, settings: dict[str, Any]) -> None:
     """Refuse settings that a resumed run would silently ignore.
 
     Raises:

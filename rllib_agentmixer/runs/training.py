@@ -28,7 +28,7 @@ from rllib_agentmixer.tracking import (
 
 if TYPE_CHECKING:
     from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
-    from rllib_agentmixer.adapters.team_config import TeamConfig
+    from rllib_agentmixer.adapters.classic.config import ClassicConfig
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def preparing(plan: RunPlan) -> AbstractContextManager[None]:
     return opening_store(plan.out, plan.tracking_uri)
 
 
-def build(config: TeamConfig, plan: RunPlan) -> TeamAlgorithm:
+def build(config: ClassicConfig, plan: RunPlan) -> TeamAlgorithm:
     """The algorithm, fresh or restored from the run's checkpoint.
 
     Raises:
@@ -133,7 +133,7 @@ def build(config: TeamConfig, plan: RunPlan) -> TeamAlgorithm:
     return config.build_algo()  # type: ignore[return-value]
 
 
-def type_of(config: TeamConfig) -> type[TeamAlgorithm]:
+def type_of(config: ClassicConfig) -> type[TeamAlgorithm]:
     """The algorithm class of a configuration."""
     return config.algo_class  # type: ignore[return-value]
 

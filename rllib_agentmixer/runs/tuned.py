@@ -16,7 +16,7 @@ from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.tracking import flatten
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.team_config import TeamConfig
+    from rllib_agentmixer.adapters.classic.config import ClassicConfig
 
 STEPS = "num_env_steps_sampled_lifetime"
 
@@ -55,7 +55,7 @@ class Outcome:
         )
 
 
-def run_until(config: TeamConfig, stop: dict[str, float], seed: int) -> Outcome:
+def run_until(config: ClassicConfig, stop: dict[str, float], seed: int) -> Outcome:
     """Train a copy of a configuration until ``stop``.
 
     Args:
@@ -83,7 +83,7 @@ def run_until(config: TeamConfig, stop: dict[str, float], seed: int) -> Outcome:
 
 
 def train(
-    config: TeamConfig, stop: dict[str, float], arguments: list[str] | None = None
+    config: ClassicConfig, stop: dict[str, float], arguments: list[str] | None = None
 ) -> list[Outcome]:
     """Command line of a tuned example, with the flags of RLlib's own examples."""
     parser = argparse.ArgumentParser(description="Run a tuned example.")
@@ -102,7 +102,7 @@ def train(
         limits[STEPS] = chosen.stop_timesteps
     if chosen.stop_reward is not None:
         limits |= {name: chosen.stop_reward for name in stop if name != STEPS}
-    start_ray(config.num_env_runners)
+    start_ray(config.num_env_runners or 0)
     outcomes = []
     for seed in chosen.seeds:
         outcomes.append(run_until(config, limits, seed))

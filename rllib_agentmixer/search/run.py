@@ -25,7 +25,7 @@ from rllib_agentmixer.utils.files import replaced_atomically
 if TYPE_CHECKING:
     from ray import tune
 
-    from rllib_agentmixer.adapters.team_config import TeamConfig
+    from rllib_agentmixer.adapters.classic.config import ClassicConfig
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _interruptible() -> Iterator[list[int]]:
 
 
 def run_search(
-    plan: SearchPlan, config: TeamConfig, folder: Path, *, resume: bool = False
+    plan: SearchPlan, config: ClassicConfig, folder: Path, *, resume: bool = False
 ) -> SearchOutcome:
     """Search until every trial has ended, or a signal comes.
 
@@ -107,7 +107,7 @@ def run_search(
     write_summary(records, folder)
     return SearchOutcome(
         records,
-        _keep_best(records, folder),
+        _keep_best(records, plan, folder),
         _draw(records, plan, folder),
         received[0] if received else None,
     )
@@ -163,20 +163,19 @@ def _callbacks(plan: SearchPlan, folder: Path) -> list[Any]:
     return [progress, MLflowCallback(folder.name, experiment=plan.experiment, tracking_uri=uri)]
 
 
-def _keep_best(records: list[TrialRecord], folder: Path) -> Path | None:
+def _keep_best(records: list[TrialRecord], plan: SearchPlan, folder: Path) -> Path | None:
     """Copy the best checkpoint out of its trial and export its policies beside it."""
     best = next((r for r in records if r.checkpoint is not None), None)
     if best is None or best.checkpoint is None:
         return None
-    from rllib_agentmixer.adapters.classic.algorithm import load_locally
     from rllib_agentmixer.export import export_policies
+    from rllib_agentmixer.rollouts.saved_team import load_team
 
     try:
         with replaced_atomically(folder / BEST_OF_SEARCH.parent) as place:
             shutil.copytree(best.checkpoint, place / BEST_OF_SEARCH.name)
-            algorithm = load_locally(place / BEST_OF_SEARCH.name)
-            export_policies(algorithm, place / "exported")
-            algorithm.stop()
+            team = load_team(place / BEST_OF_SEARCH.name, plan.env)
+            export_policies(team, place / "exported")
     except OSError as error:
         raise CheckpointError(
             f"could not copy the best checkpoint {best.checkpoint} into {folder}: {error}; free "

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.errors import AgentMixerError, ConfigError
 from rllib_agentmixer.runs.settings import apply_settings
 from rllib_agentmixer.search.domains import LISTED, Range, parse_range
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.team_config import TeamConfig
+    from rllib_agentmixer.adapters.classic.config import ClassicConfig
 
 Space = dict[str, Range]
 
@@ -20,28 +21,6 @@ SHIPPED = "shipped"
 BRANCHES = {"env": "env_config", "model": "model"}
 RENAMED = {"lambda_": "lambda"}
 """Attributes of RLlib's configuration that have another name in its dictionary."""
-
-COMMON: dict[str, str] = {
-    "lr": "loguniform(1e-4, 3e-3)",
-    "entropy_coeff": "loguniform(1e-4, 5e-2)",
-    "clip_param": "uniform(0.1, 0.3)",
-    "lambda_": "choice(0.9, 0.95, 0.98)",
-    "num_epochs": "choice(5, 10, 15)",
-    "advantage_scale": "choice(standard, hysteretic, robust)",
-}
-
-SPACES: dict[str, dict[str, str]] = {
-    "agentmixer": COMMON
-    | {
-        "modifier_lr": "loguniform(1e-5, 3e-3)",
-        "dispersion_gain": "choice(1.0, 3.0, 10.0)",
-        "igc": "choice(strict, gumbel)",
-        "correlation": "choice(state, autoregressive)",
-    },
-    "mappo": COMMON | {"hidden_size": "choice(64, 128)"},
-    "ippo": COMMON | {"hidden_size": "choice(64, 128)"},
-}
-"""Algorithm -> setting -> range: where the tuned examples lie, and some way around them."""
 
 PERTURBABLE = (
     "lr",
@@ -68,7 +47,7 @@ def shipped_space(
     """The space that comes with an algorithm, without settings that have a value already."""
     return {
         name: parse_range(name, text)
-        for name, text in SPACES[algorithm].items()
+        for name, text in ALGORITHMS[algorithm].search_space.items()
         if name not in fixed and (name in PERTURBABLE or not perturbable_only)
     }
 
@@ -126,7 +105,7 @@ def _read_file(path: Path) -> Space:
     return {str(name): parse_range(str(name), text) for name, text in content.items()}
 
 
-def check_space(config: TeamConfig, space: Space, fixed: Mapping[str, Any]) -> None:
+def check_space(config: ClassicConfig, space: Space, fixed: Mapping[str, Any]) -> None:
     """Refuse a space that holds what no trial could train with, before any trial starts.
 
     Args:
@@ -178,7 +157,7 @@ def config_path(name: str) -> tuple[str, ...]:
     return (RENAMED.get(name, name),)
 
 
-def param_space(config: TeamConfig, space: Space) -> dict[str, Any]:
+def param_space(config: ClassicConfig, space: Space) -> dict[str, Any]:
     """RLlib's dictionary of settings with Ray Tune's ranges in it."""
     settings: dict[str, Any] = dict(config.to_dict())
     for name, found in space.items():

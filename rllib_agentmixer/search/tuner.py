@@ -15,7 +15,7 @@ from rllib_agentmixer.search.spaces import config_path, param_space, stay_inside
 if TYPE_CHECKING:
     from ray import tune
 
-    from rllib_agentmixer.adapters.team_config import TeamConfig
+    from rllib_agentmixer.adapters.classic.config import ClassicConfig
 
 CHECKPOINTS_PER_TRIAL = 10
 SECONDS_BETWEEN_SNAPSHOTS = "1"
@@ -49,7 +49,7 @@ def _quiet_optuna() -> None:
 
 
 def fresh_tuner(
-    plan: SearchPlan, config: TeamConfig, folder: Path, callbacks: list[tune.Callback]
+    plan: SearchPlan, config: ClassicConfig, folder: Path, callbacks: list[tune.Callback]
 ) -> tune.Tuner:
     """A search that begins.
 
@@ -62,7 +62,7 @@ def fresh_tuner(
     """
     from ray import tune
 
-    iterations = math.ceil(plan.steps / float(config.train_batch_size))
+    iterations = math.ceil(plan.steps / config.rllib_settings().train_batch_size)
     return tune.Tuner(
         config.algo_class,
         param_space=param_space(config, plan.space),
@@ -88,7 +88,7 @@ def fresh_tuner(
     )
 
 
-def resumed_tuner(plan: SearchPlan, config: TeamConfig, folder: Path) -> tune.Tuner:
+def resumed_tuner(plan: SearchPlan, config: ClassicConfig, folder: Path) -> tune.Tuner:
     """A search that goes on: finished trials stay, others continue from their checkpoints."""
     from ray import tune
 

@@ -39,7 +39,7 @@ def verify(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise CheckpointError(
-            f"{folder} holds no AgentMixer checkpoint ({MANIFEST} is missing); give the folder "
+            f"{folder} holds no checkpoint of this package ({MANIFEST} is missing); give the folder "
             "that save() wrote"
         )
     try:

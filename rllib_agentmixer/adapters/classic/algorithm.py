@@ -1,18 +1,17 @@
-"""RLlib's PPO with a team policy: sampling, learning, evaluation and exact checkpoints."""
+"""RLlib's Algorithm with a team policy: evaluation, exact checkpoints, and on-policy training."""
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.ppo.ppo import PPO
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
-from ray.rllib.utils.checkpoints import get_checkpoint_info
 from ray.rllib.utils.metrics import (
     LEARN_ON_BATCH_TIMER,
     NUM_AGENT_STEPS_SAMPLED,
@@ -24,23 +23,28 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 
+from rllib_agentmixer.adapters.classic.config import ClassicConfig, OnPolicyConfig
 from rllib_agentmixer.adapters.classic.evaluation import SideBySideEvaluation
 from rllib_agentmixer.adapters.classic.model import register_model
 from rllib_agentmixer.adapters.classic.policy import TeamPolicy
-from rllib_agentmixer.adapters.classic.resume import restore_sampling, sampling_state
+from rllib_agentmixer.adapters.classic.resume import (
+    restore_steps,
+    restore_workers,
+    workers_state,
+)
 from rllib_agentmixer.adapters.classic.sampling import (
     AsynchronousSampler,
     Sampler,
     release_stuck_workers,
 )
 from rllib_agentmixer.adapters.classic.worker import TeamRolloutWorker
-from rllib_agentmixer.adapters.team_config import TeamConfig
 from rllib_agentmixer.analysis import games
 from rllib_agentmixer.core.cpu import give_freed_memory_back
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import CheckpointError, EnvContractError
-from rllib_agentmixer.rollouts.saved_team import write_inference
+from rllib_agentmixer.rollouts.saved_team import save_team
+from rllib_agentmixer.rollouts.team import Team
 from rllib_agentmixer.utils import manifests as checkpoints
 from rllib_agentmixer.utils.files import replaced_atomically
 
@@ -48,15 +52,28 @@ STARVATION_RESTARTS = 3
 """Restarts that workers get, all of them failing, before training gives up."""
 
 
-class TeamAlgorithm(SideBySideEvaluation, PPO):
+class TeamAlgorithm(SideBySideEvaluation, Algorithm):
     """Trains a team environment with a :class:`TeamPolicy` on vectorised workers.
 
-    Differs from PPO: minibatches are shuffled and learned from by the core's own loop;
     ``evaluate()`` plays joint and individual policies side by side; checkpoints are atomic,
-    checksummed, and resume bit for bit.
+    checksummed, and resume bit for bit. A subclass names its configuration:
+    ``config_class = MAPPOConfig``.
     """
 
-    config: TeamConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    config: ClassicConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    config_class: ClassVar[type[ClassicConfig]]
+    known: ClassVar[dict[str, type[TeamAlgorithm]]] = {}
+    """Algorithm's name -> class, of every class that names its configuration."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "config_class" in vars(cls):
+            cls.config_class.algorithm_class = cls
+            TeamAlgorithm.known[cls.config_class.algorithm] = cls
+
+    @classmethod
+    def get_default_config(cls) -> ClassicConfig:
+        return cls.config_class()
 
     @classmethod
     def get_default_policy_class(cls, config: Any) -> type[TeamPolicy]:
@@ -76,8 +93,6 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         register_model()  # a Ray that was shut down took its registry along
         super().setup(config)
         give_freed_memory_back()  # what imports and set-up left behind
-        kind = AsynchronousSampler if self.config.sample_async else Sampler
-        self.sampler = kind(self.workers_group, self.config)
 
     def cleanup(self) -> None:
         """RLlib's clean end, without waiting for ever for an environment that hangs.
@@ -110,71 +125,40 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
         return self.team_worker.team_spec
 
     @property
+    def team(self) -> Team:
+        """The team as trained so far; its networks go on changing."""
+        stamp = self.config.environment_stamp(self.team_spec)
+        return replace(self.team_worker.team, stamp=stamp, env_steps=self.num_env_steps)
+
+    @property
     def num_env_steps(self) -> int:
         """Joint environment steps sampled so far."""
         return int(self._counters[NUM_ENV_STEPS_SAMPLED])
 
-    def _check_starvation(self) -> None:
-        """Give up once workers had time to restart and still sample nothing.
-
-        RLlib would go on for ever with results that hold no episodes.
-        """
-        restart_s = self.config.delay_between_env_runner_restarts_s or 0.0
-        patience = (self.config.sample_timeout_s or 0.0) + STARVATION_RESTARTS * restart_s
-        waited = time.monotonic() - self._last_sample_at
-        if waited > patience:
-            raise EnvContractError(
-                f"no rollout worker has sampled anything for {waited:.0f} s (environment "
-                f"{self.config.env!r}); train with num_env_runners=0 to see what it raises, or "
-                "raise sample_timeout_s if it is slow"
-            )
-
-    def training_step(self) -> dict[str, Any]:
-        """One batch from all workers, all epochs over it, new weights back to the workers."""
-        with self._timers[SAMPLE_TIMER]:
-            batch = self.sampler.next_batch()
-        if batch is None:
-            self._check_starvation()
-            return {}
-        self._last_sample_at = time.monotonic()
-        self._counters[NUM_ENV_STEPS_SAMPLED] += batch.count
-        self._counters[NUM_AGENT_STEPS_SAMPLED] += batch.count
-        policy = self.team_policy
-        batch.decompress_if_needed()
+    def learn_on(self, batch: Any, num_steps: int) -> dict[str, Any]:
+        """One update of the policy from a batch of so many steps; RLlib's learner results."""
         with self._timers[LEARN_ON_BATCH_TIMER]:
-            update = policy.update(batch)
-        update[LEARNER_STATS_KEY] |= games.training_metrics(self)
-        results = {DEFAULT_POLICY_ID: update}
-        self._timers[LEARN_ON_BATCH_TIMER].push_units_processed(batch.count)
-        self._counters[NUM_ENV_STEPS_TRAINED] += batch.count
-        self._counters[NUM_AGENT_STEPS_TRAINED] += batch.count
+            update = self.team_policy.update(batch)
+        update[LEARNER_STATS_KEY] |= games.training_metrics(
+            self.team_worker.vector_env, lambda: self.team
+        )
+        self._timers[LEARN_ON_BATCH_TIMER].push_units_processed(num_steps)
+        self._counters[NUM_ENV_STEPS_TRAINED] += num_steps
+        self._counters[NUM_AGENT_STEPS_TRAINED] += num_steps
+        return update
+
+    def broadcast(self) -> None:
+        """New weights and step counts to all workers."""
         global_vars = {
             "timestep": self._counters[NUM_ENV_STEPS_SAMPLED],
-            "num_grad_updates_per_policy": {DEFAULT_POLICY_ID: policy.num_grad_updates},
+            "num_grad_updates_per_policy": {DEFAULT_POLICY_ID: self.team_policy.num_grad_updates},
         }
         with self._timers[SYNCH_WORKER_WEIGHTS_TIMER]:
             if self.workers_group.num_remote_workers() > 0:
                 self.workers_group.sync_weights(
                     policies=[DEFAULT_POLICY_ID], global_vars=global_vars
                 )
-                self.sampler.send_filters()
         self.team_worker.set_global_vars(global_vars)
-        return results
-
-    def _sync_filters_if_needed(self, *, workers: EnvRunnerGroup, **settings: Any) -> None:
-        """RLlib's hook; filters of workers that sample asynchronously travel with batches."""
-        if workers is not self.env_runner_group or not self.config.sample_async:
-            super()._sync_filters_if_needed(workers=workers, **settings)
-
-    def _compile_iteration_results_old_api_stack(
-        self, *, episodes_this_iter: list[Any], **others: Any
-    ) -> dict[str, Any]:
-        """RLlib's results, of the episodes that came with batches too, and what was played."""
-        episodes = self.sampler.take_episodes() + episodes_this_iter
-        results = super()._compile_iteration_results_old_api_stack(
-            episodes_this_iter=episodes, **others
-        )
-        return results | {"environment": self.config.environment_stamp(self.team_spec)}
 
     def _before_evaluate(self) -> None:
         """RLlib's hook: bring filters and schedules to the evaluation workers.
@@ -204,7 +188,7 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
             with replaced_atomically(target) as folder:
                 super().save_checkpoint(str(folder))
                 self._make_relocatable(folder)
-                write_inference(self, folder)
+                save_team(folder, self.team)
                 checkpoints.write_manifest(folder, self.stamp())
         except OSError as error:
             raise CheckpointError(
@@ -264,25 +248,86 @@ class TeamAlgorithm(SideBySideEvaluation, PPO):
 
     def __getstate__(self) -> dict[str, Any]:
         """RLlib's state, and all that decides what comes next."""
-        return super().__getstate__() | sampling_state(self)
+        # What is under way comes first: a worker tells its state after it has answered.
+        return super().__getstate__() | {"data": self.data_state()} | workers_state(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore; with another number of workers they start fresh episodes."""
         super().__setstate__(state)
-        restore_sampling(self, state)
+        self._episode_history = list(state.get("episode_history", []))
+        restore_steps(self, state)
+        self.restore_data(state["data"])
+        restore_workers(self, state)
+
+    def data_state(self) -> Any:
+        """Experience that was sampled and is kept for learning."""
+
+    def restore_data(self, state: Any) -> None:
+        """Go on from :meth:`data_state`."""
 
 
-def load_locally(folder: Path) -> TeamAlgorithm:
-    """An algorithm from a checkpoint with local workers only, to play or to export.
+class OnPolicyAlgorithm(TeamAlgorithm):
+    """Learns from each batch once it is sampled, or one update later (``sample_async``)."""
 
-    Raises:
-        CheckpointError: damaged or incomplete.
-    """
-    checkpoints.verify(folder)
-    info = get_checkpoint_info(str(Path(folder).absolute()))
-    state = Algorithm._checkpoint_info_to_algorithm_state(info)
-    config = state["config"].copy(copy_frozen=False)
-    config.env_runners(num_env_runners=0, sample_async=False)
-    config.evaluation(evaluation_interval=None, evaluation_num_env_runners=0)
-    state["config"] = config
-    return Algorithm.from_state(state)  # type: ignore[return-value]
+    config: OnPolicyConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def setup(self, config: Any) -> None:
+        """Set-up of the parent, and of where batches come from."""
+        super().setup(config)
+        kind = AsynchronousSampler if self.config.sample_async else Sampler
+        self.sampler = kind(self.workers_group, self.config)
+
+    def _check_starvation(self) -> None:
+        """Give up once workers had time to restart and still sample nothing.
+
+        RLlib would go on for ever with results that hold no episodes.
+        """
+        restart_s = self.config.delay_between_env_runner_restarts_s or 0.0
+        patience = (self.config.sample_timeout_s or 0.0) + STARVATION_RESTARTS * restart_s
+        waited = time.monotonic() - self._last_sample_at
+        if waited > patience:
+            raise EnvContractError(
+                f"no rollout worker has sampled anything for {waited:.0f} s (environment "
+                f"{self.config.env!r}); train with num_env_runners=0 to see what it raises, or "
+                "raise sample_timeout_s if it is slow"
+            )
+
+    def training_step(self) -> dict[str, Any]:
+        """One batch from all workers, all epochs over it, new weights back to the workers."""
+        with self._timers[SAMPLE_TIMER]:
+            batch = self.sampler.next_batch()
+        if batch is None:
+            self._check_starvation()
+            return {}
+        self._last_sample_at = time.monotonic()
+        self._counters[NUM_ENV_STEPS_SAMPLED] += batch.count
+        self._counters[NUM_AGENT_STEPS_SAMPLED] += batch.count
+        batch.decompress_if_needed()
+        update = self.learn_on(batch, batch.count)
+        self.broadcast()
+        return {DEFAULT_POLICY_ID: update}
+
+    def broadcast(self) -> None:
+        super().broadcast()
+        self.sampler.send_filters()
+
+    def _sync_filters_if_needed(self, *, workers: EnvRunnerGroup, **settings: Any) -> None:
+        """RLlib's hook; filters of workers that sample asynchronously travel with batches."""
+        if workers is not self.env_runner_group or not self.config.sample_async:
+            super()._sync_filters_if_needed(workers=workers, **settings)
+
+    def _compile_iteration_results_old_api_stack(
+        self, *, episodes_this_iter: list[Any], **others: Any
+    ) -> dict[str, Any]:
+        """RLlib's results, of the episodes that came with batches too, and what was played."""
+        episodes = self.sampler.take_episodes() + episodes_this_iter
+        results = super()._compile_iteration_results_old_api_stack(
+            episodes_this_iter=episodes, **others
+        )
+        return results | {"environment": self.config.environment_stamp(self.team_spec)}
+
+    def data_state(self) -> Any:
+        return self.sampler.get_state()
+
+    def restore_data(self, state: Any) -> None:
+        self.sampler.set_state(state)

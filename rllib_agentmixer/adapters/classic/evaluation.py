@@ -34,6 +34,7 @@ class SideBySideEvaluation:
     evaluation_config: Any
     eval_env_runner_group: Any
     team_spec: TeamSpec
+    team_policy: Any
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """Play joint and individual policies; see this module for the results' keys."""
@@ -74,8 +75,8 @@ class SideBySideEvaluation:
                 kept.extend(rollout_metrics(r, self.team_spec.agents) for r in records)
             return records
 
-        has_modifier = self.config.hyperparameters().policy_modifier != "none"
-        team, num_steps = compare(play_and_keep, self.team_spec.agents, has_modifier=has_modifier)
+        is_product = self.team_policy.module.is_product
+        team, num_steps = compare(play_and_keep, self.team_spec.agents, is_product=is_product)
         # RLlib's own keys describe what would be deployed.
         results = summarize_episodes(kept, kept) | {"team": team}
         return results, num_steps, num_steps, []

@@ -12,56 +12,31 @@ import numpy as np
 from ray.rllib.utils.filter import Filter
 
 from rllib_agentmixer.core.data.layout import TeamLayout
-from rllib_agentmixer.rollouts.obs_moments import CLIP, RunningMoments
+from rllib_agentmixer.rollouts.obs_moments import ObsFilter, RunningMoments
 
 
-class TeamMeanStdFilter(Filter):
-    """Standardises observations and state of rows [B, F] with running statistics.
+class TeamMeanStdFilter(ObsFilter, Filter):
+    """Standardises rows [B, F] as its parent; learns from them, and merges with other workers'.
 
     Args:
         layout: tells which columns are numbers and which are masks.
     """
 
     def __init__(self, layout: TeamLayout) -> None:
-        slices = layout.slices
-        self.clip = CLIP
-        self.columns = slice(slices["obs"].start, slices["state"].stop)
-        self.obs_columns = slices["obs"]
-        self.layout = layout
-        size = self.columns.stop - self.columns.start
-        self.running_stats = RunningMoments(size)
-        self.buffer = RunningMoments(size)
+        super().__init__(layout)
+        self.reset_buffer()
 
     def __call__(self, rows: np.ndarray, update: bool = False) -> np.ndarray:
         """Standardise rows in place (and learn from them with ``update``)."""
         if update:
             self.observe(rows)
-        chosen = rows[:, self.columns]
-        chosen -= self.running_stats.mean.astype(np.float32)
-        chosen /= self.running_stats.std.astype(np.float32)
-        np.clip(chosen, -self.clip, self.clip, out=chosen)
-        return rows
+        return self.standardize(rows)
 
     def observe(self, rows: np.ndarray) -> None:
         """Learn from raw rows [R, F]; the empty observations of absent agents say nothing."""
-        chosen = rows[:, self.columns]
-        counts = self._counts(rows)
+        chosen, counts = rows[:, self.columns], self.counts(rows)
         self.running_stats.push(chosen, counts)
         self.buffer.push(chosen, counts)
-
-    def _counts(self, rows: np.ndarray) -> np.ndarray | None:
-        alive = self.layout.alive(rows)
-        if alive.all():
-            return None
-        counts = np.ones((len(rows), self.columns.stop - self.columns.start), bool)
-        num_obs = self.obs_columns.stop - self.obs_columns.start
-        counts[:, :num_obs] = alive.repeat(num_obs // alive.shape[1], axis=1)
-        return counts
-
-    def obs_constants(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the flattened observations [N * O], for exports."""
-        width = self.obs_columns.stop - self.obs_columns.start
-        return self.running_stats.mean[:width], self.running_stats.std[:width]
 
     def apply_changes(self, other: TeamMeanStdFilter, with_buffer: bool = False) -> None:
         """Merge what another filter has learned since its last flush."""
@@ -82,5 +57,5 @@ class TeamMeanStdFilter(Filter):
         self.reset_buffer()
 
     def reset_buffer(self) -> None:
-        """Forget what is due to be merged elsewhere."""
-        self.buffer = RunningMoments(len(self.buffer.mean))
+        """Drop what is due to be merged elsewhere."""
+        self.buffer = RunningMoments(self.columns.stop - self.columns.start)

@@ -1,30 +1,26 @@
-"""TorchPolicyV2 around the core: schedules and batches in, metrics out."""
+"""TorchPolicyV2 around a team and its learner."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from ray.rllib.algorithms.ppo.ppo import PPOConfig
 from ray.rllib.policy.sample_batch import SampleBatch
-from ray.rllib.policy.torch_mixins import KLCoeffMixin
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
-from ray.rllib.utils.schedules import PiecewiseSchedule
 from torch import Tensor
 
-from rllib_agentmixer.adapters.classic.sample_batches import (
-    hidden_from_rllib,
-    hidden_to_rllib,
-    to_team_batch,
-)
+from rllib_agentmixer.adapters.classic.model import state_list
+from rllib_agentmixer.adapters.classic.sample_batches import to_experience
 from rllib_agentmixer.adapters.compilation import compiler
-from rllib_agentmixer.core.functional.advantages import ADVANTAGE_SCALES
-from rllib_agentmixer.core.learners.policy_gradient import PPOLearner, UpdatePlan
-from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients, team_loss
+from rllib_agentmixer.adapters.team_config import rllib_settings
+from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
+from rllib_agentmixer.core.data.experience import Experience, Fragment
+from rllib_agentmixer.core.learners.learner import Learner
+from rllib_agentmixer.core.teams.team_module import TeamModule
 
 # Checkpoints hold the policy class by reference to this package; RLlib warns at every save
 # that it is none of its own.
@@ -32,43 +28,18 @@ logging.getLogger("ray.rllib.policy.policy").addFilter(
     lambda record: "durable policy name" not in record.getMessage()
 )
 
-SCHEDULED = ("lr", "modifier_lr", "entropy_coeff", "temperature")
-"""Settings that may be RLlib schedules over sampled environment steps."""
 
+class TeamPolicy(TorchPolicyV2):
+    """The policy of a team and its learner, as RLlib's policy: columns in, metrics out."""
 
-def schedule(setting: float | list[list[float]], legacy: list | None = None) -> PiecewiseSchedule:
-    """RLlib's piecewise-linear schedule from a constant, a list, or the ``*_schedule`` setting."""
-    points = legacy or setting
-    if not isinstance(points, (list, tuple)):
-        points = [[0, points]]
-    points = [(int(step), float(value)) for step, value in points]
-    return PiecewiseSchedule(points, framework=None, outside_value=points[-1][1])
-
-
-class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
-    """The joint policy of a team and its learner, as RLlib's policy.
-
-    Differs from PPOTorchPolicy: two learning rates, V normalised and clipped in normalised
-    units, minibatches of shuffled sequences, an optional stop of the epochs at a divergence,
-    and diagnostics of how joint and individual policies agree.
-    """
-
-    learner: PPOLearner
+    learner: Learner
     model: Any
-    kl_coeff: Any
 
     def __init__(self, observation_space: Any, action_space: Any, config: Any) -> None:
         config = dict(PPOConfig().to_dict(), **config)
         self.compiler = compiler(config, "learner")
         self.is_compiled = config["torch_compile_learner"] or config["torch_compile_worker"]
         config["torch_compile_learner"] = False  # RLlib would compile a model that nobody calls
-        # Algorithms without a policy modifier have neither its rate nor a temperature.
-        self.schedules = {
-            name: schedule(config[name], config.get(f"{name}_schedule"))
-            for name in SCHEDULED
-            if name in config
-        }
-        self.current = {name: s.value(0) for name, s in self.schedules.items()}
         self.generator = torch.Generator()
         if config["seed"] is not None:
             self.generator.manual_seed(config["seed"])
@@ -79,49 +50,63 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
             config,
             max_seq_len=config["model"]["max_seq_len"],
         )
-        KLCoeffMixin.__init__(self, config)
-        self._follow_schedules()
+        self.learner.follow_schedules(self.global_timestep)
 
     @property
-    def network(self) -> Any:
-        """The team's networks."""
-        return self.model.network
+    def module(self) -> TeamModule:
+        """Networks of the team."""
+        return self.model.module
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Adam with one group for individual policies and critic, one for the modifier."""
-        self.learner = PPOLearner(
-            self.network,
-            lr=self.current["lr"],
-            modifier_lr=self.current.get("modifier_lr", 0.0),
+    @property
+    def entry(self) -> AlgorithmEntry:
+        """Entry of the algorithm."""
+        return self.model.entry
+
+    def optimizer(self) -> list[torch.optim.Optimizer]:
+        """RLlib's hook: make the learner, whose optimisers these are."""
+        settings = self.module.settings
+        self.learner = self.entry.learner(settings)(
+            self.module,
+            settings,
+            rllib_settings(self.entry, self.config),
             compiler=self.compiler,
         )
-        return self.learner.optimizer
+        self.learner.keeps_tensors = self.is_compiled
+        return self.learner.optimizers
+
+    def postprocess(self, fragment: Fragment) -> Experience:
+        """Experience with the learner's targets, from a fragment as it was collected."""
+        learner = self.learner
+        return learner.postprocess(self.module, fragment, learner.settings, learner.rllib)
+
+    def experience(self, batch: SampleBatch) -> Experience:
+        """A batch as the learner reads it."""
+        return to_experience(
+            batch,
+            self.model.layout,
+            targets=self.learner.targets,
+            like=self.module.initial_state(1),
+            device=self.device,
+        )
 
     def update(self, batch: SampleBatch) -> dict[str, Any]:
-        """All epochs over one train batch."""
-        team_batch = to_team_batch(batch, self.model.layout, self.device)
-        scale = ADVANTAGE_SCALES[self.config["advantage_scale"]]
-        advantages = team_batch.advantages
-        scaled = scale(advantages, team_batch.counts(advantages))
-        team_batch = replace(team_batch, advantages=scaled)
-        plan = UpdatePlan(
-            num_epochs=self.config["num_epochs"],
-            minibatch_size=self.config["minibatch_size"],
-            grad_clip=self.config["grad_clip"],
-            kl_stop=self.config["kl_stop"],
-            non_finite=self.config.get("non_finite", "raise"),  # absent in earlier checkpoints
-        )
-        self.model.train()
+        """One update from a batch of rows."""
         custom_metrics: dict[str, Any] = {}
         self.callbacks.on_learn_on_batch(policy=self, train_batch=batch, result=custom_metrics)
-        metrics = self.learner.update(team_batch, self._coefficients(), plan, self.generator)
+        return self.update_from(self.experience(batch), batch.count, custom_metrics)
+
+    def update_from(
+        self, experience: Experience, num_steps: int, custom_metrics: dict[str, Any]
+    ) -> dict[str, Any]:
+        """One update from experience of so many steps; RLlib's learner results."""
+        metrics = self.learner.update(
+            experience, env_steps=self.global_timestep, generator=self.generator
+        )
         self.num_grad_updates += int(metrics["num_updates"])
-        if self.config["use_kl_loss"]:
-            self.update_kl(metrics["kl"])
         return {
-            LEARNER_STATS_KEY: metrics | self._rates(),
+            LEARNER_STATS_KEY: metrics,
             "custom_metrics": custom_metrics,
-            "num_agent_steps_trained": batch.count,
+            "num_agent_steps_trained": num_steps,
             "num_grad_updates_lifetime": self.num_grad_updates,
         }
 
@@ -139,18 +124,17 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
         Its own way, an action distribution, knows products over agents alone.
         """
         rows = obs_batch[SampleBatch.CUR_OBS].float()
-        hidden = hidden_from_rllib(state_batches) if state_batches else None
         noise = torch.default_generator
-        inputs = self.network.sample_latents(
-            model.inputs_of(rows, len(rows)), noise, explore=explore
-        )
-        decision = self.network.decide(inputs, hidden, explore=explore, generator=noise)
+        inputs = model.inputs_of(rows, len(rows))
+        inputs = self.module.sample_latents(inputs, noise, explore=explore)
+        hidden = model.hidden_of(state_batches)
+        decision = self.module.act(inputs, hidden, explore=explore, generator=noise)
         policy, actions = decision.policy, decision.actions
         return (
             actions[0].flatten(1),
             policy.log_prob(actions)[0],
             policy.flat()[0],
-            hidden_to_rllib(decision.hidden) if decision.hidden else [],
+            state_list(decision.hidden) if decision.hidden else [],
         )
 
     def compute_log_likelihoods(
@@ -170,17 +154,15 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
         states = [torch.as_tensor(np.asarray(s), device=self.device) for s in state_batches or []]
         with torch.inference_mode():
             inputs = self.model.inputs_of(rows, len(rows))
-            inputs = self.network.sample_latents(inputs, torch.default_generator, explore=False)
-            if self.model.layout.sizes.action_kind == "continuous":
-                taken = taken.unflatten(-1, (self.model.layout.sizes.num_agents, -1))
-            hidden = hidden_from_rllib(states) if states else None
+            inputs = self.module.sample_latents(inputs, torch.default_generator, explore=False)
+            if not self.module.sizes.is_discrete:
+                taken = taken.unflatten(-1, (self.module.sizes.num_agents, -1))
             given = taken.unsqueeze(0)
-            return self.network(inputs, hidden, given).joint.log_prob(given)[0]
+            return self.module(inputs, self.model.hidden_of(states), given).joint.log_prob(given)[0]
 
     def loss(self, model: Any, dist_class: Any, train_batch: SampleBatch) -> Tensor:
         """Loss of one batch as it comes, for RLlib's gradient API; advantages are not scaled."""
-        batch = to_team_batch(train_batch, model.layout, self.device)
-        loss = team_loss(model.network, batch, self._coefficients())
+        loss = self.learner.loss_of(self.experience(train_batch))
         model.tower_stats.update(loss.metrics)
         return loss.total
 
@@ -191,11 +173,14 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
     def on_global_var_update(self, global_vars: dict[str, Any]) -> None:
         """Move all schedules to the number of environment steps sampled so far."""
         super().on_global_var_update(global_vars)
-        self._follow_schedules()
+        self.learner.follow_schedules(self.global_timestep)
 
     def get_state(self) -> dict[str, Any]:
-        """RLlib's policy state, the count of gradient steps, and what shuffles minibatches."""
-        return super().get_state() | {
+        """RLlib's policy state, the learner's, and the state of the shuffling of minibatches."""
+        state = super().get_state()
+        state.pop("_optimizer_variables", None)  # the learner's state has them
+        return state | {
+            "learner": self.learner.state_dict(),
             "shuffle_state": self.generator.get_state().numpy(),
             "num_grad_updates": self.num_grad_updates,
         }
@@ -207,35 +192,10 @@ class TeamPolicy(KLCoeffMixin, TorchPolicyV2):
         one's weights to go on with perturbed settings would train with the old ones. Schedules
         stand where the restored step count puts them.
         """
-        shuffle_state = state.get("shuffle_state")
         own_settings = self.config
         super().set_state(state)
         self.config = own_settings
-        self.num_grad_updates = state.get("num_grad_updates", 0)
-        if shuffle_state is not None:
-            self.generator.set_state(torch.from_numpy(np.asarray(shuffle_state)))
-        self._follow_schedules()
-
-    def _follow_schedules(self) -> None:
-        step = self.global_timestep
-        self.current = {name: s.value(step) for name, s in self.schedules.items()}
-        temperature = float(self.current.get("temperature", 1.0))
-        # A number would be compiled in, and a schedule have everything compiled every time.
-        is_tensor = self.is_compiled and isinstance(self.config.get("temperature"), (list, tuple))
-        self.network.temperature = torch.tensor(temperature) if is_tensor else temperature
-        modifier_lr = self.current.get("modifier_lr", 0.0)
-        self.learner.set_learning_rates(self.current["lr"], modifier_lr)
-
-    def _coefficients(self) -> PPOCoefficients:
-        return PPOCoefficients(
-            clip_param=self.config["clip_param"],
-            vf_clip_param=self.config["vf_clip_param"],
-            vf_loss_coeff=self.config["vf_loss_coeff"],
-            entropy_coeff=self.current["entropy_coeff"],
-            kl_coeff=self.kl_coeff if self.config["use_kl_loss"] else 0.0,
-        )
-
-    def _rates(self) -> dict[str, float]:
-        names = {"lr": "cur_lr", "modifier_lr": "cur_modifier_lr"}
-        current = {names.get(name, name): value for name, value in self.current.items()}
-        return current | {"cur_kl_coeff": self.kl_coeff}
+        self.num_grad_updates = state["num_grad_updates"]
+        self.generator.set_state(torch.from_numpy(np.asarray(state["shuffle_state"])))
+        self.learner.load_state_dict(state["learner"])
+        self.learner.follow_schedules(self.global_timestep)

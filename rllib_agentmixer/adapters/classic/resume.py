@@ -1,21 +1,31 @@
-"""What RLlib's state leaves out: with it training goes on bit for bit."""
+"""State of workers that RLlib leaves out: with it training goes on bit for bit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ray
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
-if TYPE_CHECKING:
-    from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
+
+class Algorithm(Protocol):
+    """What resuming needs of an algorithm."""
+
+    _episode_history: list[Any]
+
+    @property
+    def team_worker(self) -> Any: ...
+
+    @property
+    def team_policy(self) -> Any: ...
+
+    @property
+    def workers_group(self) -> Any: ...
 
 
-def sampling_state(algorithm: TeamAlgorithm) -> dict[str, Any]:
-    """What is sampled but not yet learned from, and what every worker would sample next."""
-    # First what is under way: a worker tells its state after it has answered.
-    worker_samples = algorithm.sampler.get_state()
+def workers_state(algorithm: Algorithm) -> dict[str, Any]:
+    """State of every worker, which decides what it would sample next."""
     samplers = {0: algorithm.team_worker.get_sampler_state()}
     if algorithm.workers_group.num_remote_workers() > 0:
         remote = algorithm.workers_group.foreach_env_runner(
@@ -23,19 +33,12 @@ def sampling_state(algorithm: TeamAlgorithm) -> dict[str, Any]:
             local_env_runner=False,
         )
         samplers |= dict(remote)
-    return {
-        "worker_samples": worker_samples,
-        "samplers": samplers,
-        "episode_history": algorithm._episode_history,
-    }
+    return {"samplers": samplers, "episode_history": algorithm._episode_history}
 
 
-def restore_sampling(algorithm: TeamAlgorithm, state: dict[str, Any]) -> None:
-    """Restore; with another number of workers they start fresh episodes."""
-    algorithm._episode_history = list(state.get("episode_history", []))
+def restore_workers(algorithm: Algorithm, state: dict[str, Any]) -> None:
+    """Restore workers; with another number of them they start fresh episodes."""
     samplers = state.get("samplers", {})
-    _restore_steps(algorithm, state)
-    algorithm.sampler.set_state(state.get("worker_samples", []))
     if len(samplers) != 1 + algorithm.workers_group.num_remote_workers():
         return
     algorithm.team_worker.set_sampler_state(samplers[0])
@@ -48,7 +51,7 @@ def restore_sampling(algorithm: TeamAlgorithm, state: dict[str, Any]) -> None:
         algorithm.workers_group.foreach_env_runner(restore, local_env_runner=False)
 
 
-def _restore_steps(algorithm: TeamAlgorithm, state: dict[str, Any]) -> None:
+def restore_steps(algorithm: Algorithm, state: dict[str, Any]) -> None:
     """Put schedules of all workers where the restored step count says."""
     policy = algorithm.team_policy
     global_vars = {

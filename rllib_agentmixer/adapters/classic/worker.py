@@ -16,17 +16,19 @@ from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from rllib_agentmixer.adapters.classic.base_env import vector_facade
 from rllib_agentmixer.adapters.classic.callbacks import EpisodeCallbacks, rollout_metrics
 from rllib_agentmixer.adapters.classic.obs_filter import TeamMeanStdFilter
+from rllib_agentmixer.adapters.classic.policy import TeamPolicy
 from rllib_agentmixer.adapters.classic.sample_batches import to_sample_batch
 from rllib_agentmixer.adapters.compilation import compiler
 from rllib_agentmixer.core.cpu import keep_freed_memory
-from rllib_agentmixer.core.data.action_scaling import ActionScaling, action_scaling
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.rollouts.actor import PolicyKind, RolloutState, TeamActor, start
 from rllib_agentmixer.rollouts.collect import collect
 from rllib_agentmixer.rollouts.episodes import EpisodeRecord, EpisodeTracker
-from rllib_agentmixer.rollouts.play import play, render
+from rllib_agentmixer.rollouts.play import play
+from rllib_agentmixer.rollouts.saved_team import RLLIB_SETTINGS
+from rllib_agentmixer.rollouts.team import Team, seeded, team_scaling
 
 
 class TeamRolloutWorker(RolloutWorker):
@@ -57,13 +59,10 @@ class TeamRolloutWorker(RolloutWorker):
         self._evaluation_env: VectorTeamEnv | None = None
         self._metrics: list[RolloutMetrics] = []
         self._num_episodes = 0
-        generator = torch.Generator()
-        if self.seed is not None:
-            generator.manual_seed(self.seed)
-        self.actor = self.make_actor(generator) if self.env is not None else None
+        self.actor = self.team.actor(seeded(self.seed)) if self.env is not None else None
         compile_ = compiler(config, "worker")
         if self.actor is not None and compile_ is not None:
-            self.actor.forward = compile_(self.actor.network.forward)
+            self.actor.forward = compile_(self.actor.module.forward)
         self._episode_callbacks: EpisodeCallbacks | None = None
 
     @staticmethod
@@ -71,10 +70,10 @@ class TeamRolloutWorker(RolloutWorker):
         if not isinstance(env_creator, TeamEnvCreator):
             raise ConfigError(
                 f"the vectorised worker needs a TeamEnvCreator, got {env_creator!r}; "
-                "use AgentMixerConfig.environment(name or function)"
+                "use config.environment(name or function)"
             )
         if config.input_ != "sampler":
-            raise ConfigError(f"input_ must be 'sampler' for AgentMixer, got {config.input_!r}")
+            raise ConfigError(f"input_ must be 'sampler' here, got {config.input_!r}")
 
     @property
     def team_spec(self) -> TeamSpec:
@@ -86,24 +85,33 @@ class TeamRolloutWorker(RolloutWorker):
         """The copies that training steps."""
         return self.env.vector_env
 
-    def make_actor(self, generator: torch.Generator) -> TeamActor:
-        """What chooses actions with this worker's networks, under a noise of its own."""
-        policy = self.policy_map[DEFAULT_POLICY_ID]
-        model = policy.model
-        return TeamActor(
-            model.network, model.layout, generator, self.action_scaling_of(self.config)
-        )
+    @property
+    def team_policy(self) -> TeamPolicy:
+        """The team's policy."""
+        return self.policy_map[DEFAULT_POLICY_ID]
 
-    def action_scaling_of(self, config: Any) -> ActionScaling | None:
-        """How continuous actions reach the environment under RLlib's two settings."""
-        spec = self.team_spec
-        if spec.action_low is None or spec.action_high is None:
-            return None
-        return action_scaling(
-            spec.action_low,
-            spec.action_high,
-            normalize_actions=config.normalize_actions,
-            clip_actions=config.clip_actions,
+    @property
+    def team(self) -> Team:
+        """The team as trained so far; its networks go on changing."""
+        policy = self.team_policy
+        config = self.config
+        return Team(
+            entry=policy.entry,
+            settings=policy.module.settings,
+            spec=self.team_spec,
+            module=policy.module,
+            layout=policy.model.layout,
+            scaling=team_scaling(
+                self.team_spec,
+                normalize_actions=config.normalize_actions,
+                clip_actions=config.clip_actions,
+            ),
+            obs_filter=self.team_filter,
+            env_creator=self.team_env_creator,
+            env_config=self.env_context,
+            stamp=config.environment_stamp(self.team_spec),
+            env_steps=policy.global_timestep,
+            rllib={name: getattr(config, name) for name in RLLIB_SETTINGS},
         )
 
     def _update_filter_dict(self, policy_dict: dict[str, Any]) -> None:
@@ -156,24 +164,29 @@ class TeamRolloutWorker(RolloutWorker):
             self._rollout = start(actor, self.vector_env, self.seed)
         self._follow_episodes(self._rollout, whole_episodes)
         num_steps = self.config.get_rollout_fragment_length(worker_index=self.worker_index)
-        rollout = collect(
+        settings = self.team_policy.module.settings
+        collected = collect(
             actor,
             self.vector_env,
             self._rollout,
             num_steps,
-            gamma=self.config.gamma,
-            lambda_=self.config.lambda_,
-            bootstrap_truncated=self.config.bootstrap_truncated,
+            limits_are_ends=not getattr(settings, "bootstrap_truncated", True),
             explore=self.config.explore,
             complete_episodes=whole_episodes,
             row_filter=self.team_filter,
             on_step=self._on_step,
         )
+        fragment = collected.fragment
         if self.team_filter is not None:
-            self.team_filter.observe(rollout.raw_rows[rollout.keep])
-        max_seq_len = self.config.model["max_seq_len"]
-        batch = to_sample_batch(rollout, max_seq_len, self._num_episodes)
-        self._num_episodes += self.vector_env.num_envs * (1 + len(rollout.rows))
+            self.team_filter.observe(collected.raw_rows[fragment.steps.valid.numpy()])
+        batch = to_sample_batch(
+            self.team_policy.postprocess(fragment),
+            fragment.hidden,
+            actor.layout,
+            max_seq_len=self.config.model["max_seq_len"],
+            first_episode_id=self._num_episodes,
+        )
+        self._num_episodes += self.vector_env.num_envs * (1 + len(fragment.steps.valid))
         return batch
 
     def _follow_episodes(self, rollout: RolloutState, start_afresh: bool) -> None:
@@ -214,11 +227,8 @@ class TeamRolloutWorker(RolloutWorker):
         env = self._evaluation_env
         if env is None or env.num_envs != num_envs:
             env = self._evaluation_env = self.team_env_creator.vector(self.env_context, num_envs)
-        generator = torch.Generator()
-        if seed is not None:
-            generator.manual_seed(seed)
         return play(
-            self.make_actor(generator),
+            self.team.actor(seeded(seed)),
             env,
             num_episodes,
             policy=policy,
@@ -226,22 +236,6 @@ class TeamRolloutWorker(RolloutWorker):
             seed=seed,
             row_filter=self.team_filter,
         )
-
-    def render_episode(self, *, policy: PolicyKind, explore: bool, seed: int) -> list[np.ndarray]:
-        """Pictures of one episode, first to last.
-
-        Raises:
-            EnvContractError: the environment draws nothing.
-        """
-        context = {**self.env_context, "render_mode": "rgb_array"}
-        env = self.team_env_creator.vector(context, 1)
-        actor = self.make_actor(torch.Generator().manual_seed(seed))
-        try:
-            return render(
-                actor, env, policy=policy, explore=explore, seed=seed, row_filter=self.team_filter
-            )
-        finally:
-            env.close()
 
     def get_sampler_state(self) -> dict[str, Any]:
         """All that decides what this worker samples next: copies, noise, global random states."""

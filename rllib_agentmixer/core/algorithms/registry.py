@@ -1,22 +1,81 @@
-"""Registry of algorithms."""
+"""Registry of algorithms: the one table that configurations, commands, tests and pages read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from rllib_agentmixer.core.settings.actor_critic import IPPOSettings, MAPPOSettings
-from rllib_agentmixer.core.settings.agentmixer import AgentMixerSettings
-from rllib_agentmixer.core.settings.base import TeamSettings
-from rllib_agentmixer.core.settings.ranges import one_of
-from rllib_agentmixer.core.settings.rllib_settings import INHERITED_DEFAULTS, INHERITED_RANGES
+from rllib_agentmixer.core.algorithms import actor_critic, agentmixer
+from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
+from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.utils.suggest import unknown_name
 
-HYPERPARAMETERS: dict[str, type[TeamSettings]] = {
-    "agentmixer": AgentMixerSettings,
-    "mappo": MAPPOSettings,
-    "ippo": IPPOSettings,
-}
-"""Algorithm -> its settings."""
+
+class Registry(Mapping[str, AlgorithmEntry]):
+    """Entries by name, in the order of registration."""
+
+    def __init__(self, *entries: AlgorithmEntry) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __getitem__(self, name: str) -> AlgorithmEntry:
+        if name not in self._entries:
+            raise ConfigError(
+                f"{unknown_name('algorithm', name, self._entries)}; one of your own is known "
+                "once the module that registers it is imported"
+            )
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, entry: AlgorithmEntry) -> None:
+        """Add an entry; the same one may come again."""
+        known = self._entries.get(entry.name)
+        if known is not None and known != entry:
+            raise ConfigError(
+                f"an algorithm named {entry.name!r} is registered already ({known.summary}); "
+                "choose another name"
+            )
+        self._entries[entry.name] = entry
+
+    def remove(self, name: str) -> None:
+        """Forget an entry; configurations that were made with it keep it."""
+        self._entries.pop(name, None)
+
+
+ALGORITHMS = Registry(*agentmixer.ENTRIES, *actor_critic.ENTRIES)
+"""Name -> entry of every algorithm that is known to this process."""
+
+
+def register_algorithm(entry: AlgorithmEntry) -> AlgorithmEntry:
+    """Make an algorithm known by its name: to configurations, commands, checkpoints and searches.
+
+    Args:
+        entry: of the algorithm; its parts are checked when it is made.
+
+    Returns:
+        The entry.
+
+    Raises:
+        ConfigError: it is no entry, or its name is taken by another algorithm.
+    """
+    given: Any = entry
+    if not isinstance(given, AlgorithmEntry):
+        raise ConfigError(f"register_algorithm takes an AlgorithmEntry, got {given!r}")
+    ALGORITHMS.add(entry)
+    return entry
+
+
+def owners_of(setting: str) -> list[str]:
+    """Algorithms that have a setting of this name."""
+    return [name for name, entry in ALGORITHMS.items() if setting in entry.settings.names()]
 
 
 def setting_rows(algorithm: str = "agentmixer") -> list[tuple[str, Any, str]]:
@@ -25,13 +84,12 @@ def setting_rows(algorithm: str = "agentmixer") -> list[tuple[str, Any, str]]:
     Raises:
         ConfigError: no such algorithm.
     """
-    one_of(*HYPERPARAMETERS).check("algorithm", algorithm)
-    own = [
-        (entry.name, entry.default, entry.metadata["range"].words)
-        for entry in fields(HYPERPARAMETERS[algorithm])
+    entry = ALGORITHMS[algorithm]
+    settings = entry.make_settings()
+    defaults = entry.default_rllib(settings)
+    rows = [(f, getattr(settings, f.name)) for f in fields(entry.settings)]
+    rows += [(f, getattr(defaults, f.name)) for f in fields(entry.rllib)]
+    return [
+        (f.name, value, f.metadata["range"].words if "range" in f.metadata else "any value")
+        for f, value in rows
     ]
-    inherited = [
-        (name, INHERITED_DEFAULTS.get(name, "RLlib's"), allowed.words)
-        for name, allowed in INHERITED_RANGES.items()
-    ]
-    return own + inherited

@@ -62,8 +62,16 @@ class TeamLayout:
         """[.., N] which agents took part, in rows [.., F]."""
         return rows[..., self.slices["alive"]] > 0.5
 
+    def rows(self, inputs: TeamInputs) -> Tensor:
+        """Rows ``[.., F]`` of joint observations; the opposite of :meth:`inputs`."""
+        leading = inputs.alive.shape[:-1]
+        rows = inputs.obs.new_empty(*leading, self.row_size)
+        for name, columns in self.slices.items():
+            rows[..., columns] = getattr(inputs, name).reshape(*leading, -1)
+        return rows
+
     def inputs(self, rows: Tensor) -> TeamInputs:
-        """View rows ``[T, B, F]`` as what the networks read."""
+        """View rows ``[.., F]`` as what the networks read."""
         slices, shapes = self.slices, self.shapes
 
         def part(name: str) -> Tensor:

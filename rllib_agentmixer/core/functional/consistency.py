@@ -13,7 +13,9 @@ import math
 import torch
 from torch.nn import functional
 
-from rllib_agentmixer.core.functional.distributions import MASKED_LOGIT
+from rllib_agentmixer.core.data.batch import map_tensors
+from rllib_agentmixer.core.functional.distributions import MASKED_LOGIT, TeamDistribution
+from rllib_agentmixer.core.functional.losses import valid_mean
 from rllib_agentmixer.core.settings.agentmixer import AgentMixerSettings
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
 
@@ -126,3 +128,14 @@ def joint_parameters(
             temperature=temperature,
         )
     return (logits,)
+
+
+def distillation_loss(
+    joint: TeamDistribution, individual: TeamDistribution, valid: Bool[Tensor, "*batch"]
+) -> Float[Tensor, ""]:
+    r"""The projection step of imitation: :math:`KL(\text{joint} \,\|\, \text{individual})`.
+
+    Gradient reaches the individual policies alone; the joint policy is the teacher.
+    """
+    teacher = map_tensors(joint, Tensor.detach)
+    return valid_mean(teacher.kl(individual), valid)  # type: ignore[arg-type]

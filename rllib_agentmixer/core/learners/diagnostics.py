@@ -7,22 +7,23 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from rllib_agentmixer.core.data.batch import TeamBatch
+from rllib_agentmixer.core.data.experience import Experience
 from rllib_agentmixer.core.functional import losses
 from rllib_agentmixer.core.functional.distributions import TeamGaussian
-from rllib_agentmixer.core.teams.joint_policy import PolicyOutput, TeamNetwork
+from rllib_agentmixer.core.teams.outputs import PolicyOutput
+from rllib_agentmixer.core.teams.product_policy import ProductPolicy
 
 
 @torch.no_grad()
-def consistency_metrics(network: TeamNetwork, batch: TeamBatch) -> dict[str, Tensor]:
+def consistency_metrics(team: ProductPolicy, batch: Experience) -> dict[str, Tensor]:
     """How far joint and individual policies stand apart on a batch.
 
     One extra forward pass, so callers run it once an iteration and not in every epoch.
     Without a policy modifier they are the same, and nothing is measured.
     """
-    if network.policy_modifier is None:
+    if team.is_product:
         return {}
-    output: PolicyOutput = network(batch.inputs, batch.hidden, batch.actions)
+    output: PolicyOutput = team(batch.inputs, batch.hidden, batch.actions)
     valid = batch.valid
     kl = output.joint.kl(output.individual)  # type: ignore[arg-type]
     return {
@@ -37,18 +38,18 @@ def consistency_metrics(network: TeamNetwork, batch: TeamBatch) -> dict[str, Ten
 
 
 @torch.no_grad()
-def fit_individual_std(network: TeamNetwork, batch: TeamBatch) -> None:
+def fit_individual_std(team: ProductPolicy, batch: Experience) -> None:
     r"""Set the individual std of continuous teams to the joint policy's, by moments.
 
     With equal means, :math:`\sigma_i^2 = \mathbb{E}[\sigma^2(s)]` minimises
     :math:`\mathbb{E}[KL(\text{joint} \,\|\, \text{individual})]`. It is used only when a
     deployed policy samples; discrete teams are left alone.
     """
-    if network.sizes.action_kind == "discrete":
+    if team.sizes.action_kind == "discrete":
         return
-    joint = cast(TeamGaussian, network(batch.inputs, batch.hidden, batch.actions).joint)
+    joint = cast(TeamGaussian, team(batch.inputs, batch.hidden, batch.actions).joint)
     counts = (batch.valid.unsqueeze(-1) & joint.alive.bool()).unsqueeze(-1) & joint.valid.bool()
     totals = counts.sum((0, 1))
     variance = (joint.std.square() * counts).sum((0, 1)) / totals.clamp_min(1)
-    log_std = network.individual_policies.log_std
+    log_std = team.individual_policies.log_std
     log_std.copy_(torch.where(totals > 0, 0.5 * variance.clamp_min(1e-12).log(), log_std))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from rllib_agentmixer.core.settings.base import NonFinite
 from rllib_agentmixer.errors import LearningError
 
 logger = logging.getLogger(__name__)
-
-NonFinite = Literal["raise", "skip", "warn"]
 
 SKIPPED = "skipped_steps"
 """Metric: share of an update's gradient steps that were left out."""

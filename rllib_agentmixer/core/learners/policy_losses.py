@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from rllib_agentmixer.core.data.batch import TeamBatch, map_tensors
+from rllib_agentmixer.core.data.experience import Experience
 from rllib_agentmixer.core.functional import losses
-from rllib_agentmixer.core.teams.joint_policy import PolicyOutput, TeamNetwork
+from rllib_agentmixer.core.teams.product_policy import ProductPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
 class PPOCoefficients:
-    """What the loss weighs, at the current moment of all schedules.
+    """Weights of the terms of the loss, at the current moment of all schedules.
 
     Attributes:
         clip_param: epsilon of the joint ratio.
@@ -55,7 +56,41 @@ class Loss:
     metrics: dict[str, Tensor]
 
 
-def team_loss(network: TeamNetwork, batch: TeamBatch, weights: PPOCoefficients) -> Loss:
+Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor, PPOCoefficients], Tensor]
+"""Policy loss of log-probabilities, those of before, advantages and what counts."""
+
+
+def clipped_surrogate(
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    advantages: Tensor,
+    counts: Tensor,
+    weights: PPOCoefficients,
+) -> Tensor:
+    """PPO's term: see :func:`.losses.clipped_policy_loss`."""
+    return losses.clipped_policy_loss(
+        log_prob, old_log_prob, advantages, counts, clip_param=weights.clip_param
+    )
+
+
+def score_function(
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    advantages: Tensor,
+    counts: Tensor,
+    weights: PPOCoefficients,
+) -> Tensor:
+    """A2C's term: see :func:`.losses.policy_gradient_loss`."""
+    del old_log_prob, weights
+    return losses.policy_gradient_loss(log_prob, advantages, counts)
+
+
+def team_loss(
+    team: ProductPolicy,
+    batch: Experience,
+    weights: PPOCoefficients,
+    surrogate: Surrogate = clipped_surrogate,
+) -> Loss:
     r"""Policy, value and entropy terms of a team.
 
     .. math:: L = L_\pi(\theta) + c_v L_V - c_e\, \mathbb{E}[H] + c_k\,\mathbb{E}[KL]
@@ -63,64 +98,51 @@ def team_loss(network: TeamNetwork, batch: TeamBatch, weights: PPOCoefficients) 
 
     With one ratio for the joint action this is PPO as if the team were one agent
     (arXiv:2401.08728, section "AgentMixer-PPO"); with one per agent, MAPPO's or IPPO's loss
-    (arXiv:2103.01955); with ``learner="a2c"`` the plain policy gradient of either. Losses in
-    :mod:`.losses`. ``batch`` holds advantages that are already scaled.
+    (arXiv:2103.01955); with :func:`score_function` the plain policy gradient of either. Losses
+    in :mod:`.losses`. ``batch`` holds advantages that are already scaled.
     """
-    settings = network.settings
-    output = network(batch.inputs, batch.hidden, batch.actions)
+    targets = batch.targets
+    output = team(batch.inputs, batch.hidden, batch.actions)
     per_agent = output.joint.agent_log_prob(batch.actions)
-    log_prob = per_agent if settings.ratio == "agent" else per_agent.sum(-1)
-    advantages = batch.advantages
+    log_prob = per_agent if team.settings.ratio == "agent" else per_agent.sum(-1)
+    advantages = targets.advantages
     if advantages.ndim < log_prob.ndim:  # the team's advantage is every agent's
         advantages = advantages.unsqueeze(-1)
     counts = batch.counts(log_prob)
-    if settings.learner == "a2c":
-        policy_loss = losses.policy_gradient_loss(log_prob, advantages, counts)
-    else:
-        policy_loss = losses.clipped_policy_loss(
-            log_prob, batch.log_prob, advantages, counts, clip_param=weights.clip_param
-        )
-    vf_loss, explained = value_loss(network, batch, clip=weights.vf_clip_param)
+    policy_loss = surrogate(log_prob, targets.log_prob, advantages, counts, weights)
+    vf_loss, explained = value_loss(team, batch, clip=weights.vf_clip_param)
     entropy = losses.valid_mean(output.joint.entropy(), batch.valid)
-    old_joint = network.policy_from_flat(batch.policy_parameters, batch.inputs)
+    old_joint = team.policy_from_flat(batch.behaviour, batch.inputs)
     with torch.set_grad_enabled(weights.has_kl):
         kl = losses.valid_mean(old_joint.kl(output.joint), batch.valid)
     total = policy_loss + weights.vf_loss_coeff * vf_loss - weights.entropy_coeff * entropy
     if weights.has_kl:
         total = total + weights.kl_coeff * kl
     metrics = {"policy_loss": policy_loss, "vf_loss": vf_loss, "entropy": entropy, "kl": kl}
-    if settings.distillation_coeff:
-        metrics["distillation_loss"] = distillation_loss(output, batch.valid)
-        total = total + settings.distillation_coeff * metrics["distillation_loss"]
+    for name, term in team.auxiliary_losses(output, batch.valid).items():
+        metrics[name] = term.value
+        total = total + term.weight * term.value
     metrics |= {"total_loss": total, "explained_variance": explained}
     metrics["clip_fraction"] = losses.clip_fraction(
-        log_prob.detach(), batch.log_prob, counts, clip_param=weights.clip_param
+        log_prob.detach(), targets.log_prob, counts, clip_param=weights.clip_param
     )
     return Loss(total, {name: value.detach() for name, value in metrics.items()})
 
 
-def value_loss(network: TeamNetwork, batch: TeamBatch, *, clip: float) -> tuple[Tensor, Tensor]:
+def value_loss(team: ProductPolicy, batch: Experience, *, clip: float) -> tuple[Tensor, Tensor]:
     """Clipped Huber loss of V in normalised units, and the variance that V explains."""
-    normalizer = network.critic.normalizer
+    normalizer = team.critic.normalizer
     critic_hidden = batch.hidden.critic if batch.hidden else None
-    values = network.values(batch.inputs, critic_hidden).normalized
-    counts = batch.value_counts(values, individual_rewards=network.settings.individual_rewards)
-    targets = normalizer.normalize(batch.value_targets)
+    values = team.values(batch.inputs, critic_hidden).normalized
+    by_agent = team.settings.individual_rewards
+    counts = batch.value_counts(values, individual_rewards=by_agent)
+    targets = normalizer.normalize(batch.targets.value_targets)
     loss = losses.clipped_value_loss(
         values,
-        normalizer.normalize(batch.values),
+        normalizer.normalize(batch.targets.values),
         targets,
         counts,
         clip=clip,
-        huber_delta=network.settings.huber_delta,
+        huber_delta=team.settings.huber_delta,
     )
     return loss, losses.explained_variance(values.detach(), targets, counts)
-
-
-def distillation_loss(output: PolicyOutput, valid: Tensor) -> Tensor:
-    r"""The projection step of imitation: :math:`KL(\text{joint} \,\|\, \text{individual})`.
-
-    Gradient reaches the individual policies alone; the joint policy is the teacher.
-    """
-    teacher = map_tensors(output.joint, Tensor.detach)
-    return losses.valid_mean(teacher.kl(output.individual), valid)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ INITIAL_STD = 0.5
 
 @dataclass(frozen=True)
 class IndividualOutput:
-    """What individual policies make of their own observations, agent-first.
+    """Output of the individual policies, agent-first.
 
     Attributes:
         head: [N, R, A] masked logits (discrete) or means (continuous).
@@ -77,11 +77,15 @@ class IndividualPolicies(nn.Module):
     Args:
         sizes: sizes of the team.
         settings: widths, recurrence and parameter sharing.
+        learns_std: whether the standard deviation of continuous actions is a parameter; where
+            a policy modifier brings its own dispersion, execution alone samples with this one.
     """
 
     log_std: Tensor
 
-    def __init__(self, sizes: TeamSizes, settings: TeamSettings) -> None:
+    def __init__(
+        self, sizes: TeamSizes, settings: TeamSettings, *, learns_std: bool = False
+    ) -> None:
         super().__init__()
         self.sizes = sizes
         self.settings = settings
@@ -93,10 +97,9 @@ class IndividualPolicies(nn.Module):
         self.feature_norm = GroupedLayerNorm(groups, width)
         self.head = GroupedLinear(groups, width, sizes.num_actions, gain=OUTPUT_GAIN)
         log_std = torch.full((sizes.num_agents, sizes.num_actions), INITIAL_STD).log()
-        if settings.policy_modifier == "none" and sizes.action_kind == "continuous":
+        if learns_std and not sizes.is_discrete:
             self.log_std = nn.Parameter(log_std)
         else:
-            # A modifier brings its own dispersion, and execution alone samples with this one.
             self.register_buffer("log_std", log_std)
 
     def forward(

@@ -1,10 +1,7 @@
-"""Every setting that this package adds to RLlib's PPO: default, meaning, unit, source, range.
+"""Settings of AgentMixer: the policy modifier, and how it makes the joint policy.
 
-The RLlib configuration, the command line and the networks are all fed from here, so a
-number stands in one place. Algorithms are points in one small space: what all share is
-:class:`TeamSettings`, and a baseline differs by its defaults. Sources: [paper]
-arXiv:2401.08728; [authors] the published code's computation; [MAPPO] arXiv:2103.01955;
-[ours] a choice of this package, numbered in ``docs/algorithms/agentmixer.md``.
+Sources: [paper] arXiv:2401.08728; [authors] the published code's computation; [ours] a choice
+of this package, numbered in ``docs/algorithms/agentmixer.md``.
 """
 
 from __future__ import annotations
@@ -12,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rllib_agentmixer.core.settings.base import Schedule, TeamSettings, setting
+from rllib_agentmixer.core.settings.actor_critic import PolicyGradientSettings
+from rllib_agentmixer.core.settings.base import Schedule, setting
 from rllib_agentmixer.core.settings.ranges import (
     boolean,
     integer,
@@ -30,20 +28,18 @@ ModifierKind = Literal["mixer", "linear", "hypernetwork", "attention", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgentMixerSettings(TeamSettings):
-    """The policy modifier, and how it makes the joint policy."""
+class AgentMixerSettings(PolicyGradientSettings):
+    """Settings of AgentMixer on top of those of the policy gradient."""
 
     igc: Igc = setting("strict", one_of("strict", "gumbel", "none"))
     """How dispersion and individual policies make the joint policy. ``strict`` keeps every
     mode exactly [ours 1]; ``gumbel`` is the published form; ``none`` is the ablation."""
 
-    distillation_coeff: float = setting(0.0, number(0))  # type: ignore[misc]
+    distillation_coeff: float = setting(0.0, number(0))
     """Weight of KL(joint || individual) in the loss: the individual policies imitate a joint
     policy that is tied to nothing. Only with ``igc="none"``; the paper argues against it."""
 
-    correlation: Correlation = setting(  # type: ignore[misc]
-        "state", one_of("state", "signal", "autoregressive")
-    )
+    correlation: Correlation = setting("state", one_of("state", "signal", "autoregressive"))
     """What agents' joint actions share beyond their policies: the ``state`` [paper]; a random
     ``signal`` too; or ``autoregressive``: the actions of the agents before them [ours 11]."""
 
@@ -54,7 +50,7 @@ class AgentMixerSettings(TeamSettings):
     """Who acts after whom in the autoregressive form: None is 0..N-1, ``random`` draws anew
     at every step."""
 
-    policy_modifier: ModifierKind = setting(  # type: ignore[misc]
+    policy_modifier: ModifierKind = setting(
         "mixer", one_of("mixer", "linear", "hypernetwork", "attention", "none")
     )
     """How agents are mixed: the MLP ``mixer`` [paper], its ablations, or ``none``: the joint
@@ -95,7 +91,7 @@ class AgentMixerSettings(TeamSettings):
     channel_mixing_factor: int = setting(4, integer(1, 16))
     """Hidden width of channel mixing as a multiple of D [paper]."""
 
-    sample_std_from_joint: bool = setting(True, boolean)  # type: ignore[misc]
+    sample_std_from_joint: bool = setting(True, boolean)
     """Continuous teams: fit the individual policies' own std (used only when they sample at
     execution) to the joint policy's by matching moments [ours 7]."""
 

@@ -1,4 +1,4 @@
-"""What a team's networks put out."""
+"""Outputs of the networks of a team."""
 
 from __future__ import annotations
 
@@ -27,20 +27,18 @@ class PolicyOutput:
 
 
 @dataclass(frozen=True)
-class JointDecision:
-    """What the team does: [T, B, N] or [T, B, N, A] actions, and the policy they come from."""
+class Decision:
+    """Actions of a team, the policy that they come from, and the recurrent state after them.
+
+    Attributes:
+        actions: [T, B, N] indices or [T, B, N, A] vectors.
+        policy: distribution of the actions, as probabilities are stored of it.
+        hidden: recurrent state after the step, or None.
+    """
 
     actions: Tensor
     policy: TeamDistribution
     hidden: RecurrentState | None
-
-
-@dataclass(frozen=True)
-class IndividualDecision:
-    """Decentralised policies of some rows, and their recurrent state [N, B, H] or None."""
-
-    policy: TeamDistribution
-    hidden: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -49,3 +47,11 @@ class Values:
 
     normalized: Tensor
     hidden: Tensor | None
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """Part of a loss: a scalar and its weight."""
+
+    value: Tensor
+    weight: float

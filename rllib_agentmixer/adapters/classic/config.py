@@ -1,0 +1,100 @@
+"""Configurations on RLlib's classic API stack."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ray.rllib.algorithms.ppo.ppo import PPOConfig
+from ray.rllib.utils.from_config import NotProvided
+
+from rllib_agentmixer.adapters.classic.base_env import TeamBaseEnv
+from rllib_agentmixer.adapters.classic.model import MODEL_NAME
+from rllib_agentmixer.adapters.classic.worker import TeamRolloutWorker
+from rllib_agentmixer.adapters.team_config import UNSUPPORTED, TeamConfig
+from rllib_agentmixer.core.settings.ranges import boolean
+from rllib_agentmixer.errors import ConfigError
+
+
+class ClassicConfig(TeamConfig):
+    """Parts that on-policy and replay configurations of the classic stack share."""
+
+    algorithm_class: ClassVar[type | None] = None
+    """Set by the algorithm whose ``config_class`` this is."""
+
+    def set_classic_defaults(self) -> None:
+        """Worker and model of the classic stack."""
+        self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+        self.env_runner_cls = TeamRolloutWorker
+        self.custom_vector_env = TeamBaseEnv
+
+    def choose_model(self) -> None:
+        """Let RLlib build the team's networks."""
+        self.model["custom_model"] = MODEL_NAME
+        # The entry itself: on a remote worker nobody has registered that of a user's script.
+        self.model["custom_model_config"] = {
+            "algorithm": self.entry,
+            **vars(self.hyperparameters()),
+        }
+
+
+class OnPolicyConfig(ClassicConfig, PPOConfig):
+    """Configuration of algorithms that learn from each batch once it is sampled."""
+
+    unsupported = UNSUPPORTED | {
+        "use_critic": (True, "the critic is part of the method"),
+        "use_gae": (True, "advantages are generalised; lambda_=1 gives Monte Carlo returns"),
+    }
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or type(self).algorithm_class)
+        self.set_classic_defaults()
+        self.sample_async: Any = False
+        self.set_team_defaults()
+
+    def env_runners(self, *, sample_async: Any = NotProvided, **settings: Any) -> Any:
+        """Set sampling options.
+
+        Args:
+            sample_async: let remote workers sample the next batch while the driver learns
+                from this one. Batches are then one update older than the policy that
+                learns from them; the ratio of probabilities accounts for it.
+            **settings: RLlib's own, such as ``num_env_runners``.
+        """
+        if sample_async is not NotProvided:
+            self.sample_async = sample_async
+        super().env_runners(**settings)
+        return self
+
+    def validate(self) -> None:
+        """Check every setting before any worker starts.
+
+        Raises:
+            ConfigError: names the setting, its value and the values that it may take.
+        """
+        self.check_team()
+        self.minibatch_size = self.minibatch_size or self.train_batch_size
+        boolean.check("sample_async", self.sample_async)
+        if self.sample_async and not self.in_evaluation:
+            self._check_asynchronous()
+        self.choose_model()
+        super().validate()
+
+    def _check_asynchronous(self) -> None:
+        """Somebody must sample meanwhile, one batch ahead, and the loss must know the lag."""
+        if not self.num_env_runners:
+            raise ConfigError(
+                "sample_async=True lets remote workers sample while the driver learns, but there "
+                f"are none (num_env_runners={self.num_env_runners!r}); set num_env_runners=1 or "
+                "more, or sample_async=False"
+            )
+        if self.max_requests_in_flight_per_env_runner != 1:
+            raise ConfigError(
+                "max_requests_in_flight_per_env_runner must be 1 with sample_async=True (batches "
+                f"are one update old), got {self.max_requests_in_flight_per_env_runner!r}"
+            )
+        if not self.learner_type.accepts_stale_batches:
+            raise ConfigError(
+                "sample_async=True samples with the policy of before the last update, and "
+                f"{self.learner_type.__name__} has no ratio that accounts for it (with "
+                "learner='a2c': set learner='ppo'); or set sample_async=False"
+            )
