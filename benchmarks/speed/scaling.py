@@ -14,14 +14,14 @@ out: the model has to predict its whole ``training_step()``. Everything beyond i
 extrapolation: one machine, no network, a driver whose memory holds the batch.
 """
 
-from __future__ from dataclasses import replace
-import annotations
+from __future__ import annotations
 
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.speed.algorithms import Setup, quiet_ray, sample_fragment

@@ -39,8 +39,8 @@ def verify(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise CheckpointError(
-            f"{folder} holds no checkpoint of this package ({MANIFEST} is missing); give the folder "
-            "that save() wrote"
+            f"{folder} holds no checkpoint of this package ({MANIFEST} is missing); give the "
+            "folder that save() wrote"
         )
     try:
         manifest = json.loads(path.read_text())
