@@ -53,6 +53,8 @@ class TeamConfig(AlgorithmConfig):
 
     unsupported: ClassVar[dict[str, tuple[Any, str]]] = UNSUPPORTED
 
+    step_time_limit_s: Any = 300.0  # of configurations of earlier versions
+
     def set_team_defaults(self) -> None:
         """Defaults of the algorithm's entry, and of what this package adds to RLlib."""
         settings = self.entry.make_settings()
@@ -62,7 +64,7 @@ class TeamConfig(AlgorithmConfig):
         self.framework_str = "torch"
         self.team_env: str | Callable[..., Any] | None = None
         self.team_reward: Any = None
-        self.step_time_limit_s: Any = 300.0
+        self.step_time_limit_s = type(self).step_time_limit_s
         self.grad_clip_by = "global_norm"
         self.evaluation_duration = 32
         self.evaluation_seed = 0
@@ -157,7 +159,9 @@ class TeamConfig(AlgorithmConfig):
 
     def hyperparameters(self) -> TeamSettings:
         """The algorithm's own settings, checked."""
-        return self.entry.make_settings(**{n: getattr(self, n) for n in self.own_settings()})
+        # A configuration of an earlier version lacks settings that have come since.
+        names = (name for name in self.own_settings() if hasattr(self, name))
+        return self.entry.make_settings(**{name: getattr(self, name) for name in names})
 
     def rllib_settings(self) -> RLlibSettings:
         """RLlib's settings that the algorithm reads, checked."""

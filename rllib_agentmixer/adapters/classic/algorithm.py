@@ -23,7 +23,11 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 
-from rllib_agentmixer.adapters.classic.config import ClassicConfig, OnPolicyConfig
+from rllib_agentmixer.adapters.classic.config import (
+    ALGORITHM_CLASSES,
+    ClassicConfig,
+    OnPolicyConfig,
+)
 from rllib_agentmixer.adapters.classic.evaluation import SideBySideEvaluation
 from rllib_agentmixer.adapters.classic.model import register_model
 from rllib_agentmixer.adapters.classic.policy import TeamPolicy
@@ -68,7 +72,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "config_class" in vars(cls):
-            cls.config_class.algorithm_class = cls
+            ALGORITHM_CLASSES[cls.config_class] = cls
             TeamAlgorithm.known[cls.config_class.algorithm] = cls
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from ray.rllib.algorithms.ppo.ppo import PPOConfig
 from ray.rllib.utils.from_config import NotProvided
@@ -14,12 +14,19 @@ from rllib_agentmixer.adapters.team_config import UNSUPPORTED, TeamConfig
 from rllib_agentmixer.core.settings.ranges import boolean
 from rllib_agentmixer.errors import ConfigError
 
+ALGORITHM_CLASSES: dict[type, type] = {}
+"""Configuration class -> algorithm class. Not attributes of each other: Ray's export of an actor
+class follows those for ever."""
+
 
 class ClassicConfig(TeamConfig):
     """Parts that on-policy and replay configurations of the classic stack share."""
 
-    algorithm_class: ClassVar[type | None] = None
-    """Set by the algorithm whose ``config_class`` this is."""
+    @classmethod
+    def algorithm_class(cls) -> type | None:
+        """The algorithm whose ``config_class`` this is, or one of its parents."""
+        known = (ALGORITHM_CLASSES.get(kind) for kind in cls.mro())
+        return next((kind for kind in known if kind is not None), None)
 
     def set_classic_defaults(self) -> None:
         """Worker and model of the classic stack."""
@@ -46,7 +53,7 @@ class OnPolicyConfig(ClassicConfig, PPOConfig):
     }
 
     def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or type(self).algorithm_class)
+        super().__init__(algo_class=algo_class or self.algorithm_class())
         self.set_classic_defaults()
         self.sample_async: Any = False
         self.set_team_defaults()
@@ -93,8 +100,9 @@ class OnPolicyConfig(ClassicConfig, PPOConfig):
                 f"are one update old), got {self.max_requests_in_flight_per_env_runner!r}"
             )
         if not self.learner_type.accepts_stale_batches:
+            chosen = getattr(self, "learner", self.algorithm)
             raise ConfigError(
                 "sample_async=True samples with the policy of before the last update, and "
-                f"{self.learner_type.__name__} has no ratio that accounts for it (with "
-                "learner='a2c': set learner='ppo'); or set sample_async=False"
+                f"learner={chosen!r} has no ratio that accounts for it; set another learner or "
+                "sample_async=False"
             )

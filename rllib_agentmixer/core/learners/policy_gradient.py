@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -26,9 +25,7 @@ from rllib_agentmixer.core.learners.optimization import (
 from rllib_agentmixer.core.learners.policy_losses import (
     Loss,
     PPOCoefficients,
-    Surrogate,
-    clipped_surrogate,
-    score_function,
+    score_function_loss,
     team_loss,
 )
 from rllib_agentmixer.core.learners.postprocessing import (
@@ -59,7 +56,7 @@ class PPOLearner(Learner):
     """
 
     targets = PolicyGradientTargets
-    surrogate: ClassVar[Surrogate] = staticmethod(clipped_surrogate)
+    loss_function: ClassVar[Callable[..., Loss]] = staticmethod(team_loss)
     scheduled: ClassVar[Mapping[str, str]] = {
         "lr": "cur_lr",
         "modifier_lr": "cur_modifier_lr",
@@ -87,7 +84,7 @@ class PPOLearner(Learner):
         # Adam's epsilon 1e-5 as in the authors' code and MAPPO.
         self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
         self.kl_coeff = float(rllib.kl_coeff)
-        loss = partial(team_loss, surrogate=type(self).surrogate)
+        loss = type(self).loss_function
         self.loss = compiler(loss) if compiler else loss
         super().__init__(team, settings, rllib, compiler=compiler)
 
@@ -121,7 +118,7 @@ class PPOLearner(Learner):
 
     def loss_of(self, batch: Experience) -> Loss:
         """Loss of one batch as it comes; advantages are not scaled."""
-        return team_loss(self.team, batch, self.coefficients, type(self).surrogate)
+        return type(self).loss_function(self.team, batch, self.coefficients)
 
     def scaled(self, batch: Experience) -> Experience:
         """The batch with advantages on the scale that the settings name."""
@@ -214,7 +211,7 @@ class A2CLearner(PPOLearner):
 
     rllib_defaults: ClassVar[Mapping[str, Any]] = {"num_epochs": 1, "minibatch_size": None}
     accepts_stale_batches = False
-    surrogate = staticmethod(score_function)
+    loss_function = staticmethod(score_function_loss)
 
     @classmethod
     def check(cls, settings: Any, rllib: OnPolicySettings) -> None:

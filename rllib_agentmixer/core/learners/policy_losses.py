@@ -129,6 +129,11 @@ def team_loss(
     return Loss(total, {name: value.detach() for name, value in metrics.items()})
 
 
+def score_function_loss(team: ProductPolicy, batch: Experience, weights: PPOCoefficients) -> Loss:
+    """:func:`team_loss` with A2C's policy term."""
+    return team_loss(team, batch, weights, score_function)
+
+
 def value_loss(team: ProductPolicy, batch: Experience, *, clip: float) -> tuple[Tensor, Tensor]:
     """Clipped Huber loss of V in normalised units, and the variance that V explains."""
     normalizer = team.critic.normalizer

@@ -49,9 +49,9 @@ def training_state(algorithm):
         "weights": weights_of(algorithm),
         "optimizer": policy.learner.optimizer.state_dict(),
         "shuffle": policy.generator.get_state(),
-        "schedules": policy.current,
-        "temperature": policy.network.temperature,
-        "kl_coeff": policy.kl_coeff,
+        "schedules": policy.learner.current,
+        "temperature": policy.module.temperature,
+        "kl_coeff": policy.learner.kl_coeff,
         "counters": dict(algorithm._counters),
         "iteration": algorithm.iteration,
         "num_grad_updates": policy.num_grad_updates,
@@ -186,7 +186,7 @@ def slow_counter(config):
 
 def make_decisive(algorithm):
     """Untrained policies hardly depend on what they read; larger weights let a test see it."""
-    network = algorithm.team_policy.network
+    network = algorithm.team_policy.module
     with torch.no_grad():
         for part in (network.individual_policies, network.policy_modifier):
             for parameter in part.parameters():

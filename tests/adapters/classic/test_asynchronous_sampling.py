@@ -2,6 +2,7 @@
 
 import copy
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +18,10 @@ from algorithms_test_helpers import (
 from ray.rllib.policy.sample_batch import SampleBatch
 
 from rllib_agentmixer import AgentMixerConfig
-from rllib_agentmixer.adapters.classic.algorithm import load_locally
 from rllib_agentmixer.adapters.classic.sampling import AsynchronousSampler
 from rllib_agentmixer.commands.common import make_config
 from rllib_agentmixer.errors import ConfigError, EnvContractError, user_error
+from rllib_agentmixer.rollouts.saved_team import load_team
 
 ITERATIONS = 4
 LENGTH = 6
@@ -50,7 +51,7 @@ class Spy:
     def __call__(self, batch):
         self.batches.append(batch.copy())
         self.weights.append(copy.deepcopy(self.policy.get_weights()))
-        self.temperatures.append(self.policy.network.temperature)
+        self.temperatures.append(self.policy.module.temperature)
         self.under_way.append(self.group.num_in_flight_async_reqs())
         return self.update(batch)
 
@@ -102,12 +103,12 @@ def test_every_step_is_learned_from_once(trained):
 
 def test_a_batch_was_sampled_with_the_policy_of_before_the_last_update(trained):
     _, spy, _ = trained
-    now = copy.deepcopy(spy.policy.get_weights()), spy.policy.network.temperature
+    now = copy.deepcopy(spy.policy.get_weights()), spy.policy.module.temperature
 
     def error(batch, index):
         """Largest difference of stored log-probabilities to those of one policy."""
         spy.policy.set_weights(spy.weights[index])
-        spy.policy.network.temperature = spy.temperatures[index]
+        spy.policy.module.temperature = spy.temperatures[index]
         found = spy.policy.compute_log_likelihoods(
             batch[SampleBatch.ACTIONS], batch[SampleBatch.OBS]
         )
@@ -115,7 +116,7 @@ def test_a_batch_was_sampled_with_the_policy_of_before_the_last_update(trained):
 
     errors = [[error(batch, k) for k in range(ITERATIONS)] for batch in spy.batches]
     spy.policy.set_weights(now[0])
-    spy.policy.network.temperature = now[1]
+    spy.policy.module.temperature = now[1]
     for index, found in enumerate(errors):
         behind = max(0, index - 1)
         assert found[behind] < 1e-5
@@ -143,7 +144,7 @@ def test_weights_schedules_and_filters_follow_the_driver(trained):
     for weights in ask(algorithm, lambda worker: worker.get_policy().get_weights()):
         assert differences(weights, expected) == []
     assert ask(algorithm, lambda worker: worker.global_vars["timestep"]) == [steps, steps]
-    temperatures = ask(algorithm, lambda worker: worker.get_policy().network.temperature)
+    temperatures = ask(algorithm, lambda worker: worker.get_policy().module.temperature)
     assert temperatures == pytest.approx([2.0 - steps / 400] * 2)
     seen = np.tile(np.arange(8 * ITERATIONS) % LENGTH, 8)
     filters = ask(algorithm, lambda worker: worker.get_filters()["default_policy"])
@@ -180,8 +181,7 @@ def test_what_is_under_way_is_saved_and_a_resumed_run_is_bit_equal(build, keep, 
     assert differences(train(saved), expected) == []
     resumed = keep(type(saved).from_checkpoint(path))
     assert differences(train(resumed), expected) == []
-    local = keep(load_locally(path))
-    assert local.num_env_steps == 2 * STEPS
+    assert load_team(Path(path)).env_steps == 2 * STEPS
 
 
 # How batches are cut.

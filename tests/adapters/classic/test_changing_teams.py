@@ -8,7 +8,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from rllib_agentmixer import IPPOConfig, MAPPOConfig
-from rllib_agentmixer.adapters.classic.sample_batches import to_team_batch
+from rllib_agentmixer.core.learners.postprocessing import policy_gradient_targets
 from rllib_agentmixer.export import export_policies
 from rllib_agentmixer.play import play_episode
 from rllib_agentmixer.runtime import load_policies
@@ -85,22 +85,23 @@ def rollout_of(algorithm, num_steps=2 * LENGTH):
 
     worker = algorithm.team_worker
     state = start(worker.actor, worker.vector_env, 0)
-    return collect(worker.actor, worker.vector_env, state, num_steps, gamma=0.5, lambda_=1.0)
+    fragment = collect(worker.actor, worker.vector_env, state, num_steps).fragment
+    return policy_gradient_targets(worker.actor.module, fragment, gamma=0.5, lambda_=1.0)
 
 
 def test_rollouts_say_who_takes_part(build):
     rollout = rollout_of(build(config_of()))
     for copy in range(2):
-        np.testing.assert_array_equal(rollout.alive[:, copy], np.tile(ALIVE, (2, 1)))
+        np.testing.assert_array_equal(rollout.inputs.alive[:, copy], np.tile(ALIVE, (2, 1)))
     assert rollout.terminated[LENGTH - 1].all()
 
 
 def test_own_rewards_are_summed_until_an_agent_leaves_and_no_further(build):
     algorithm = build(config_of(individual_rewards=True))
     with torch.no_grad():
-        for parameter in algorithm.team_policy.network.critic.parameters():
+        for parameter in algorithm.team_policy.module.critic.parameters():
             parameter.zero_()
-    found = rollout_of(algorithm, LENGTH).advantages[:, 0]  # V = 0: the returns themselves
+    found = rollout_of(algorithm, LENGTH).targets.advantages[:, 0]  # V = 0: the returns themselves
     for agent in range(3):
         for start in range(LENGTH):
             if not ALIVE[start, agent]:
@@ -117,14 +118,14 @@ def test_own_rewards_are_summed_until_an_agent_leaves_and_no_further(build):
 def test_a_cut_ends_own_rewards_of_those_who_left_and_bootstraps_the_others(build):
     config = config_of(individual_rewards=True, normalize_values=False)
     algorithm = build(config.environment(env_config={"is_cut": True}))
-    critic = algorithm.team_policy.network.critic
+    critic = algorithm.team_policy.module.critic
     with torch.no_grad():
         for parameter in critic.parameters():
             parameter.zero_()
         critic.output.bias.fill_(10.0)  # V = 10 everywhere
     rollout = rollout_of(algorithm, LENGTH)
     assert rollout.truncated[-1].all()
-    targets = rollout.value_targets[:, 0]
+    targets = rollout.targets.value_targets[:, 0]
     last = LENGTH - 1
     assert targets[last, 0] == pytest.approx(1 + last / 10 + 0.5 * 10)  # a was there to the end
     # c left before the last step: nothing follows its own last reward.
@@ -134,9 +135,9 @@ def test_a_cut_ends_own_rewards_of_those_who_left_and_bootstraps_the_others(buil
 def test_the_teams_reward_goes_on_for_an_agent_that_has_left(build):
     algorithm = build(config_of())
     with torch.no_grad():
-        for parameter in algorithm.team_policy.network.critic.parameters():
+        for parameter in algorithm.team_policy.module.critic.parameters():
             parameter.zero_()
-    found = rollout_of(algorithm, LENGTH).advantages[:, 0]
+    found = rollout_of(algorithm, LENGTH).targets.advantages[:, 0]
     team = (ALIVE * (np.arange(3) + 1 + np.arange(LENGTH)[:, None] / 10)).sum(1)
     expected = [sum(0.5**k * team[t + k] for k in range(LENGTH - t)) for t in range(LENGTH)]
     np.testing.assert_allclose(found, np.repeat(np.array(expected)[:, None], 3, 1), rtol=1e-5)
@@ -147,20 +148,20 @@ def test_who_comes_back_remembers_nothing_in_play_and_in_learning(build, config_
     algorithm = build(config_of(config_class, use_gru=True))
     # At first, biases are zero, and what an absent agent would remember as well.
     with torch.no_grad():
-        for parameter in algorithm.team_policy.network.parameters():
+        for parameter in algorithm.team_policy.module.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
     worker = algorithm.team_worker
     batch = worker.sample()
-    team = to_team_batch(batch, algorithm.team_policy.model.layout)
+    team = algorithm.team_policy.experience(batch)
     # A sequence begins wherever somebody joins: in the observations 3 and 4 of each episode,
     # and after at most max_seq_len = 5 steps.
     lengths = batch["seq_lens"].tolist()
     assert lengths[:4] == [3, 1, 3, 3]
-    network = algorithm.team_policy.network
+    network = algorithm.team_policy.module
     with torch.no_grad():
         output = network(team.inputs, team.hidden, team.actions)
     counts = team.valid & team.inputs.alive.any(-1)
-    stored = network.policy_from_flat(team.policy_parameters, team.inputs)
+    stored = network.policy_from_flat(team.behaviour, team.inputs)
     alive = team.inputs.alive & counts[..., None]
     torch.testing.assert_close(
         output.joint.log_probs[alive], stored.log_probs[alive], atol=1e-5, rtol=1e-5
@@ -219,7 +220,7 @@ def test_an_exported_team_plays_as_it_was_trained_whoever_is_there(build, tmp_pa
     assert len(env.received) == LENGTH
     from rllib_agentmixer.rollouts.actor import pack_rows, reset_hidden, start
 
-    actor = worker.make_actor(torch.Generator())
+    actor = worker.team.actor(torch.Generator())
     rollout = start(actor, worker._evaluation_env, 0)
     for time in range(LENGTH):
         rows = pack_rows(actor.layout, rollout.observation)

@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from algorithms_test_helpers import counter, differences, tiny, weights_of
 
 from rllib_agentmixer import AgentMixer
-from rllib_agentmixer.adapters.classic.algorithm import load_locally
 from rllib_agentmixer.errors import CheckpointError, user_error
+from rllib_agentmixer.rollouts.saved_team import load_team
 from rllib_agentmixer.utils import manifests as checkpoints
 from rllib_agentmixer.utils.manifests import MANIFEST, verify
 
@@ -53,7 +54,7 @@ def test_one_flipped_byte_in_any_file_is_refused_by_name(saved, checkpoint):
         whole = path.read_bytes()
         middle = len(whole) // 2
         path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-        for load in (AgentMixer.from_checkpoint, load_locally, algorithm.load_checkpoint):
+        for load in (AgentMixer.from_checkpoint, load_team, algorithm.load_checkpoint):
             with pytest.raises(CheckpointError, match="is damaged: sha256") as raised:
                 load(checkpoint)
             assert str(path) in str(raised.value)
@@ -75,7 +76,7 @@ def test_a_missing_file_is_refused_by_name(checkpoint):
 
 def test_a_folder_without_manifest_is_no_checkpoint(checkpoint):
     (checkpoint / MANIFEST).unlink()
-    with pytest.raises(CheckpointError, match="holds no AgentMixer checkpoint"):
+    with pytest.raises(CheckpointError, match="holds no checkpoint of this package"):
         AgentMixer.from_checkpoint(str(checkpoint))
 
 
@@ -114,9 +115,11 @@ def test_a_moved_checkpoint_restores(saved, keep, tmp_path):
     shutil.copytree(folder, tmp_path / "checkpoint")
     moved.parent.mkdir()
     (tmp_path / "checkpoint").rename(moved)
-    for restored in (keep(AgentMixer.from_checkpoint(str(moved))), keep(load_locally(moved))):
-        old, new = (weights_of(a) for a in (algorithm, restored))
-        assert differences(old, new) == []
+    restored = keep(AgentMixer.from_checkpoint(str(moved)))
+    assert differences(weights_of(algorithm), weights_of(restored)) == []
+    loaded = load_team(moved, env=counter).module.state_dict()
+    for name, weight in algorithm.team.module.state_dict().items():
+        assert torch.equal(loaded[name], weight)
 
 
 def test_no_file_of_a_checkpoint_names_the_folder_it_was_written_in(saved):
@@ -179,11 +182,11 @@ def test_saving_again_replaces_the_checkpoint_and_leaves_nothing_beside_it(build
     assert [path.name for path in target.parent.iterdir()] == ["checkpoint"]
 
 
-def test_local_loading_needs_no_workers_of_the_training_run(build, keep, tmp_path):
+def test_a_team_is_loaded_without_the_workers_of_the_training_run(build, tmp_path):
     config = tiny(counter).env_runners(num_env_runners=1)
     config.evaluation(evaluation_interval=1, evaluation_num_env_runners=1)
     algorithm = build(config)
     path = algorithm.save(str(tmp_path / "checkpoint")).checkpoint.path
-    local = keep(load_locally(Path(path)))
-    assert local.config.num_env_runners == 0
-    assert local.evaluate()["joint"]["num_episodes"] == 4
+    team = load_team(Path(path), env=counter)
+    records = team.play(4, policy="joint", explore=False, seed=0, num_envs=2)
+    assert len(records) == 4

@@ -49,7 +49,7 @@ def test_the_settings_choose_what_is_compiled_and_how(build, graphs):
         )
     )
     assert sorted(graphs.compiled) == [
-        ("TeamNetwork.forward", "inductor", None),
+        ("JointPolicy.forward", "inductor", None),
         ("team_loss", "inductor", "max-autotune"),
     ]
     assert algorithm.team_worker.actor.forward is not None
@@ -73,7 +73,7 @@ def test_actions_come_from_the_compiled_forward_pass(build, graphs):
     for algorithm in (plain, fast):
         algorithm.train()
     num_steps = fast.config.train_batch_size // fast.config.num_envs_per_env_runner
-    assert [name for name, _ in graphs.calls] == ["TeamNetwork.forward"] * num_steps
+    assert [name for name, _ in graphs.calls] == ["JointPolicy.forward"] * num_steps
     for name, weight in weights_of(plain).items():
         assert (weights_of(fast)[name] == weight).all(), name
 
@@ -85,10 +85,10 @@ def test_a_scheduled_temperature_is_a_tensor_only_where_it_would_be_compiled_in(
     for _ in range(2):
         plain.train()
         fast.train()
-    assert isinstance(plain.team_policy.network.temperature, float)
-    temperature = fast.team_policy.network.temperature
+    assert isinstance(plain.team_policy.module.temperature, float)
+    temperature = fast.team_policy.module.temperature
     assert isinstance(temperature, torch.Tensor)
-    assert float(temperature) == pytest.approx(plain.team_policy.network.temperature)
+    assert float(temperature) == pytest.approx(plain.team_policy.module.temperature)
     assert float(temperature) < 2.0
 
 

@@ -5,9 +5,9 @@ import torch
 from algorithms_test_helpers import counter, differences, learner_stats, tiny, weights_of
 
 from rllib_agentmixer import AgentMixerConfig, IPPOConfig, MAPPOConfig
-from rllib_agentmixer.adapters.team_config import UNSUPPORTED
+from rllib_agentmixer.adapters.classic.config import OnPolicyConfig
 from rllib_agentmixer.core.settings.agentmixer import AgentMixerSettings
-from rllib_agentmixer.core.settings.rllib_settings import INHERITED_RANGES
+from rllib_agentmixer.core.settings.rllib_settings import OnPolicySettings
 from rllib_agentmixer.envs.games.predator_prey import PredatorPrey
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 
@@ -72,7 +72,7 @@ OUT_OF_RANGE = {
     "kl_target": 0.0,
     "num_epochs": 0,
     "minibatch_size": 0,
-    "train_batch_size": 0.5,
+    "train_batch_size": 0,
     "num_env_runners": -1,
     "num_envs_per_env_runner": 0,
     "igc": "lenient",
@@ -89,7 +89,7 @@ OUT_OF_RANGE = {
 
 
 def test_every_inherited_range_is_tried():
-    assert set(INHERITED_RANGES) <= set(OUT_OF_RANGE)
+    assert set(OnPolicySettings.names()) - {"use_kl_loss"} <= set(OUT_OF_RANGE)
 
 
 @pytest.mark.parametrize("name", OUT_OF_RANGE)
@@ -118,7 +118,7 @@ UNSUITABLE = {
 
 
 def test_every_unsupported_setting_is_tried():
-    assert set(UNSUITABLE) == set(UNSUPPORTED)
+    assert set(UNSUITABLE) == set(OnPolicyConfig.unsupported)
 
 
 @pytest.mark.parametrize("name", UNSUITABLE)
@@ -127,7 +127,7 @@ def test_what_cannot_work_here_is_refused_with_the_reason(name):
     setattr(config, name, UNSUITABLE[name])
     with pytest.raises(ConfigError) as raised:
         config.validate()
-    value, reason = UNSUPPORTED[name]
+    value, reason = OnPolicyConfig.unsupported[name]
     assert f"{name} must be {value!r} here ({reason})" in str(raised.value)
 
 
@@ -174,7 +174,7 @@ def test_functions_of_a_dictionary_and_of_arguments_are_environments(build):
 
 
 def test_a_function_is_stamped_with_where_it_comes_from(build):
-    assert build(env=make_prey).stamp()["environment"].endswith("test_team_config:make_prey")
+    assert build(env=make_prey).stamp()["environment"].endswith("test_config:make_prey")
 
 
 def test_an_unknown_environment_is_refused_with_the_nearest_name():
@@ -229,7 +229,7 @@ def test_by_default_a_batch_is_learned_from_as_a_whole():
 
 
 def moved_parts(algorithm):
-    network = algorithm.team_policy.network
+    network = algorithm.team_policy.module
     before = {name: value.clone() for name, value in network.named_parameters()}
     algorithm.train()
     return {n.split(".")[0] for n, v in network.named_parameters() if not v.equal(before[n])}
@@ -266,13 +266,13 @@ def test_the_weight_of_the_divergence_adapts_to_its_target(build, target, factor
     settings = {"use_kl_loss": True, "kl_coeff": 0.2, "lr": 0.01, "num_epochs": 3}
     algorithm = build(env_config={"max_steps": 8}, kl_target=target, **settings)
     algorithm.train()
-    assert algorithm.team_policy.kl_coeff == pytest.approx(0.2 * factor)
+    assert algorithm.team_policy.learner.kl_coeff == pytest.approx(0.2 * factor)
 
 
 def test_without_its_loss_the_divergence_has_no_weight(build):
     algorithm = build(env=counter, kl_coeff=0.2, kl_target=1e-9)
     algorithm.train()
-    assert algorithm.team_policy.kl_coeff == 0.2
+    assert algorithm.team_policy.learner.kl_coeff == 0.2
 
 
 def test_gradients_are_reported_as_they_were_before_clipping(build):
@@ -291,8 +291,8 @@ def test_gradients_are_reported_as_they_were_before_clipping(build):
         before = weights_of(algorithm)
         norm = learner_stats(algorithm.train())["grad_norm"]
         after = weights_of(algorithm)
-        trained = [name for name, _ in policy.network.named_parameters()]
-        names = [name for name in before if name.removeprefix("network.") in trained]
+        trained = [name for name, _ in policy.module.named_parameters()]
+        names = [name for name in before if name.removeprefix("module.") in trained]
         # The modifier's own rate is not 1 and its gradient is tiny at first.
         names = [name for name in names if "policy_modifier" not in name]
         length = sum(float(((after[n] - before[n]) ** 2).sum()) for n in names) ** 0.5

@@ -102,7 +102,7 @@ def test_schedules_of_training_hold_in_evaluation(build):
     algorithm.train()
     algorithm.evaluate()
     expected = 2.0 - 64 / 100
-    assert algorithm.eval_env_runner.get_policy().network.temperature == pytest.approx(expected)
+    assert algorithm.eval_env_runner.get_policy().module.temperature == pytest.approx(expected)
 
 
 def test_evaluation_steps_are_counted_apart_from_training(build):
@@ -193,7 +193,7 @@ def test_a_remote_evaluation_worker_acts_as_training_would(remotely_evaluated):
     (weights,) = ask(lambda worker: worker.get_policy().get_weights(), local_env_runner=False)
     assert differences(weights, weights_of(algorithm)) == []
     (temperature,) = ask(
-        lambda worker: worker.get_policy().network.temperature, local_env_runner=False
+        lambda worker: worker.get_policy().module.temperature, local_env_runner=False
     )
     assert temperature == pytest.approx(2.0 - 192 / 400)
 

@@ -5,7 +5,8 @@ import math
 import pytest
 from algorithms_test_helpers import differences, learner_stats, tiny, weights_of
 
-from rllib_agentmixer.adapters import ALGORITHMS
+from rllib_agentmixer.adapters.classic.algorithms import algorithm_class
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.envs import ENVS, make_env
 from rllib_agentmixer.errors import MissingExtraError
 from rllib_agentmixer.export import export_policies
@@ -107,7 +108,9 @@ def trained(request, ray_cluster):
         make_env(env, **SHORT.get(env, {})).close()
     except MissingExtraError as error:
         pytest.skip(str(error))
-    config = tiny(env, env_config=SHORT.get(env), config_class=ALGORITHMS[name](), **settings)
+    config = tiny(
+        env, env_config=SHORT.get(env), config_class=algorithm_class(name).config_class, **settings
+    )
     config.evaluation(evaluation_interval=1)
     found = Trained(config.build_algo())
     yield found
@@ -117,7 +120,7 @@ def trained(request, ray_cluster):
 def test_an_iteration_reports_finite_numbers_under_the_documented_keys(trained):
     stats = learner_stats(trained.result)
     assert stats.keys() >= LEARNER_KEYS
-    has_modifier = trained.algorithm.team_policy.network.policy_modifier is not None
+    has_modifier = not trained.algorithm.team_policy.module.is_product
     assert (stats.keys() >= MODIFIER_KEYS) == has_modifier
     is_agentmixer = hasattr(trained.algorithm.config, "modifier_lr")
     assert (stats.keys() >= {"cur_modifier_lr", "temperature"}) == is_agentmixer

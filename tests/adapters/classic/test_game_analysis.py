@@ -3,7 +3,7 @@
 import pytest
 from algorithms_test_helpers import learner_stats, tiny
 
-from rllib_agentmixer.adapters import ALGORITHMS
+from rllib_agentmixer.adapters.classic.algorithms import algorithm_class
 from rllib_agentmixer.analysis import from_algorithm
 from rllib_agentmixer.errors import ConfigError
 
@@ -21,7 +21,9 @@ GAPS = {
     [("agentmixer", {}), ("agentmixer", {"correlation": "autoregressive"}), ("mappo", {})],
 )
 def test_training_on_a_matrix_game_logs_the_gaps(name, settings):
-    config = tiny("climbing", config_class=ALGORITHMS[name](), num_envs=16, **settings)
+    config = tiny(
+        "climbing", config_class=algorithm_class(name).config_class, num_envs=16, **settings
+    )
     algorithm = config.build_algo()
     stats = learner_stats(algorithm.train())
     found = from_algorithm(algorithm).metrics()

@@ -44,7 +44,7 @@ def stock_ppo(env, settings, env_config=None):
 )
 def test_rllibs_own_ppo_trains_every_part_of_the_model(build, env, env_config, use_gru):
     algorithm = build(stock_ppo(env, {"use_gru": use_gru}, env_config))
-    network = algorithm.get_policy().model.network
+    network = algorithm.get_policy().model.module
     before = {name: value.clone() for name, value in network.named_parameters()}
     result = algorithm.train()
     assert math.isfinite(learner_stats(result)["total_loss"])
@@ -110,12 +110,12 @@ def test_a_feed_forward_model_has_no_state(spec):
 
 def test_values_come_in_the_units_of_rewards(spec):
     model = model_of(spec)
-    normalizer = model.network.critic.normalizer
+    normalizer = model.module.critic.normalizer
     normalizer.mean.fill_(100.0)
     normalizer.variance.fill_(4.0)
     rows = torch.ones(2, model.layout.row_size)
     model.forward({"obs_flat": rows}, [], None)
-    plain = model.network.critic(rows[:, model.layout.slices["state"]])
+    plain = model.module.critic(rows[:, model.layout.slices["state"]])
     assert model.value_function().detach() == pytest.approx((100 + 2 * plain).detach())
 
 

@@ -29,11 +29,11 @@ def in_effect(algorithm, name):
         groups = policy.learner.optimizer.param_groups
         return groups[name == "modifier_lr"]["lr"]
     if name == "temperature":
-        return float(policy.network.temperature)
+        return float(policy.module.temperature)
     if name == "dispersion_gain":
-        return policy.network.settings.dispersion_gain
+        return policy.module.settings.dispersion_gain
     if name in ("clip_param", "vf_clip_param", "vf_loss_coeff", "entropy_coeff"):
-        return getattr(policy._coefficients(), name)
+        return getattr(policy.learner.coefficients, name)
     if name in ("gamma", "lambda_"):
         return worker.config[name] if name in worker.config else worker.config["lambda"]
     return policy.config[name]
@@ -75,5 +75,5 @@ def test_a_perturbed_setting_takes_effect(donor, name, ray_cluster):
 def test_a_restored_policy_follows_its_schedules_from_the_restored_step(build):
     policy = build(tiny(lr=[[0, 1e-3], [100, 0.0]])).team_policy
     policy.set_state(policy.get_state() | {"global_timestep": 50})
-    assert policy.current["lr"] == pytest.approx(5e-4)
+    assert policy.learner.current["lr"] == pytest.approx(5e-4)
     assert policy.learner.optimizer.param_groups[0]["lr"] == pytest.approx(5e-4)

@@ -20,7 +20,7 @@ def spread_out(policy, seed=0):
     """Random parameters: fresh joint and individual policies are nearly uniform."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in policy.network.parameters():
+        for parameter in policy.module.parameters():
             parameter.normal_(0, 0.5, generator=generator)
 
 
@@ -66,8 +66,8 @@ def test_without_exploration_a_policy_repeats_itself(build, settings):
     second, *_ = policy.compute_actions(rows, state, explore=False)
     assert (first == second).all()
     if settings.get("igc", "strict") == "strict":
-        actor = algorithm.team_worker.make_actor(torch.Generator())
-        hidden = policy.network.initial_state(len(rows))
+        actor = algorithm.team.actor(torch.Generator())
+        hidden = policy.module.initial_state(len(rows))
         alone = actor.act(rows, hidden, explore=False, policy="individual").actions
         assert (first == alone).all()
 
@@ -80,10 +80,10 @@ def test_a_recurrent_critic_moves_on_with_the_policy(build):
     state = state_of(policy, len(rows))
     assert len(state) == 2
     _, after, _ = policy.compute_actions(rows, state, explore=True)
-    hidden = policy.network.initial_state(len(rows))
+    hidden = policy.module.initial_state(len(rows))
     inputs = policy.model.inputs_of(torch.from_numpy(rows), len(rows))
     with torch.no_grad():
-        expected = policy.network.values(inputs, hidden.critic).hidden
+        expected = policy.module.values(inputs, hidden.critic).hidden
     assert after[1] == pytest.approx(expected.transpose(0, 1).numpy(), abs=1e-6)
 
 

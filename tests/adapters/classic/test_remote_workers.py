@@ -42,7 +42,7 @@ def test_every_worker_has_the_weights_of_the_driver(trained):
 def test_schedules_reach_every_worker(trained):
     steps = 64 * ITERATIONS
     expected = 2.0 - steps / 400
-    found = ask(trained, lambda worker: worker.get_policy().network.temperature)
+    found = ask(trained, lambda worker: worker.get_policy().module.temperature)
     assert found == pytest.approx([expected, expected])
     assert ask(trained, lambda worker: worker.global_vars["timestep"]) == [steps, steps]
 

@@ -96,8 +96,8 @@ def test_resumed_schedules_stand_where_they_were(build, keep, tmp_path):
         "entropy_coeff": 0.1 * (1 - share),
         "temperature": 2.0 - share,
     }
-    assert resumed.team_policy.current == pytest.approx(expected)
-    assert resumed.team_policy.network.temperature == pytest.approx(expected["temperature"])
+    assert resumed.team_policy.learner.current == pytest.approx(expected)
+    assert resumed.team_policy.module.temperature == pytest.approx(expected["temperature"])
     rates = [group["lr"] for group in resumed.team_policy.learner.optimizer.param_groups]
     assert rates == pytest.approx([expected["lr"], expected["modifier_lr"]])
 

@@ -1,7 +1,6 @@
 """Rollouts as RLlib's rows and back: what belongs to one step, agent or sequence stays together."""
 
 import math
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,17 +9,19 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
 
 from rllib_agentmixer.adapters.classic.sample_batches import (
-    hidden_from_rllib,
-    hidden_to_rllib,
+    to_experience,
     to_sample_batch,
-    to_team_batch,
 )
-from rllib_agentmixer.core.algorithms.registry import HYPERPARAMETERS
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.core.data.batch import RecurrentState, round_up
+from rllib_agentmixer.core.data.columns import state_columns, state_of
 from rllib_agentmixer.core.data.layout import TeamLayout
 from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients, team_loss
-from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
+from rllib_agentmixer.core.learners.postprocessing import (
+    PolicyGradientTargets,
+    policy_gradient_targets,
+)
 from rllib_agentmixer.envs import make_env
 from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.rollouts.actor import TeamActor, start
@@ -77,22 +78,49 @@ def collected(case, *, complete=False, seed=11, num_fragments=1):
     env = env_of(case)
     spec = env.spec
     sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
-    kind = HYPERPARAMETERS[algorithm]
-    known = {entry.name for entry in fields(kind)}
-    network = TeamNetwork(
-        sizes, kind(**({k: v for k, v in SMALL.items() if k in known} | settings))
-    )
+    entry = ALGORITHMS[algorithm]
+    small = {k: v for k, v in SMALL.items() if k in entry.settings.names()}
+    network = entry.team(sizes, entry.make_settings(**(small | settings)))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(0, 0.5, generator=generator)
     actor = TeamActor(network, TeamLayout(sizes), torch.Generator().manual_seed(seed))
     state = start(actor, env, seed)
-    fragments = [
-        collect(actor, env, state, NUM_STEPS, gamma=0.9, lambda_=0.8, complete_episodes=complete)
-        for _ in range(num_fragments)
-    ]
+    fragments = []
+    for _ in range(num_fragments):
+        fragment = collect(actor, env, state, NUM_STEPS, complete_episodes=complete).fragment
+        steps = policy_gradient_targets(network, fragment, gamma=0.9, lambda_=0.8)
+        fragments.append(Rollout(actor, steps, fragment.hidden))
     return actor, fragments
+
+
+class Rollout:
+    """Steps as NumPy arrays by name."""
+
+    def __init__(self, actor, steps, hidden):
+        self.steps, self.hidden, self.layout = steps, hidden, actor.layout
+        self.rows = actor.layout.rows(steps.inputs).numpy()
+        self.keep, self.latents = steps.valid.numpy(), steps.inputs.latents
+        for name in ("actions", "rewards", "terminated", "truncated", "behaviour"):
+            setattr(self, name, getattr(steps, name).numpy())
+        for name, column in vars(steps.targets).items():
+            setattr(self, name, column.numpy())
+
+
+def sample_batch(rollout):
+    return to_sample_batch(
+        rollout.steps,
+        rollout.hidden,
+        rollout.layout,
+        max_seq_len=MAX_SEQ_LEN,
+        first_episode_id=FIRST_ID,
+    )
+
+
+def experience(actor, rows):
+    like = actor.module.initial_state(1)
+    return to_experience(rows, actor.layout, targets=PolicyGradientTargets, like=like)
 
 
 def kept_steps(rollout):
@@ -131,7 +159,7 @@ fragments_and_episodes = pytest.mark.parametrize("complete", [False, True])
 @fragments_and_episodes
 def test_every_column_of_a_row_belongs_to_the_same_step_of_the_same_copy(case, complete):
     _, (rollout,) = collected(case, complete=complete)
-    rows = to_sample_batch(rollout, MAX_SEQ_LEN, FIRST_ID)
+    rows = sample_batch(rollout)
     steps = kept_steps(rollout)
     assert rows.count == len(steps)
     assert not complete or not rollout.keep.all()
@@ -142,7 +170,7 @@ def test_every_column_of_a_row_belongs_to_the_same_step_of_the_same_copy(case, c
         SampleBatch.TERMINATEDS: rollout.terminated,
         SampleBatch.TRUNCATEDS: rollout.truncated,
         SampleBatch.ACTION_LOGP: rollout.log_prob,
-        SampleBatch.ACTION_DIST_INPUTS: rollout.parameters,
+        SampleBatch.ACTION_DIST_INPUTS: rollout.behaviour,
         SampleBatch.VF_PREDS: rollout.values,
         Postprocessing.ADVANTAGES: rollout.advantages,
         Postprocessing.VALUE_TARGETS: rollout.value_targets,
@@ -166,11 +194,11 @@ def columns_of(actor, rollout, batch):
     drawn = vars(rollout.latents) if rollout.latents else {}
     return {
         "actions": (batch.actions, rollout.actions),
-        "log_prob": (batch.log_prob, rollout.log_prob),
-        "policy_parameters": (batch.policy_parameters, rollout.parameters),
-        "values": (batch.values, rollout.values),
-        "advantages": (batch.advantages, rollout.advantages),
-        "value_targets": (batch.value_targets, rollout.value_targets),
+        "log_prob": (batch.targets.log_prob, rollout.log_prob),
+        "behaviour": (batch.behaviour, rollout.behaviour),
+        "values": (batch.targets.values, rollout.values),
+        "advantages": (batch.targets.advantages, rollout.advantages),
+        "value_targets": (batch.targets.value_targets, rollout.value_targets),
         "state": (batch.inputs.state, inputs.state),
         "obs": (batch.inputs.obs, inputs.obs),
         "action_mask": (batch.inputs.action_mask, inputs.action_mask),
@@ -185,7 +213,7 @@ def columns_of(actor, rollout, batch):
 @fragments_and_episodes
 def test_a_team_batch_has_every_step_at_its_place_in_its_sequence(case, complete):
     actor, (rollout,) = collected(case, complete=complete)
-    batch = to_team_batch(to_sample_batch(rollout, MAX_SEQ_LEN, FIRST_ID), actor.layout)
+    batch = experience(actor, sample_batch(rollout))
     is_recurrent = "recurrent" in case
     sequences = sequences_of(rollout) if is_recurrent else [[s] for s in kept_steps(rollout)]
     if not is_recurrent:  # every step a sequence of its own, in one row
@@ -207,7 +235,7 @@ def test_a_team_batch_has_every_step_at_its_place_in_its_sequence(case, complete
 @fragments_and_episodes
 def test_a_sequence_starts_from_the_memory_that_the_team_had_there(case, complete):
     actor, (rollout,) = collected(case, complete=complete)
-    batch = to_team_batch(to_sample_batch(rollout, MAX_SEQ_LEN, FIRST_ID), actor.layout)
+    batch = experience(actor, sample_batch(rollout))
     sequences = sequences_of(rollout)
     assert {len(sequence) for sequence in sequences} >= {2, 3}
     assert max(len(sequence) for sequence in sequences) == MAX_SEQ_LEN
@@ -221,8 +249,8 @@ def test_a_sequence_starts_from_the_memory_that_the_team_had_there(case, complet
 
 def test_orders_stay_whole_numbers_on_their_way():
     actor, (rollout,) = collected("random order")
-    rows = to_sample_batch(rollout, MAX_SEQ_LEN, FIRST_ID)
-    order = to_team_batch(rows, actor.layout).inputs.latents.agent_order
+    rows = sample_batch(rollout)
+    order = experience(actor, rows).inputs.latents.agent_order
     assert order.dtype == torch.int64
     assert {tuple(row) for row in order[0].tolist()} == {(0, 1), (1, 0)}
 
@@ -232,7 +260,7 @@ WEIGHTS = PPOCoefficients(clip_param=0.2, vf_clip_param=0.2, vf_loss_coeff=1.0, 
 
 def assert_recomputed(actor, batch):
     """The networks say again, from the batch alone, what they said when it was collected."""
-    network = actor.network
+    network = actor.module
     with torch.no_grad():
         joint = network(batch.inputs, batch.hidden, batch.actions).joint
         memory = batch.hidden.critic if batch.hidden else None
@@ -242,9 +270,9 @@ def assert_recomputed(actor, batch):
     of_agents = joint.agent_log_prob(batch.actions)
     log_prob = of_agents if network.settings.ratio == "agent" else of_agents.sum(-1)
     for found, stored in (
-        (log_prob, batch.log_prob),
-        (values, batch.values),
-        (joint.flat(), batch.policy_parameters),
+        (log_prob, batch.targets.log_prob),
+        (values, batch.targets.values),
+        (joint.flat(), batch.behaviour),
     ):
         torch.testing.assert_close(found[batch.valid], stored[batch.valid], atol=1e-4, rtol=1e-4)
     loss = team_loss(network, batch, WEIGHTS)
@@ -258,16 +286,16 @@ def assert_recomputed(actor, batch):
 def test_networks_recompute_from_the_batch_what_they_said_when_it_was_collected(case, complete):
     actor, fragments = collected(case, complete=complete, num_fragments=2)
     for rollout in fragments:  # the second begins in the middle of episodes
-        rows = to_sample_batch(rollout, MAX_SEQ_LEN, FIRST_ID)
-        assert_recomputed(actor, to_team_batch(rows, actor.layout))
+        rows = sample_batch(rollout)
+        assert_recomputed(actor, experience(actor, rows))
 
 
 @every_case
 def test_batches_of_several_workers_are_joined_without_mixing_their_steps(case):
     actor, fragments = collected(case, num_fragments=2)
-    parts = [to_sample_batch(rollout, MAX_SEQ_LEN, FIRST_ID) for rollout in fragments]
+    parts = [sample_batch(rollout) for rollout in fragments]
     joined = concat_samples(parts)
-    batch = to_team_batch(joined, actor.layout)
+    batch = experience(actor, joined)
     assert batch.valid.sum() == 2 * NUM_COPIES * NUM_STEPS
     assert_recomputed(actor, batch)
 
@@ -284,10 +312,11 @@ def test_recurrent_states_come_back_from_the_order_that_rllib_keeps_them_in(
         modifier=noise[N : N + 1] if has_modifier else None,
         critic=noise[N + 1 :] if has_critic else None,
     )
-    parts = hidden_to_rllib(hidden)
+    columns = state_columns(hidden)
+    parts = list(columns.values())
     assert len(parts) == 1 + has_modifier + has_critic
     assert all(len(part) == B for part in parts)  # copies first
-    found = hidden_from_rllib(parts)
+    found = state_of(columns, hidden)
     for name, stored in vars(hidden).items():
         assert (getattr(found, name) is None) == (stored is None)
         assert stored is None or torch.equal(getattr(found, name), stored)
@@ -303,17 +332,15 @@ LOSS_WEIGHTS = PPOCoefficients(
 )
 def test_what_is_empty_fills_up_and_changes_nothing(case, num_fragments):
     actor, fragments = collected(case, num_fragments=num_fragments)
-    rows = concat_samples([to_sample_batch(f, MAX_SEQ_LEN, FIRST_ID) for f in fragments])
+    rows = concat_samples([sample_batch(f) for f in fragments])
     number = len(rows.get(SampleBatch.SEQ_LENS, rows[SampleBatch.REWARDS]))
-    batch = to_team_batch(rows, actor.layout)
+    batch = experience(actor, rows)
     assert batch.num_sequences == round_up(number) > number
     assert not batch.valid[:, number:].any()
     assert int(batch.valid.sum()) == rows.count
     if batch.hidden is not None:
         assert not batch.hidden.individual[:, number:].any()
     alone = batch.select(torch.arange(number))
-    with_empty, without = (
-        team_loss(actor.network, b, LOSS_WEIGHTS).metrics for b in (batch, alone)
-    )
+    with_empty, without = (team_loss(actor.module, b, LOSS_WEIGHTS).metrics for b in (batch, alone))
     for name, value in with_empty.items():
         torch.testing.assert_close(value, without[name], msg=name)

@@ -11,19 +11,18 @@ from pathlib import Path
 import pytest
 from algorithms_test_helpers import make_decisive, tiny
 
-from rllib_agentmixer import IPPOConfig, MAPPOConfig, cli
-from rllib_agentmixer.adapters import ALGORITHMS
-from rllib_agentmixer.adapters.classic.algorithm import load_locally
+from rllib_agentmixer import AgentMixer, IPPOConfig, MAPPOConfig, cli
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.errors import CheckpointError, ConfigError, ExportError
 from rllib_agentmixer.export import export_policies
 from rllib_agentmixer.rollouts.evaluation import summarize
 from rllib_agentmixer.rollouts.saved_team import (
     FOLDER,
-    KEPT,
+    RLLIB_SETTINGS,
     SETTINGS,
     WEIGHTS,
-    load_for_play,
-    write_inference,
+    load_team,
+    save_team,
 )
 from rllib_agentmixer.utils.manifests import MANIFEST, write_manifest
 
@@ -52,45 +51,50 @@ def config_of(case):
     return config
 
 
-def played(algorithm, **settings):
-    records = algorithm.team_worker.play_episodes(
-        12, **{"policy": "joint", "explore": True, "seed": 5, "num_envs": 4} | settings
-    )
-    return summarize(records, algorithm.team_spec.agents)
+def played(player, agents, **settings):
+    """Results of a team, or of a worker that plays evaluation episodes."""
+    play = getattr(player, "play_episodes", None) or player.play
+    records = play(12, **{"policy": "joint", "explore": True, "seed": 5, "num_envs": 4} | settings)
+    return summarize(records, agents)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_loaded_plays_as_what_was_saved(build, keep, tmp_path, case):
+def test_what_is_loaded_plays_as_what_was_saved(build, tmp_path, case):
     algorithm = build(config_of(case))
     algorithm.train()
     if case not in ("mappo", "ippo"):
         make_decisive(algorithm)
     algorithm.save_checkpoint(str(tmp_path / "saved"))
-    loaded = keep(load_for_play(tmp_path / "saved"))
+    loaded, agents = load_team(tmp_path / "saved"), algorithm.team_spec.agents
     for settings in ({}, {"policy": "individual", "explore": False}):
-        assert played(loaded, **settings) == played(algorithm, **settings)
-    assert loaded.num_env_steps == algorithm.num_env_steps
-    assert loaded.stamp() == algorithm.stamp()
-    assert type(loaded) is type(algorithm)
+        expected = played(algorithm.team_worker, agents, **settings)
+        assert played(loaded, agents, **settings) == expected
+        assert played(algorithm.team, agents, **settings) == expected
+    assert loaded.env_steps == algorithm.num_env_steps
+    assert loaded.stamp == algorithm.team.stamp
+    assert loaded.entry is algorithm.config.entry
+    assert loaded.settings == algorithm.config.hyperparameters()
 
 
-def test_rllibs_settings_that_decide_how_a_team_plays_are_kept(build, keep, tmp_path):
+def test_rllibs_settings_that_decide_how_a_team_plays_are_kept(build, tmp_path):
     values = {
         "observation_filter": "MeanStdFilter",
         "normalize_actions": False,
         "clip_actions": True,
         "step_time_limit_s": 7.0,
         "seed": 11,
-        "evaluation_duration": 3,
     }
-    assert values.keys() == set(KEPT)
+    assert values.keys() == set(RLLIB_SETTINGS)
     config = tiny(env="continuous_game", critic_hidden=(8, 4))
     for name, value in values.items():
         setattr(config, name, value)
     build(config).save_checkpoint(str(tmp_path / "saved"))
-    loaded = keep(load_for_play(tmp_path / "saved")).config
-    assert {name: getattr(loaded, name) for name in KEPT} == values
-    assert loaded.critic_hidden == (8, 4)
+    loaded = load_team(tmp_path / "saved")
+    assert loaded.rllib == values
+    assert loaded.settings.critic_hidden == (8, 4)
+    assert loaded.env_creator.step_time_limit_s == 7.0
+    assert loaded.obs_filter is not None
+    assert (loaded.scaling.scale == 1).all()  # actions are not normalised
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +149,7 @@ def test_evaluate_and_export_open_no_pickle_of_a_checkpoint(checkpoint, tmp_path
     assert not flag.exists()
     # RLlib's own restore does run it: that is why it is for checkpoints of one's own.
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever comes after the explosion
-        load_locally(checkpoint)
+        AgentMixer.from_checkpoint(checkpoint)
     assert flag.exists()
 
 
@@ -167,17 +171,18 @@ def test_a_checkpoint_does_not_choose_which_code_is_called(foreign, capsys, tmp_
         assert "name it yourself: --env os:system" in capsys.readouterr().err
         assert not flag.exists()
     with pytest.raises(ConfigError, match="name it yourself: --env os:system"):
-        load_for_play(folder)
+        load_team(folder)
 
 
-def test_an_environment_that_is_named_is_played_in(foreign, keep):
+def test_an_environment_that_is_named_is_played_in(foreign):
     folder, flag = foreign
     path = folder / FOLDER / SETTINGS
     content = json.loads(path.read_text())
     content["environment"]["config"] = {"max_steps": 4}
     path.write_text(json.dumps(content))
-    algorithm = keep(load_for_play(sealed(folder), "predator_prey"))
-    assert played(algorithm)["episode_len_mean"] <= 4
+    team = load_team(sealed(folder), "predator_prey")
+    assert played(team, team.spec.agents)["episode_len_mean"] <= 4
+    assert team.stamp["name"] == "predator_prey"
     assert not flag.exists()
 
 
@@ -187,7 +192,7 @@ def test_networks_of_another_team_are_refused(checkpoint):
     content["environment"] |= {"name": "climbing", "config": {}}
     path.write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match="do not fit its environment 'climbing'"):
-        load_for_play(sealed(checkpoint))
+        load_team(sealed(checkpoint))
 
 
 @pytest.mark.parametrize(
@@ -205,29 +210,42 @@ def test_settings_that_cannot_be_read_are_told(checkpoint, change, message):
     path = checkpoint / FOLDER / SETTINGS
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(CheckpointError, match=message):
-        load_for_play(sealed(checkpoint))
+        load_team(sealed(checkpoint))
 
 
-def test_settings_outside_the_list_are_not_taken(checkpoint, keep):
+def test_settings_outside_the_list_are_not_taken(checkpoint):
     path = checkpoint / FOLDER / SETTINGS
     content = json.loads(path.read_text())
     content["settings"] |= {"env_runner_cls": "x", "num_env_runners": 7, "output": "/tmp/x"}
     path.write_text(json.dumps(content))
-    config = keep(load_for_play(sealed(checkpoint))).config
-    assert (config.num_env_runners, config.output) == (0, None)
+    team = load_team(sealed(checkpoint))
+    assert team.rllib.keys() == set(RLLIB_SETTINGS)
+    assert team.settings.names() == team.entry.settings.names()
 
 
-def test_a_checkpoint_of_an_earlier_version_is_told(checkpoint):
+def test_the_inference_part_of_an_earlier_version_is_played_and_exported(checkpoint, tmp_path):
+    path = checkpoint / FOLDER / SETTINGS
+    content = json.loads(path.read_text())
+    earlier = {"format_version": 1, "max_seq_len": 20, "iteration": 1}
+    content["settings"] |= {"evaluation_duration": 32}
+    del content["settings"]["individual_rewards"]  # a setting that has come since
+    path.write_text(json.dumps(content | earlier))
+    team = load_team(sealed(checkpoint))
+    assert team.settings.individual_rewards is False
+    assert export_policies(team, tmp_path / "exported")["parity"]["modes_equal"]
+
+
+def test_a_checkpoint_without_an_inference_part_is_told(checkpoint):
     shutil.rmtree(checkpoint / FOLDER)
     with pytest.raises(CheckpointError, match=r"written by an earlier version.*from_checkpoint"):
-        load_for_play(sealed(checkpoint))
+        load_team(sealed(checkpoint))
 
 
 def test_damaged_weights_are_refused(checkpoint):
     path = checkpoint / FOLDER / WEIGHTS
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="is damaged: sha256"):
-        load_for_play(checkpoint)
+        load_team(checkpoint)
 
 
 @contextmanager
@@ -246,7 +264,7 @@ def files_of_at_most(size):
 def test_weights_that_do_not_fit_on_the_disk_are_an_error_of_the_disk(build, tmp_path):
     algorithm = build(tiny())
     with files_of_at_most(1000), pytest.raises(OSError, match="File too large"):
-        write_inference(algorithm, tmp_path)
+        save_team(tmp_path, algorithm.team)
     (tmp_path / "export").mkdir()
     with files_of_at_most(1000), pytest.raises(ExportError, match="could not write the export"):
         export_policies(algorithm, tmp_path / "export")

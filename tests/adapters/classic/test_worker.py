@@ -9,7 +9,6 @@ from algorithms_test_helpers import Counter, counter, learner_stats, make_decisi
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.policy.sample_batch import SampleBatch
 
-from rllib_agentmixer.adapters.classic.sample_batches import to_team_batch
 from rllib_agentmixer.core.data.batch import map_tensors
 from rllib_agentmixer.errors import ConfigError
 
@@ -18,13 +17,13 @@ from rllib_agentmixer.errors import ConfigError
 
 def recomputed_log_prob(algorithm, batch):
     with torch.no_grad():
-        output = algorithm.team_policy.network(batch.inputs, batch.hidden)
+        output = algorithm.team_policy.module(batch.inputs, batch.hidden)
     return output.joint.log_prob(batch.actions)[batch.valid].numpy()
 
 
 def sampled(algorithm):
     rows = algorithm.env_runner.sample()
-    return rows, to_team_batch(rows, algorithm.team_policy.model.layout)
+    return rows, algorithm.team_policy.experience(rows)
 
 
 @pytest.mark.parametrize("env", ["predator_prey", "continuous_game"])
@@ -35,7 +34,7 @@ def test_with_unchanged_weights_the_ratio_is_one_on_every_row(build, env, use_gr
     for _ in range(2):  # the second fragment begins in the middle of episodes
         rows, batch = sampled(algorithm)
         assert batch.valid.sum() == rows.count == 64
-        expected = batch.log_prob[batch.valid].numpy()
+        expected = batch.targets.log_prob[batch.valid].numpy()
         assert recomputed_log_prob(algorithm, batch) == pytest.approx(expected, abs=1e-5)
 
 
@@ -44,7 +43,7 @@ def test_recurrent_sequences_depend_on_the_state_they_start_with(build):
     _, batch = sampled(algorithm)
     forgetful = map_tensors(batch.hidden, torch.zeros_like)
     without = recomputed_log_prob(algorithm, type(batch)(**{**vars(batch), "hidden": forgetful}))
-    assert np.abs(without - batch.log_prob[batch.valid].numpy()).max() > 0.05
+    assert np.abs(without - batch.targets.log_prob[batch.valid].numpy()).max() > 0.05
 
 
 def test_sequences_are_cut_at_episode_ends_and_evenly_where_longer_than_allowed(build):
@@ -330,6 +329,6 @@ def test_every_worker_shows_its_copies_as_one_environment(build):
 
 def test_an_episode_is_rendered_from_its_first_picture_on(build):
     algorithm = build(env_config={"max_steps": 6})
-    frames = algorithm.env_runner.render_episode(policy="individual", explore=True, seed=3)
+    frames = algorithm.team.render(policy="individual", explore=True, seed=3)
     assert 1 <= len(frames) <= 6
     assert all(frame.dtype == np.uint8 and frame.shape[-1] == 3 for frame in frames)
