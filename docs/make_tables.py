@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.envs import ENVS
 from rllib_agentmixer.envs.entry import EnvEntry
-from rllib_agentmixer.search.spaces import PERTURBABLE, SPACES
+from rllib_agentmixer.search.spaces import PERTURBABLE
 
 DOCS = Path(__file__).parent
 
@@ -34,10 +35,11 @@ def environment_table() -> str:
 
 def space_table() -> str:
     """One row for each setting that a shipped space searches."""
-    names = dict.fromkeys(name for space in SPACES.values() for name in space)
-    lines = [f"| setting | {' | '.join(SPACES)} | `pbt` |", "|---" * (len(SPACES) + 2) + "|"]
+    spaces = {name: entry.search_space for name, entry in ALGORITHMS.items()}
+    names = dict.fromkeys(name for space in spaces.values() for name in space)
+    lines = [f"| setting | {' | '.join(spaces)} | `pbt` |", "|---" * (len(spaces) + 2) + "|"]
     for name in names:
-        cells = [f"`{space[name]}`" if name in space else "" for space in SPACES.values()]
+        cells = [f"`{space[name]}`" if name in space else "" for space in spaces.values()]
         perturbed = "yes" if name in PERTURBABLE else ""
         lines.append(f"| `{name}` | {' | '.join(cells)} | {perturbed} |")
     return "\n".join(lines)

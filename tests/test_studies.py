@@ -18,7 +18,7 @@ from benchmarks.studies.report import gather, markdown
 from benchmarks.studies.results import Result, Returns
 from benchmarks.studies.runner import run_in_processes, run_tasks, serve
 from benchmarks.studies.task import Task, attempt, failure
-from rllib_agentmixer.adapters import ALGORITHMS
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.envs.registry import find_entry
 from rllib_agentmixer.errors import ConfigError
 

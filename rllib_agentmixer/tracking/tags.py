@@ -86,7 +86,7 @@ def run_tags(algorithm: str, settings: dict[str, Any], stamp: dict[str, Any]) ->
     """
     return {
         "algorithm": algorithm,
-        "seed": str(settings["seed"]),
+        "seed": str(settings.get("seed")),
         "config.hash": config_hash(settings),
         "command": command_line(),
         **stamp_tags(stamp),

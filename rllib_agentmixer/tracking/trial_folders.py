@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rllib_agentmixer.tracking.identity import RUN_FILE
 from rllib_agentmixer.tracking.spool import SENT_FILE, SPOOL_FILE
 
-if TYPE_CHECKING:
-    from ray.tune.experiment import Trial
+Trial = Any
+"""``ray.tune.experiment.Trial``, of which only the storage is read."""
 
 logger = logging.getLogger(__name__)
 

@@ -30,6 +30,6 @@ def test_tuned_example_reaches_its_expectation(path, seed, capsys):
 
 
 def test_there_is_a_tuned_example_for_every_algorithm():
-    from rllib_agentmixer.adapters import ALGORITHMS
+    from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 
     assert {path.parent.name for path in EXAMPLES} == set(ALGORITHMS)

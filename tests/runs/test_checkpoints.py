@@ -176,7 +176,7 @@ def test_a_run_stands_for_its_newest_or_best_checkpoint(filled, tmp_path):
 def test_what_cannot_be_found_is_told(tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         find_checkpoint(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="holds no AgentMixer checkpoint"):
+    with pytest.raises(CheckpointError, match="holds no checkpoint of this package"):
         find_checkpoint(tmp_path)
     RunCheckpoints(tmp_path).save(fake(1))
     with pytest.raises(CheckpointError, match="has no best checkpoint"):

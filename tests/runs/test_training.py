@@ -69,6 +69,7 @@ class FakeTracker:
 
     def __init__(self, folder, experiment, uri, **settings):
         self.logged, self.statuses, self.tags = [], [], {}
+        self.given = {"experiment": experiment, "tracking_uri": uri, **settings}
         FakeTracker.last = self
 
     def log_results(self):
@@ -86,7 +87,7 @@ class FakeTracker:
 
 @pytest.fixture(autouse=True)
 def _tracker(monkeypatch):
-    monkeypatch.setattr(opening, "MLflowTracker", FakeTracker)
+    monkeypatch.setattr(training, "MLflowTracker", FakeTracker)
 
 
 def silent(plan):
@@ -175,19 +176,15 @@ def test_without_mlflow_files_are_written_all_the_same(tmp_path):
     assert len(read_progress(plan.out)) == 5
 
 
-def test_what_the_plan_says_about_tracking_reaches_it(tmp_path, monkeypatch):
-    given = {}
-    monkeypatch.setattr(training, "open_tracker", lambda *_, **settings: given.update(settings))
+def test_what_the_plan_says_about_tracking_reaches_it(tmp_path):
     plan = plan_of(
         tmp_path, sweep="s", experiment="e", tracking_uri="http://store", tracking_optional=True
     )
     run(FakeAlgorithm(), plan)
-    assert given == {
-        "experiment": "e",
-        "tracking_uri": "http://store",
-        "optional": True,
-        "tags": {"sweep": "s"},
-    }
+    tracker = FakeTracker.last
+    assert tracker.given == {"experiment": "e", "tracking_uri": "http://store", "optional": True}
+    assert tracker.tags["sweep"] == "s"
+    assert tracker.tags["algorithm"] == "FakeAlgorithm"
 
 
 def test_a_folder_that_cannot_be_written_is_a_configuration_error(tmp_path):

@@ -3,14 +3,13 @@
 import pytest
 from ray.tune.search.sample import Domain
 
-from rllib_agentmixer.adapters import ALGORITHMS
 from rllib_agentmixer.commands.common import draft_config
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.search.domains import Range, parse_range
 from rllib_agentmixer.search.plan import SearchPlan
 from rllib_agentmixer.search.spaces import (
     PERTURBABLE,
-    SPACES,
     check_space,
     param_space,
     read_space,
@@ -40,7 +39,7 @@ def test_of_each_shipped_space_pbt_can_take_a_part(algo):
 def test_later_words_win_and_fixed_settings_leave_the_shipped_space():
     space = read_space(["shipped", "lr=uniform(0, 1)"], "mappo", fixed=["num_epochs"])
     assert space["lr"] == Range("uniform", (0, 1))
-    assert space.keys() == SPACES["mappo"].keys() - {"num_epochs"}
+    assert space.keys() == ALGORITHMS["mappo"].search_space.keys() - {"num_epochs"}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_what_is_neither_a_pair_nor_a_file_is_told():
 
 
 def test_a_space_without_anything_left_is_empty():
-    fixed = SPACES["ippo"].keys()
+    fixed = ALGORITHMS["ippo"].search_space.keys()
     with pytest.raises(ConfigError, match="the search space is empty"):
         read_space([], "ippo", fixed=fixed)
 
@@ -91,7 +90,6 @@ def test_a_space_without_anything_left_is_empty():
         ("gamma", "uniform(-0.5, 0.9)", "got -0.5"),
         ("igc", "choice(strict, gumble)", "igc must be one of"),
         ("modifier_rl", "uniform(0, 1)", "Did you mean 'modifier_lr'"),
-        ("learner", "choice(ppo, a2c)", "num_epochs=1"),
         ("model.max_seq_length", "choice(5, 10)", "Did you mean 'max_seq_len'"),
     ],
 )
@@ -100,6 +98,13 @@ def test_a_value_that_no_trial_could_have_is_refused_with_its_range(name, text, 
         check_space(draft(), {name: parse_range(name, text)}, {})
     assert str(raised.value).startswith(f"search space {name}=")
     assert message in str(raised.value)
+
+
+def test_a_learner_brings_its_own_defaults_unless_the_user_has_set_them():
+    space = {"learner": parse_range("learner", "choice(ppo, a2c)")}
+    check_space(draft(), space, {})
+    with pytest.raises(ConfigError, match="num_epochs=1"):
+        check_space(draft(num_epochs=15), space, {})
 
 
 def test_a_setting_is_fixed_or_searched():

@@ -1,4 +1,4 @@
-"""RLlib's Algorithm with a team policy: evaluation, exact checkpoints, and on-policy training."""
+"""RLlib's Algorithm with a team policy: learning, evaluation and exact checkpoints."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
 from ray.rllib.utils.metrics import (
     LEARN_ON_BATCH_TIMER,
-    NUM_AGENT_STEPS_SAMPLED,
     NUM_AGENT_STEPS_TRAINED,
     NUM_ENV_STEPS_SAMPLED,
     NUM_ENV_STEPS_TRAINED,
-    SAMPLE_TIMER,
     SYNCH_WORKER_WEIGHTS_TIMER,
 )
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
@@ -26,7 +24,6 @@ from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 from rllib_agentmixer.adapters.classic.config import (
     ALGORITHM_CLASSES,
     ClassicConfig,
-    OnPolicyConfig,
 )
 from rllib_agentmixer.adapters.classic.evaluation import SideBySideEvaluation
 from rllib_agentmixer.adapters.classic.model import register_model
@@ -36,24 +33,17 @@ from rllib_agentmixer.adapters.classic.resume import (
     restore_workers,
     workers_state,
 )
-from rllib_agentmixer.adapters.classic.sampling import (
-    AsynchronousSampler,
-    Sampler,
-    release_stuck_workers,
-)
+from rllib_agentmixer.adapters.classic.sampling import release_stuck_workers
 from rllib_agentmixer.adapters.classic.worker import TeamRolloutWorker
 from rllib_agentmixer.analysis import games
 from rllib_agentmixer.core.cpu import give_freed_memory_back
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import CheckpointError, EnvContractError
+from rllib_agentmixer.errors import CheckpointError
 from rllib_agentmixer.rollouts.saved_team import save_team
 from rllib_agentmixer.rollouts.team import Team
 from rllib_agentmixer.utils import manifests as checkpoints
 from rllib_agentmixer.utils.files import replaced_atomically
-
-STARVATION_RESTARTS = 3
-"""Restarts that workers get, all of them failing, before training gives up."""
 
 
 class TeamAlgorithm(SideBySideEvaluation, Algorithm):
@@ -268,70 +258,3 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
 
     def restore_data(self, state: Any) -> None:
         """Go on from :meth:`data_state`."""
-
-
-class OnPolicyAlgorithm(TeamAlgorithm):
-    """Learns from each batch once it is sampled, or one update later (``sample_async``)."""
-
-    config: OnPolicyConfig  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def setup(self, config: Any) -> None:
-        """Set-up of the parent, and of where batches come from."""
-        super().setup(config)
-        kind = AsynchronousSampler if self.config.sample_async else Sampler
-        self.sampler = kind(self.workers_group, self.config)
-
-    def _check_starvation(self) -> None:
-        """Give up once workers had time to restart and still sample nothing.
-
-        RLlib would go on for ever with results that hold no episodes.
-        """
-        restart_s = self.config.delay_between_env_runner_restarts_s or 0.0
-        patience = (self.config.sample_timeout_s or 0.0) + STARVATION_RESTARTS * restart_s
-        waited = time.monotonic() - self._last_sample_at
-        if waited > patience:
-            raise EnvContractError(
-                f"no rollout worker has sampled anything for {waited:.0f} s (environment "
-                f"{self.config.env!r}); train with num_env_runners=0 to see what it raises, or "
-                "raise sample_timeout_s if it is slow"
-            )
-
-    def training_step(self) -> dict[str, Any]:
-        """One batch from all workers, all epochs over it, new weights back to the workers."""
-        with self._timers[SAMPLE_TIMER]:
-            batch = self.sampler.next_batch()
-        if batch is None:
-            self._check_starvation()
-            return {}
-        self._last_sample_at = time.monotonic()
-        self._counters[NUM_ENV_STEPS_SAMPLED] += batch.count
-        self._counters[NUM_AGENT_STEPS_SAMPLED] += batch.count
-        batch.decompress_if_needed()
-        update = self.learn_on(batch, batch.count)
-        self.broadcast()
-        return {DEFAULT_POLICY_ID: update}
-
-    def broadcast(self) -> None:
-        super().broadcast()
-        self.sampler.send_filters()
-
-    def _sync_filters_if_needed(self, *, workers: EnvRunnerGroup, **settings: Any) -> None:
-        """RLlib's hook; filters of workers that sample asynchronously travel with batches."""
-        if workers is not self.env_runner_group or not self.config.sample_async:
-            super()._sync_filters_if_needed(workers=workers, **settings)
-
-    def _compile_iteration_results_old_api_stack(
-        self, *, episodes_this_iter: list[Any], **others: Any
-    ) -> dict[str, Any]:
-        """RLlib's results, of the episodes that came with batches too, and what was played."""
-        episodes = self.sampler.take_episodes() + episodes_this_iter
-        results = super()._compile_iteration_results_old_api_stack(
-            episodes_this_iter=episodes, **others
-        )
-        return results | {"environment": self.config.environment_stamp(self.team_spec)}
-
-    def data_state(self) -> Any:
-        return self.sampler.get_state()
-
-    def restore_data(self, state: Any) -> None:
-        self.sampler.set_state(state)
