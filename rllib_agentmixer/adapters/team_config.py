@@ -128,9 +128,9 @@ class TeamConfig(AlgorithmConfig):
         Raises:
             ConfigError: the name of a setting is unknown.
         """
-        names = self.own_settings()
-        own = {name: settings.pop(name) for name in names if name in settings}
         known = keywords(super().training) | keywords(AlgorithmConfig.training)
+        names = {*self.own_settings(), *self.entry.rllib.names()} - known
+        own = {name: settings.pop(name) for name in names if name in settings}
         for name in settings:
             if name not in known:
                 raise self.unknown_setting("training setting", name, known | {*names})

@@ -188,8 +188,7 @@ def _play_examples(team: Team) -> list[dict[str, list]]:
 def _heads(actor: Any, rows: np.ndarray, hidden: Any) -> Tensor:
     """[N, A] logits or means of the individual policies, from the network that trained."""
     inputs = actor.layout.inputs(torch.from_numpy(rows).to(actor.device).unsqueeze(0))
-    decision = actor.module.act_individually(inputs, hidden, explore=False, generator=None)
-    return decision.policy.head[0, 0].cpu()
+    return actor.module.individual_output(inputs, hidden).head[:, 0].cpu()
 
 
 def _preprocessing(team: Team, agent: int, action_space: Any) -> dict[str, Any]:

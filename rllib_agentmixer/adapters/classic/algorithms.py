@@ -10,9 +10,10 @@ from typing import Any
 from ray.tune.registry import register_trainable
 
 from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
-from rllib_agentmixer.adapters.classic.config import ClassicConfig, OnPolicyConfig
+from rllib_agentmixer.adapters.classic.config import ClassicConfig, OnPolicyConfig, ReplayConfig
 from rllib_agentmixer.adapters.classic.model import register_environments, register_model
 from rllib_agentmixer.adapters.classic.on_policy import OnPolicyAlgorithm
+from rllib_agentmixer.adapters.classic.replay import ReplayAlgorithm
 from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
 from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.errors import ConfigError
@@ -76,6 +77,7 @@ class IPPO(OnPolicyAlgorithm):
 
 PARENTS: dict[str, tuple[type[ClassicConfig], type[TeamAlgorithm]]] = {
     "on_policy": (OnPolicyConfig, OnPolicyAlgorithm),
+    "replay": (ReplayConfig, ReplayAlgorithm),
 }
 """Kind of data -> parents of an algorithm's classes."""
 

@@ -11,7 +11,7 @@ from rllib_agentmixer.adapters.classic.base_env import TeamBaseEnv
 from rllib_agentmixer.adapters.classic.model import MODEL_NAME
 from rllib_agentmixer.adapters.classic.worker import TeamRolloutWorker
 from rllib_agentmixer.adapters.team_config import UNSUPPORTED, TeamConfig
-from rllib_agentmixer.core.settings.ranges import boolean
+from rllib_agentmixer.core.settings.ranges import boolean, integer
 from rllib_agentmixer.errors import ConfigError
 
 ALGORITHM_CLASSES: dict[type, type] = {}
@@ -42,6 +42,44 @@ class ClassicConfig(TeamConfig):
             "algorithm": self.entry,
             **vars(self.hyperparameters()),
         }
+
+
+class ReplayConfig(ClassicConfig):
+    """Configuration of algorithms that learn from replayed episodes.
+
+    ``train_batch_size`` counts episodes; ``rollout_fragment_length`` steps of each
+    sub-environment between two rounds of learning.
+    """
+
+    unsupported = UNSUPPORTED | {
+        "observation_filter": ("NoFilter", "replayed rows are not standardised"),
+        "output": (None, "episodes travel as a whole and not as RLlib's rows"),
+        "compress_observations": (False, "episodes travel as a whole and not as RLlib's rows"),
+    }
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or self.algorithm_class())
+        # The team explores on its own; without an entry RLlib warns that there is none.
+        self.exploration_config = {"type": "StochasticSampling"}
+        self.set_classic_defaults()
+        self.set_team_defaults()
+        self.rollout_fragment_length = 25
+
+    def validate(self) -> None:
+        """Check every setting before any worker starts.
+
+        Raises:
+            ConfigError: names the setting, its value and the values that it may take.
+        """
+        self.check_team()
+        integer(1).check("rollout_fragment_length", self.rollout_fragment_length)
+        if self.batch_mode != "truncate_episodes" and not self.in_evaluation:
+            raise ConfigError(
+                "batch_mode must be 'truncate_episodes' here (episodes go on from one round to the "
+                f"next and are kept whole in any case), got {self.batch_mode!r}"
+            )
+        self.choose_model()
+        super().validate()
 
 
 class OnPolicyConfig(ClassicConfig, PPOConfig):

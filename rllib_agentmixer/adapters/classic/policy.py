@@ -63,7 +63,11 @@ class TeamPolicy(TorchPolicyV2):
         return self.model.entry
 
     def optimizer(self) -> list[torch.optim.Optimizer]:
-        """RLlib's hook: make the learner, whose optimisers these are."""
+        """RLlib's hook: make the learner.
+
+        RLlib is given the learner's optimisers where they are of the module's own parameters;
+        its gradient API works with these alone.
+        """
         settings = self.module.settings
         self.learner = self.entry.learner(settings)(
             self.module,
@@ -72,7 +76,11 @@ class TeamPolicy(TorchPolicyV2):
             compiler=self.compiler,
         )
         self.learner.keeps_tensors = self.is_compiled
-        return self.learner.optimizers
+        own = {id(parameter) for parameter in self.module.parameters()}
+        optimizers = self.learner.optimizers
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        is_own = all(id(p) in own for group in groups for p in group["params"])
+        return optimizers if is_own else []
 
     def postprocess(self, fragment: Fragment) -> Experience:
         """Experience with the learner's targets, from a fragment as it was collected."""
@@ -89,16 +97,13 @@ class TeamPolicy(TorchPolicyV2):
             device=self.device,
         )
 
-    def update(self, batch: SampleBatch) -> dict[str, Any]:
-        """One update from a batch of rows."""
+    def update(self, batch: SampleBatch | Experience) -> dict[str, Any]:
+        """One update from a batch of rows, or from experience; RLlib's learner results."""
         custom_metrics: dict[str, Any] = {}
-        self.callbacks.on_learn_on_batch(policy=self, train_batch=batch, result=custom_metrics)
-        return self.update_from(self.experience(batch), batch.count, custom_metrics)
-
-    def update_from(
-        self, experience: Experience, num_steps: int, custom_metrics: dict[str, Any]
-    ) -> dict[str, Any]:
-        """One update from experience of so many steps; RLlib's learner results."""
+        if isinstance(batch, SampleBatch):
+            self.callbacks.on_learn_on_batch(policy=self, train_batch=batch, result=custom_metrics)
+        experience = self.experience(batch) if isinstance(batch, SampleBatch) else batch
+        num_steps = batch.count if isinstance(batch, SampleBatch) else int(batch.valid.sum())
         metrics = self.learner.update(
             experience, env_steps=self.global_timestep, generator=self.generator
         )

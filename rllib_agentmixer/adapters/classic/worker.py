@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -20,15 +21,25 @@ from rllib_agentmixer.adapters.classic.policy import TeamPolicy
 from rllib_agentmixer.adapters.classic.sample_batches import to_sample_batch
 from rllib_agentmixer.adapters.compilation import compiler
 from rllib_agentmixer.core.cpu import keep_freed_memory
+from rllib_agentmixer.core.data.experience import Experience
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.rollouts.actor import PolicyKind, RolloutState, TeamActor, start
-from rllib_agentmixer.rollouts.collect import collect
+from rllib_agentmixer.rollouts.collect import Collected, collect
 from rllib_agentmixer.rollouts.episodes import EpisodeRecord, EpisodeTracker
+from rllib_agentmixer.rollouts.open_episodes import OpenEpisodes
 from rllib_agentmixer.rollouts.play import play
 from rllib_agentmixer.rollouts.saved_team import RLLIB_SETTINGS
 from rllib_agentmixer.rollouts.team import Team, seeded, team_scaling
+
+
+@dataclass(frozen=True, eq=False)
+class SampledEpisodes:
+    """Episodes that ended in a round of sampling, and the steps of the round."""
+
+    episodes: list[Experience]
+    num_steps: int
 
 
 class TeamRolloutWorker(RolloutWorker):
@@ -56,6 +67,7 @@ class TeamRolloutWorker(RolloutWorker):
         self._original_kwargs["env_creator"] = env_creator
         self.team_env_creator: TeamEnvCreator = env_creator
         self._rollout: RolloutState | None = None
+        self._open_episodes: OpenEpisodes | None = None
         self._evaluation_env: VectorTeamEnv | None = None
         self._metrics: list[RolloutMetrics] = []
         self._num_episodes = 0
@@ -158,24 +170,27 @@ class TeamRolloutWorker(RolloutWorker):
             self.last_batch = batch
         return batch
 
-    def _collect(self, actor: TeamActor) -> SampleBatch:
-        whole_episodes = self.config.batch_mode == "complete_episodes"
+    def _collect_fragment(self, actor: TeamActor, *, whole_episodes: bool) -> Collected:
+        """Step all sub-environments on; callbacks and metrics follow."""
         if self._rollout is None:
             self._rollout = start(actor, self.vector_env, self.seed)
         self._follow_episodes(self._rollout, whole_episodes)
-        num_steps = self.config.get_rollout_fragment_length(worker_index=self.worker_index)
         settings = self.team_policy.module.settings
-        collected = collect(
+        return collect(
             actor,
             self.vector_env,
             self._rollout,
-            num_steps,
+            self.config.get_rollout_fragment_length(worker_index=self.worker_index),
             limits_are_ends=not getattr(settings, "bootstrap_truncated", True),
             explore=self.config.explore,
             complete_episodes=whole_episodes,
             row_filter=self.team_filter,
             on_step=self._on_step,
         )
+
+    def _collect(self, actor: TeamActor) -> SampleBatch:
+        whole_episodes = self.config.batch_mode == "complete_episodes"
+        collected = self._collect_fragment(actor, whole_episodes=whole_episodes)
         fragment = collected.fragment
         if self.team_filter is not None:
             self.team_filter.observe(collected.raw_rows[fragment.steps.valid.numpy()])
@@ -188,6 +203,22 @@ class TeamRolloutWorker(RolloutWorker):
         )
         self._num_episodes += self.vector_env.num_envs * (1 + len(fragment.steps.valid))
         return batch
+
+    def sample_episodes(self) -> SampledEpisodes:
+        """A round of steps of all sub-environments; the episodes that ended, as a whole.
+
+        Those that go on are kept until they end. Metrics stay for RLlib's collection.
+        """
+        if self.actor is None:
+            raise ConfigError(
+                "this worker has no environment to sample from; set num_env_runners to 0 or "
+                "sample on the remote workers"
+            )
+        fragment = self._collect_fragment(self.actor, whole_episodes=False).fragment
+        if self._open_episodes is None:
+            self._open_episodes = OpenEpisodes(self.vector_env.num_envs)
+        episodes = self._open_episodes.take(fragment)
+        return SampledEpisodes(episodes, fragment.steps.valid.numel())
 
     def _follow_episodes(self, rollout: RolloutState, start_afresh: bool) -> None:
         if self._episode_callbacks is None:
@@ -251,6 +282,7 @@ class TeamRolloutWorker(RolloutWorker):
         if self._rollout is not None:
             state["copies"] = self.vector_env.get_state()
             state["rollout"] = self._rollout
+            state["open_episodes"] = self._open_episodes
         # Copied, because the arrays go on changing with the next step.
         return copy.deepcopy(state)
 
@@ -273,10 +305,11 @@ class TeamRolloutWorker(RolloutWorker):
         if "rollout" not in state:  # saved before the first step
             self._rollout = None
         elif state["copies"] is None:
-            self._rollout = start(self.actor, self.vector_env)
+            self._rollout, self._open_episodes = start(self.actor, self.vector_env), None
         else:
             self.vector_env.set_state(state["copies"])
             self._rollout = state["rollout"]
+            self._open_episodes = state["open_episodes"]
 
     def assert_healthy(self) -> None:
         """Raise unless policies and environment are there."""

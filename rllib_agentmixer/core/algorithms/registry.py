@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from rllib_agentmixer.core.algorithms import actor_critic, agentmixer
+from rllib_agentmixer.core.algorithms import actor_critic, agentmixer, sequential, value_based
 from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.utils.suggest import unknown_name
@@ -50,7 +50,12 @@ class Registry(Mapping[str, AlgorithmEntry]):
         self._entries.pop(name, None)
 
 
-ALGORITHMS = Registry(*agentmixer.ENTRIES, *actor_critic.ENTRIES)
+ALGORITHMS = Registry(
+    *agentmixer.ENTRIES,
+    *actor_critic.ENTRIES,
+    *sequential.ENTRIES,
+    *value_based.ENTRIES,
+)
 """Name -> entry of every algorithm that is known to this process."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 Structure = TypeVar("Structure")
@@ -19,6 +20,20 @@ def map_tensors(structure: Structure, function: Callable[[Tensor], Tensor]) -> S
         return function(structure)
     changed = {f.name: map_tensors(getattr(structure, f.name), function) for f in fields(structure)}  # type: ignore[arg-type]
     return type(structure)(**changed)
+
+
+def join_tensors(structures: list[Structure]) -> Structure:
+    """Nested dataclasses of tensors, joined field by field along the first axis."""
+    first = structures[0]
+    if first is None:
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(structures)  # type: ignore[arg-type,return-value]
+    joined = {
+        f.name: join_tensors([getattr(structure, f.name) for structure in structures])
+        for f in fields(first)  # type: ignore[arg-type]
+    }
+    return type(first)(**joined)
 
 
 def round_up(number: int) -> int:

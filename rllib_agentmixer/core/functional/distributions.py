@@ -71,11 +71,14 @@ class TeamCategorical:
         """[*batch] log pi(a | s) = sum_i log pi_i(a_i), in nats."""
         return self.agent_log_prob(actions).sum(-1)
 
+    def agent_entropy(self) -> Tensor:
+        """[*batch, N] entropy of each agent's policy in nats."""
+        log_probs = self.log_probs
+        return -(log_probs.exp() * log_probs).sum(-1)
+
     def entropy(self) -> Tensor:
         """[*batch] entropy of an agent's policy in nats, averaged over living agents."""
-        log_probs = self.log_probs
-        per_agent = -(log_probs.exp() * log_probs).sum(-1)
-        return _mean_alive(per_agent, self.alive)
+        return _mean_alive(self.agent_entropy(), self.alive)
 
     def kl(self, other: TeamCategorical) -> Tensor:
         """[*batch] KL(self || other) of the joint distributions, in nats."""
@@ -132,11 +135,14 @@ class TeamGaussian:
         """[*batch] log density of the joint action, in nats."""
         return self.agent_log_prob(actions).sum(-1)
 
+    def agent_entropy(self) -> Tensor:
+        """[*batch, N] entropy of one action dimension in nats, averaged over each agent's."""
+        per_dimension = self.std.log() + 0.5 * math.log(2 * math.pi * math.e)
+        return (per_dimension * self.valid).sum(-1) / self.valid.sum(-1)
+
     def entropy(self) -> Tensor:
         """[*batch] entropy of one action dimension in nats, averaged over agents' dimensions."""
-        per_dimension = self.std.log() + 0.5 * math.log(2 * math.pi * math.e)
-        per_agent = (per_dimension * self.valid).sum(-1) / self.valid.sum(-1)
-        return _mean_alive(per_agent, self.alive)
+        return _mean_alive(self.agent_entropy(), self.alive)
 
     def kl(self, other: TeamGaussian) -> Tensor:
         """[*batch] KL(self || other) of the joint distributions, in nats."""

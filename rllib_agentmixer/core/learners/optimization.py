@@ -1,9 +1,9 @@
-"""Gradients that are no numbers: none of them reaches a weight, and somebody hears of it."""
+"""Gradient steps: norms, steps that leave out non-finite gradients, and means of metrics."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,26 @@ logger = logging.getLogger(__name__)
 
 SKIPPED = "skipped_steps"
 """Metric: share of an update's gradient steps that were left out."""
+
+
+class MeanMetrics:
+    """Means of metrics over gradient steps; a metric counts in the steps that have it."""
+
+    def __init__(self) -> None:
+        self.num_updates = 0
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        """Take in one gradient step."""
+        self.num_updates += 1
+        for name, value in metrics.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def result(self) -> dict[str, float]:
+        """Mean of each metric."""
+        return {name: float(value) / self._counts[name] for name, value in self._sums.items()}
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:

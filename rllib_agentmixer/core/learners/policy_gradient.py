@@ -17,6 +17,7 @@ from rllib_agentmixer.core.learners.diagnostics import consistency_metrics, fit_
 from rllib_agentmixer.core.learners.learner import Compiler, Learner
 from rllib_agentmixer.core.learners.optimization import (
     SKIPPED,
+    MeanMetrics,
     check_targets,
     gradient_norm,
     report_non_finite,
@@ -32,7 +33,7 @@ from rllib_agentmixer.core.learners.postprocessing import (
     PolicyGradientTargets,
     policy_gradient_targets,
 )
-from rllib_agentmixer.core.settings.actor_critic import PolicyGradientSettings
+from rllib_agentmixer.core.settings.actor_critic import ActorCriticSettings
 from rllib_agentmixer.core.settings.rllib_settings import OnPolicySettings
 from rllib_agentmixer.core.teams.product_policy import ProductPolicy
 from rllib_agentmixer.errors import ConfigError
@@ -65,13 +66,13 @@ class PPOLearner(Learner):
     }
 
     team: ProductPolicy
-    settings: PolicyGradientSettings
+    settings: ActorCriticSettings
     rllib: OnPolicySettings
 
     def __init__(
         self,
         team: ProductPolicy,
-        settings: PolicyGradientSettings,
+        settings: ActorCriticSettings,
         rllib: OnPolicySettings,
         *,
         compiler: Compiler | None = None,
@@ -159,32 +160,50 @@ class PPOLearner(Learner):
     def fit(self, batch: Experience, generator: torch.Generator) -> dict[str, float]:
         """All epochs over a batch of scaled advantages; metrics averaged over gradient steps."""
         self.observe_targets(batch)
-        weights = self.coefficients
-        sums: dict[str, Any] = {}
-        num_updates = num_epochs = 0
-        for _ in range(self.rllib.num_epochs):
+        means, weights = MeanMetrics(), self.coefficients
+        num_epochs = self.run_epochs(batch, generator, lambda part: self.step(part, weights), means)
+        return means.result() | {"num_epochs": num_epochs, "num_updates": means.num_updates}
+
+    def run_epochs(
+        self,
+        batch: Experience,
+        generator: torch.Generator,
+        step: Callable[[Experience], dict[str, Tensor]],
+        means: MeanMetrics,
+    ) -> int:
+        """Passes over a batch in shuffled minibatches; the number of passes.
+
+        Args:
+            batch: learned from.
+            generator: shuffles.
+            step: one gradient step; returns metrics.
+            means: take in the metrics of every step.
+        """
+        size = self.rllib.minibatch_size or batch.valid.numel()
+        kl_stop = self.settings.kl_stop
+        for epoch in range(1, self.rllib.num_epochs + 1):
             epoch_kl = batch.targets.advantages.new_zeros(())
             num_parts = 0
-            size = self.rllib.minibatch_size or batch.valid.numel()
             for part in batch.minibatches(size, generator):
-                metrics = self.step(part, weights)
-                for name, value in metrics.items():
-                    sums[name] = sums.get(name, 0) + value
+                metrics = step(part)
+                means.add(metrics)
                 epoch_kl += metrics["kl"]
                 num_parts += 1
-            num_updates += num_parts
-            num_epochs += 1
-            kl_stop = self.settings.kl_stop
             if kl_stop is not None and float(epoch_kl) / num_parts > kl_stop:
-                break
-        result = {name: float(value) / num_updates for name, value in sums.items()}
-        return result | {"num_epochs": num_epochs, "num_updates": num_updates}
+                return epoch
+        return self.rllib.num_epochs
 
     def step(self, batch: Experience, weights: PPOCoefficients) -> dict[str, Tensor]:
         """One gradient step; returns its metrics with the norms before clipping."""
         loss = self.loss(self.team, batch, weights.as_tensors() if self.is_compiled else weights)
         self.optimizer.zero_grad()
         loss.total.backward()
+        norms = self.clip_gradients()
+        skipped = take_step(self.optimizer, norms["grad_norm"])
+        return loss.metrics | norms | {SKIPPED: skipped}
+
+    def clip_gradients(self) -> dict[str, Tensor]:
+        """Clip the global norm of all gradients; norms by part from before, and of all."""
         norms = {f"grad_norm_{name}": gradient_norm(part) for name, part in self.parts.items()}
         total = torch.linalg.vector_norm(torch.stack(list(norms.values())))
         grad_clip = self.rllib.grad_clip
@@ -192,8 +211,7 @@ class PPOLearner(Learner):
         may_exceed = grad_clip is not None and (total.device.type != "cpu" or total > grad_clip)
         if grad_clip is not None and may_exceed:
             clip_grads_with_norm_(self.team.parameters(), grad_clip, total)
-        skipped = take_step(self.optimizer, total)
-        return loss.metrics | norms | {"grad_norm": total, SKIPPED: skipped}
+        return norms | {"grad_norm": total}
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"kl_coeff": self.kl_coeff}

@@ -10,7 +10,7 @@ from rllib_agentmixer.core.networks.encoders import MIN_NORMALIZED_FEATURES, Gro
 from rllib_agentmixer.core.networks.individual_policies import agent_groups, obs_encoder
 from rllib_agentmixer.core.networks.mixing import linear
 from rllib_agentmixer.core.networks.normalization import ValueNormalizer
-from rllib_agentmixer.core.settings.actor_critic import PolicyGradientSettings
+from rllib_agentmixer.core.settings.actor_critic import ActorCriticSettings
 from rllib_agentmixer.core.shapes import Bool, Float, Tensor
 
 
@@ -93,7 +93,7 @@ class IndividualValueCritic(NormalizedCritic):
         settings: widths, recurrence and parameter sharing.
     """
 
-    def __init__(self, sizes: TeamSizes, settings: PolicyGradientSettings) -> None:
+    def __init__(self, sizes: TeamSizes, settings: ActorCriticSettings) -> None:
         groups = agent_groups(settings.parameter_sharing, sizes.num_agents)
         width = settings.hidden_size
         super().__init__(

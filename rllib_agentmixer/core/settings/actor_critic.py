@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from rllib_agentmixer.core.settings.base import TeamSettings, setting
 from rllib_agentmixer.core.settings.ranges import boolean, number, one_of, optional, widths
@@ -10,19 +11,11 @@ from rllib_agentmixer.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyGradientSettings(TeamSettings):
-    """Settings of every policy-gradient algorithm of a team.
+class ActorCriticSettings(TeamSettings):
+    """Settings of every algorithm that learns policies from advantages."""
 
-    Algorithms are points in one small space: a baseline differs by its defaults.
-    """
-
-    learner: str = setting("ppo", one_of("ppo", "a2c"))
-    """``ppo``: clipped ratio, several epochs. ``a2c``: log-probability times advantage, one
-    pass over each batch [Mnih et al. 2016]."""
-
-    ratio: str = setting("joint", one_of("joint", "agent"))
-    """Whose probability is compared with what it was: the whole team's at once, or each
-    agent's on its own [MAPPO]."""
+    ratio: ClassVar[Any]
+    """Whose probability is compared with what it was: ``joint`` or each ``agent``'s own."""
 
     critic_input: str = setting("state", one_of("state", "obs"))
     """``state``: V(s) for the team. ``obs``: V_i(h_i), one per agent from its own history."""
@@ -53,13 +46,32 @@ class PolicyGradientSettings(TeamSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.critic_input == "obs" and self.ratio == "joint":
-            raise ConfigError(
-                "critic_input='obs' gives each agent an advantage of its own, and ratio='joint' "
-                "needs one for the whole team; choose ratio='agent' or critic_input='state'"
-            )
         if self.individual_rewards and self.critic_input != "obs":
             raise ConfigError(
                 "individual_rewards=True needs one value per agent: critic_input='obs', got "
                 f"{self.critic_input!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyGradientSettings(ActorCriticSettings):
+    """Settings of algorithms that update all agents at once.
+
+    They are points in one small space: a baseline differs by its defaults.
+    """
+
+    learner: str = setting("ppo", one_of("ppo", "a2c"))
+    """``ppo``: clipped ratio, several epochs. ``a2c``: log-probability times advantage, one
+    pass over each batch [Mnih et al. 2016]."""
+
+    ratio: str = setting("joint", one_of("joint", "agent"))  # type: ignore[misc]
+    """Whose probability is compared with what it was: the whole team's at once, or each
+    agent's on its own [MAPPO]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic_input == "obs" and self.ratio == "joint":
+            raise ConfigError(
+                "critic_input='obs' gives each agent an advantage of its own, and ratio='joint' "
+                "needs one for the whole team; choose ratio='agent' or critic_input='state'"
             )

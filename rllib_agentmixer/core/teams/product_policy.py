@@ -11,7 +11,7 @@ from torch import Tensor
 from rllib_agentmixer.core.data.batch import RecurrentState, TeamInputs, map_tensors
 from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.networks.critics import IndividualValueCritic, StateValueCritic
-from rllib_agentmixer.core.settings.actor_critic import PolicyGradientSettings
+from rllib_agentmixer.core.settings.actor_critic import ActorCriticSettings
 from rllib_agentmixer.core.teams.outputs import Decision, LossTerm, PolicyOutput, Values
 from rllib_agentmixer.core.teams.team_module import IndividualTeam, agent_first, rows_first
 
@@ -28,10 +28,10 @@ class ProductPolicy(IndividualTeam):
         ConfigError: a sharing of parameters that does not fit the team.
     """
 
-    settings: PolicyGradientSettings
+    settings: ActorCriticSettings
 
     def __init__(
-        self, sizes: TeamSizes, settings: PolicyGradientSettings, *, learns_std: bool = True
+        self, sizes: TeamSizes, settings: ActorCriticSettings, *, learns_std: bool = True
     ) -> None:
         super().__init__(sizes, settings, learns_std=learns_std)
         self.add_modules()
@@ -68,8 +68,7 @@ class ProductPolicy(IndividualTeam):
         actions: Tensor | None = None,
     ) -> PolicyOutput:
         del actions
-        obs, mask = agent_first(inputs.obs), agent_first(inputs.action_mask)
-        individual = self.individual_policies(obs, mask, hidden.individual if hidden else None)
+        individual = self.individual_output(inputs, hidden)
         policy = self.individual_distribution(individual, inputs)
         after = None
         if hidden is not None and individual.hidden is not None:

@@ -174,14 +174,19 @@ class IndividualTeam(TeamModule):
         explore: bool,
         generator: torch.Generator | None,
     ) -> Decision:
-        obs, mask = agent_first(inputs.obs), agent_first(inputs.action_mask)
-        before = hidden.individual if hidden is not None else None
-        individual = self.individual_policies(obs, mask, before)
+        individual = self.individual_output(inputs, hidden)
         policy = self.individual_distribution(individual, inputs)
         actions = act(policy, explore=explore, generator=generator)
         if hidden is not None and individual.hidden is not None:
             hidden = replace(hidden, individual=individual.hidden)
         return Decision(actions, policy, hidden)
+
+    def individual_output(
+        self, inputs: TeamInputs, hidden: RecurrentState | None
+    ) -> IndividualOutput:
+        """Output of the individual policies, agent-first; no state is read."""
+        obs, mask = agent_first(inputs.obs), agent_first(inputs.action_mask)
+        return self.individual_policies(obs, mask, hidden.individual if hidden else None)
 
     def individual_distribution(
         self, individual: IndividualOutput, inputs: TeamInputs
