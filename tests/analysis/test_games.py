@@ -9,7 +9,7 @@ import torch
 
 from rllib_agentmixer.analysis.equilibrium import nash_gap, product
 from rllib_agentmixer.analysis.games import analyse
-from rllib_agentmixer.core.algorithms.registry import HYPERPARAMETERS
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.core.data.batch import Latents
 from rllib_agentmixer.core.data.layout import TeamLayout
 from rllib_agentmixer.core.data.sizes import TeamSizes
@@ -40,7 +40,7 @@ def actor_on(game, seed=0, **settings):
     spec = env.spec
     sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
     small = {"hidden_size": 8, "modifier_width": 6, "critic_hidden": (4,), "igc": "gumbel"}
-    network = TeamNetwork(sizes, HYPERPARAMETERS["agentmixer"](**(small | settings)))
+    network = TeamNetwork(sizes, ALGORITHMS["agentmixer"](**(small | settings)))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -57,7 +57,7 @@ def test_probabilities_are_what_the_joint_policy_samples(settings):
     assert found.joint.sum() == pytest.approx(1)
     num_samples = 20_000
     rows = np.repeat(row, num_samples, axis=0)
-    hidden = actor.network.initial_state(num_samples)
+    hidden = actor.module.initial_state(num_samples)
     actions = actor.act(rows, hidden, explore=True).actions
     counts = np.zeros((3, 3))
     np.add.at(counts, tuple(actions.T), 1)
@@ -89,7 +89,7 @@ def test_a_signal_is_averaged_over_draw_by_draw():
     for draw in range(7):
         given = replace(inputs, latents=Latents(signal=signals[:, draw : draw + 1]))
         with torch.no_grad():
-            probs = actor.network(given).joint.logits[0, 0].softmax(-1)
+            probs = actor.module(given).joint.logits[0, 0].softmax(-1)
         for a in itertools.product(range(3), repeat=2):
             expected[a] += float(probs[0, a[0]] * probs[1, a[1]]) / 7
     assert found == pytest.approx(expected, abs=1e-6)
@@ -100,7 +100,7 @@ def test_individual_policies_are_read_from_their_own_observations():
     found = analyse(actor, row, env.payoffs(), num_latents=1)
     inputs = actor.layout.inputs(torch.from_numpy(row).unsqueeze(0))
     with torch.no_grad():
-        probs = actor.network.decide_individually(inputs).policy.logits[0, 0].softmax(-1)
+        probs = actor.module.decide_individually(inputs).policy.logits[0, 0].softmax(-1)
     for i, vector in enumerate(found.individual):
         assert vector == pytest.approx(probs[i].numpy(), abs=1e-6)
     metrics = found.metrics()

@@ -1,24 +1,58 @@
 """Small teams, networks and batches that the tests of the core share as the fixture ``build``."""
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from rllib_agentmixer.core.algorithms.registry import HYPERPARAMETERS
-from rllib_agentmixer.core.data.batch import TeamBatch, TeamInputs, map_tensors
+from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
+from rllib_agentmixer.core.data.batch import TeamInputs, map_tensors
+from rllib_agentmixer.core.data.experience import Experience
 from rllib_agentmixer.core.data.layout import TeamLayout
 from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.functional.advantages import standardized
+from rllib_agentmixer.core.learners.policy_gradient import A2CLearner, PPOLearner
 from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients
+from rllib_agentmixer.core.learners.postprocessing import (
+    PolicyGradientTargets,
+    policy_gradient_targets,
+)
 from rllib_agentmixer.core.settings.base import TeamSettings
-from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
+from rllib_agentmixer.core.settings.rllib_settings import OnPolicySettings
+from rllib_agentmixer.core.teams.team_module import TeamModule
 from rllib_agentmixer.envs import make_vector_env
 from rllib_agentmixer.rollouts.actor import TeamActor, start
 from rllib_agentmixer.rollouts.collect import collect
 
 SMALL = {"hidden_size": 8, "modifier_width": 6, "critic_hidden": (8,)}
 """Widths that differ from each other and from every size of a team."""
+
+TARGETS = tuple(entry.name for entry in fields(PolicyGradientTargets))
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """A fragment with its targets as NumPy arrays, time first, and what belongs to it."""
+
+    rows: np.ndarray
+    raw_rows: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    behaviour: np.ndarray
+    keep: np.ndarray
+    alive: np.ndarray
+    log_prob: np.ndarray
+    values: np.ndarray
+    advantages: np.ndarray
+    value_targets: np.ndarray
+    hidden: list | None
+    latents: Any
+    episodes: list
+    steps: Experience
 
 
 class Build:
@@ -37,9 +71,14 @@ class Build:
 
     @staticmethod
     def settings(algorithm="agentmixer", **settings) -> TeamSettings:
-        kind = HYPERPARAMETERS[algorithm]
-        known = {entry.name for entry in fields(kind)}
-        return kind(**({k: v for k, v in SMALL.items() if k in known} | settings))
+        entry = ALGORITHMS[algorithm]
+        known = entry.settings.names()
+        return entry.make_settings(**({k: v for k, v in SMALL.items() if k in known} | settings))
+
+    @classmethod
+    def team(cls, sizes, algorithm="agentmixer", **settings) -> TeamModule:
+        """Fresh networks."""
+        return ALGORITHMS[algorithm].team(sizes, cls.settings(algorithm, **settings))
 
     @staticmethod
     def randomize(module, seed=0, scale=0.5):
@@ -51,8 +90,34 @@ class Build:
         return module
 
     @classmethod
-    def network(cls, sizes, seed=0, **settings) -> TeamNetwork:
-        return cls.randomize(TeamNetwork(sizes, cls.settings(**settings)), seed)
+    def network(cls, sizes, seed=0, **settings) -> TeamModule:
+        return cls.randomize(cls.team(sizes, **settings), seed)
+
+    @classmethod
+    def learner(
+        cls, network, lr=1e-3, modifier_lr=1e-3, *, weights=None, kind=None, compiler=None, **plan
+    ) -> PPOLearner:
+        """The learner of a team.
+
+        ``plan`` holds RLlib's settings (one epoch over the whole batch without them), and
+        ``kl_stop`` and ``non_finite``.
+        """
+        own = {name: plan.pop(name) for name in ("kl_stop", "non_finite") if name in plan}
+        settings = network.settings
+        if "modifier_lr" in settings.names():
+            own["modifier_lr"] = modifier_lr
+        settings = replace(settings, **own)
+        given = vars(weights or cls.weights) | {"use_kl_loss": True, "lr": lr}
+        rllib = OnPolicySettings(**(given | {"num_epochs": 1, "grad_clip": None} | plan))
+        if kind is None:
+            kind = A2CLearner if getattr(settings, "learner", "") == "a2c" else PPOLearner
+        return kind(network, settings, rllib, compiler=compiler)
+
+    @staticmethod
+    def loss(network, batch, weights):
+        """Loss of the learner that the settings choose."""
+        kind = A2CLearner if getattr(network.settings, "learner", "") == "a2c" else PPOLearner
+        return kind.loss_function(network, batch, weights)
 
     @staticmethod
     def inputs(sizes, T=2, B=3, seed=0, *, everybody_lives=True) -> TeamInputs:
@@ -76,46 +141,72 @@ class Build:
         torch.manual_seed(seed)
         spec = env.spec
         sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
-        network = TeamNetwork(sizes, cls.settings(**settings))
-        return TeamActor(
-            network, TeamLayout(sizes), torch.Generator().manual_seed(seed), scaling=None
+        team = cls.team(sizes, **settings)
+        return TeamActor(team, TeamLayout(sizes), torch.Generator().manual_seed(seed), scaling=None)
+
+    @staticmethod
+    def rollout(actor, env, state, num_steps, *, gamma, lambda_, **arguments) -> Rollout:
+        """A fragment as it is collected, with the targets of the policy gradient."""
+        collected = collect(actor, env, state, num_steps, **arguments)
+        fragment = collected.fragment
+        steps = policy_gradient_targets(actor.module, fragment, gamma=gamma, lambda_=lambda_)
+        names = ("actions", "rewards", "terminated", "truncated", "behaviour")
+        return Rollout(
+            rows=actor.layout.rows(steps.inputs).numpy(),
+            raw_rows=collected.raw_rows,
+            keep=steps.valid.numpy(),
+            alive=steps.inputs.alive.numpy(),
+            hidden=fragment.hidden and fragment.hidden[:-1],
+            latents=steps.inputs.latents,
+            episodes=collected.episodes,
+            steps=steps,
+            **{name: getattr(steps, name).numpy() for name in names},
+            **{name: getattr(steps.targets, name).numpy() for name in TARGETS},
         )
 
     @staticmethod
-    def batch(actor, rollout) -> TeamBatch:
+    def experience(inputs, actions, behaviour, valid, **targets) -> Experience:
+        """Steps of a policy-gradient learner whose rewards and ends nobody reads."""
+        zeros = torch.zeros(valid.shape)
+        return Experience(
+            inputs=inputs,
+            actions=actions,
+            rewards=zeros,
+            valid=valid,
+            terminated=zeros.bool(),
+            truncated=zeros.bool(),
+            behaviour=behaviour,
+            targets=PolicyGradientTargets(**targets),
+        )
+
+    @staticmethod
+    def with_targets(batch, **changes) -> Experience:
+        """The batch with some targets changed."""
+        return replace(batch, targets=replace(batch.targets, **changes))
+
+    @classmethod
+    def batch(cls, actor, rollout) -> Experience:
         """All steps of a rollout; a recurrent one stays as sequences of T steps."""
-        hidden = None
-        inputs = actor.layout.inputs(torch.from_numpy(rollout.rows))
-        inputs = replace(inputs, latents=map_tensors(rollout.latents, torch.clone))
-        columns = {
-            name: torch.from_numpy(getattr(rollout, source))
-            for name, source in {
-                "actions": "actions",
-                "log_prob": "log_prob",
-                "policy_parameters": "parameters",
-                "values": "values",
-                "advantages": "advantages",
-                "value_targets": "value_targets",
-            }.items()
-        }
+        batch = map_tensors(rollout.steps, torch.clone)
         if rollout.hidden is not None:
-            hidden = map_tensors(rollout.hidden[0], torch.clone)
-        batch = TeamBatch(inputs, **columns, valid=torch.from_numpy(rollout.keep), hidden=hidden)
-        if hidden is None:  # every step is a sequence of its own
+            batch = replace(batch, hidden=map_tensors(rollout.hidden[0], torch.clone))
+        else:  # every step is a sequence of its own
             batch = map_tensors(batch, lambda x: x.flatten(0, 1).unsqueeze(0))
-        advantages = batch.advantages
-        return replace(batch, advantages=standardized(advantages, batch.counts(advantages)))
+        advantages = batch.targets.advantages
+        return cls.with_targets(
+            batch, advantages=standardized(advantages, batch.counts(advantages))
+        )
 
     @classmethod
     def collected(cls, name="climbing", T=4, B=6, skip=0, seed=0, config=None, **settings):
         """An actor with random parameters and the batch that it collected after some steps."""
         env = make_vector_env(name, B, config=config)
         actor = cls.actor(env, seed, **settings)
-        cls.randomize(actor.network, seed)
+        cls.randomize(actor.module, seed)
         state = start(actor, env, seed)
         for length in (skip, T):
             if length:
-                rollout = collect(actor, env, state, length, gamma=0.9, lambda_=0.8)
+                rollout = cls.rollout(actor, env, state, length, gamma=0.9, lambda_=0.8)
         return actor, cls.batch(actor, rollout)
 
 

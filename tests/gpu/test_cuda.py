@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rllib_agentmixer.core.data.batch import TeamBatch, TeamInputs, map_tensors
+from rllib_agentmixer.core.data.batch import Experience, TeamInputs, map_tensors
 from rllib_agentmixer.core.data.layout import TeamLayout
 from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.learners.policy_gradient import PPOLearner, UpdatePlan
@@ -23,7 +23,7 @@ SIZES = TeamSizes((28, 20), 9, "discrete", (5, 3))
 WEIGHTS = PPOCoefficients(clip_param=0.2, vf_clip_param=0.2, vf_loss_coeff=1.0, entropy_coeff=0.01)
 
 
-def batch_of(network: TeamNetwork, num_steps: int, num_sequences: int) -> TeamBatch:
+def batch_of(network: TeamNetwork, num_steps: int, num_sequences: int) -> Experience:
     generator = torch.Generator().manual_seed(0)
     shape = (num_steps, num_sequences)
 
@@ -40,7 +40,7 @@ def batch_of(network: TeamNetwork, num_steps: int, num_sequences: int) -> TeamBa
     with torch.no_grad():
         joint = network(inputs, hidden).joint
         actions = joint.sample(generator)
-    return TeamBatch(
+    return Experience(
         inputs,
         actions,
         joint.log_prob(actions),
@@ -79,7 +79,7 @@ def test_a_network_on_the_gpu_collects_and_learns():
     state = start(actor, env, 0)
     rollout = collect(actor, env, state, 8, gamma=0.99, lambda_=0.95)
     assert rollout.hidden is not None
-    tensors = TeamBatch(
+    tensors = Experience(
         actor.layout.inputs(torch.from_numpy(rollout.rows)),
         *(
             torch.from_numpy(x)

@@ -203,7 +203,7 @@ def test_stored_log_probs_are_those_of_the_stored_policy():
     rollout = roll(env, 5, actor)
     inputs = actor.layout.inputs(torch.from_numpy(rollout.rows))
     with torch.no_grad():
-        joint = actor.network(inputs).joint
+        joint = actor.module(inputs).joint
     np.testing.assert_allclose(joint.flat().numpy(), rollout.parameters, rtol=1e-4, atol=1e-5)
     log_prob = joint.log_prob(torch.from_numpy(rollout.actions))
     np.testing.assert_allclose(log_prob.numpy(), rollout.log_prob, rtol=1e-4, atol=1e-5)
@@ -232,7 +232,7 @@ def test_without_exploration_actions_are_modes():
     rollout = roll(env, 6, actor, explore=False)
     inputs = actor.layout.inputs(torch.from_numpy(rollout.rows))
     with torch.no_grad():
-        modes = actor.network(inputs).joint.mode()
+        modes = actor.module(inputs).joint.mode()
     np.testing.assert_array_equal(rollout.actions, modes.numpy())
     explored = roll(env, 6, actor).actions
     assert len(np.unique(explored.reshape(-1, N), axis=0)) > 1
@@ -346,7 +346,7 @@ def test_play_acts_by_the_policy_that_was_asked_for(policy):
     observation = env.reset()
     rows = torch.from_numpy(pack_rows(actor.layout, observation)).unsqueeze(0)
     with torch.no_grad():
-        output = actor.network(actor.layout.inputs(rows))
+        output = actor.module(actor.layout.inputs(rows))
     means = {"joint": output.joint.mean, "individual": output.individual.mean}
     np.testing.assert_allclose(env.received[0], means[policy][0].numpy(), atol=1e-6)
     assert not torch.allclose(means["joint"], means["individual"])
@@ -403,7 +403,7 @@ def test_carrying_the_state_equals_running_the_sequence_at_once(policy):
         state.observation, hidden = env.step(choice.actions).observation, choice.hidden
     with torch.no_grad():
         inputs = actor.layout.inputs(torch.stack(rows))
-        output = actor.network(inputs, actor.network.initial_state(2))
+        output = actor.module(inputs, actor.module.initial_state(2))
     expected = getattr(output, policy).flat().numpy()
     np.testing.assert_allclose(np.stack(parameters), expected, rtol=1e-4, atol=1e-5)
 
@@ -437,7 +437,7 @@ def test_actions_are_scaled_for_the_environment_and_stored_unscaled():
     assert np.abs(rollout.actions).max() > 1  # so the clip was in play
     inputs = actor.layout.inputs(torch.from_numpy(rollout.rows))
     with torch.no_grad():
-        log_prob = actor.network(inputs).joint.log_prob(torch.from_numpy(rollout.actions))
+        log_prob = actor.module(inputs).joint.log_prob(torch.from_numpy(rollout.actions))
     np.testing.assert_allclose(log_prob.numpy(), rollout.log_prob, rtol=1e-4, atol=1e-4)
     env.received.clear()
     play(actor, replace_length(env, 1), 1, policy="joint", explore=False, seed=0)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from rllib_agentmixer.core.data.batch import (
     Latents,
     RecurrentState,
-    TeamBatch,
     TeamInputs,
     map_tensors,
     round_up,
 )
+from rllib_agentmixer.core.data.experience import Experience
+from rllib_agentmixer.core.learners.postprocessing import PolicyGradientTargets
 
 BOUNDED = settings(max_examples=60, deadline=None, derandomize=True)
 N, A, OBS, S, H = 2, 3, 4, 5, 6
@@ -32,22 +33,29 @@ def batch_of(T, B, *, recurrent=False):
         per_sequence = number[None, :, None]
         hidden = RecurrentState(per_sequence.expand(N, B, H), per_sequence.expand(1, B, H))
     ones = torch.ones(T, B, N, A, dtype=torch.bool)
-    return TeamBatch(
+    return Experience(
         inputs=TeamInputs(numbered(N, OBS), numbered(S), ones, ones[..., 0]),
         actions=numbered(N),
-        log_prob=numbered(),
-        policy_parameters=numbered(N * A),
-        values=numbered(),
-        advantages=numbered(),
-        value_targets=numbered(),
+        rewards=numbered(),
         valid=torch.ones(T, B, dtype=torch.bool),
+        terminated=numbered(),
+        truncated=numbered(),
+        behaviour=numbered(N * A),
+        agent_rewards=numbered(N),
         hidden=hidden,
+        targets=PolicyGradientTargets(numbered(), numbered(), numbered(), numbered()),
     )
 
 
-FIELDS = [
-    "actions", "log_prob", "policy_parameters", "values", "advantages", "value_targets",
-]  # fmt: skip
+STEPS = ["actions", "rewards", "terminated", "truncated", "behaviour", "agent_rewards"]
+TARGETS = ["log_prob", "values", "advantages", "value_targets"]
+FIELDS = STEPS + TARGETS
+
+
+def column_of(batch, name):
+    return getattr(batch.targets if name in TARGETS else batch, name)
+
+
 INPUTS = ["obs", "state", "action_mask", "alive"]
 
 
@@ -55,17 +63,20 @@ INPUTS = ["obs", "state", "action_mask", "alive"]
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_field_of_the_wrong_shape_is_named_with_its_shape(name, axis):
     batch = batch_of(3, 4)
-    short = getattr(batch, name).narrow(axis, 0, 2)
-    pattern = rf"TeamBatch\.{name} must start with \[T, B\] = \[3, 4\].*\[{short.shape[0]}, "
+    short = column_of(batch, name).narrow(axis, 0, 2)
+    pattern = rf"Experience\.{name} must start with \[T, B\] = \[3, 4\].*\[{short.shape[0]}, "
+    changes = {name: short}
+    if name in TARGETS:
+        changes = {"targets": replace(batch.targets, **changes)}
     with pytest.raises(ValueError, match=pattern):
-        replace(batch, **{name: short})
+        replace(batch, **changes)
 
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_an_input_of_the_wrong_shape_is_named(name):
     batch = batch_of(3, 4)
     inputs = replace(batch.inputs, **{name: getattr(batch.inputs, name)[:, :2]})
-    with pytest.raises(ValueError, match=rf"TeamBatch\.{name} must start with"):
+    with pytest.raises(ValueError, match=rf"Experience\.{name} must start with"):
         replace(batch, inputs=inputs)
 
 
@@ -73,7 +84,7 @@ def test_an_input_of_the_wrong_shape_is_named(name):
 def test_a_draw_of_the_wrong_shape_is_named(name):
     batch = batch_of(3, 4)
     latents = Latents(**{name: torch.zeros(3, 2, N)})
-    with pytest.raises(ValueError, match=rf"TeamBatch\.{name} must start with .*\[3, 2, 2\]"):
+    with pytest.raises(ValueError, match=rf"Experience\.{name} must start with .*\[3, 2, 2\]"):
         replace(batch, inputs=replace(batch.inputs, latents=latents))
 
 
@@ -81,7 +92,7 @@ def test_what_counts_is_neither_padding_nor_dead():
     batch = batch_of(2, 3)
     batch.valid[1, 2] = False
     batch.inputs.alive[0, 1, 0] = False
-    assert torch.equal(batch.counts(batch.log_prob), batch.valid)
+    assert torch.equal(batch.counts(batch.targets.log_prob), batch.valid)
     expected = torch.ones(2, 3, N, dtype=torch.bool)
     expected[1, 2] = False
     expected[0, 1, 0] = False
@@ -90,7 +101,7 @@ def test_what_counts_is_neither_padding_nor_dead():
 
 def test_draws_and_the_memory_of_critics_are_selected_with_their_sequences():
     batch = batch_of(2, 5, recurrent=True)
-    number = batch.log_prob.unsqueeze(-1)
+    number = batch.targets.log_prob.unsqueeze(-1)
     latents = Latents(signal=number + 10, agent_order=(number + 20).expand(2, 5, N))
     hidden = replace(batch.hidden, critic=batch.hidden.individual + 30)
     batch = replace(batch, inputs=replace(batch.inputs, latents=latents), hidden=hidden)
@@ -105,7 +116,7 @@ def test_map_tensors_reaches_every_tensor_and_keeps_none():
     seen = []
     result = map_tensors(batch, lambda x: seen.append(x) or x)
     assert len(seen) == len(FIELDS) + len(INPUTS) + 1 + 2
-    assert isinstance(result, TeamBatch)
+    assert isinstance(result, Experience)
     assert isinstance(result.inputs, TeamInputs)
     assert isinstance(result.hidden, RecurrentState)
     assert map_tensors(batch_of(2, 3), torch.clone).hidden is None
@@ -116,8 +127,8 @@ def test_map_tensors_reaches_every_tensor_and_keeps_none():
 def test_select_takes_the_same_sequences_of_everything():
     selected = batch_of(2, 5, recurrent=True).select(torch.tensor([3, 1]))
     for name in FIELDS:
-        column = getattr(selected, name).flatten(2) if getattr(selected, name).ndim > 2 else None
-        column = getattr(selected, name) if column is None else column[..., 0]
+        column = column_of(selected, name)
+        column = column.flatten(2)[..., 0] if column.ndim > 2 else column
         assert column.tolist() == [[3, 1], [3, 1]]
     assert selected.inputs.state[0, :, 0].tolist() == [3, 1]
     assert selected.inputs.obs[0, :, 1, 0].tolist() == [3, 1]
@@ -136,7 +147,7 @@ def test_to_moves_everything():
 
 
 def numbers(parts):
-    return [part.log_prob[0].int().tolist() for part in parts]
+    return [part.targets.log_prob[0].int().tolist() for part in parts]
 
 
 @BOUNDED
@@ -150,7 +161,7 @@ def test_minibatches_hold_every_sequence_once_in_parts_of_equal_size(T, B, num_s
     assert len(parts) == max(1, round(B / wanted))
     for part in parts:
         assert part.valid.shape[0] == T
-        assert torch.equal(part.actions[..., 0], part.log_prob)
+        assert torch.equal(part.actions[..., 0], part.targets.log_prob)
 
 
 def test_minibatches_count_steps_and_not_sequences():

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import torch
 
-from rllib_agentmixer.core.learners.policy_gradient import PPOLearner
 from rllib_agentmixer.core.networks.recurrence import leave_uncompiled
 
 spec = importlib.util.spec_from_file_location(
-    "core_conftest", Path(__file__).with_name("conftest.py")
+    "core_conftest", Path(__file__).parents[1] / "conftest.py"
 )
 conftest = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(conftest)
@@ -41,7 +40,7 @@ class Compiler:
 def learner_and_batch(compiler=None, **settings):
     """The same networks and experience at every call."""
     actor, batch = build.collected(**settings)
-    return PPOLearner(actor.network, lr=1e-3, modifier_lr=1e-3, compiler=compiler), batch
+    return build.learner(actor.module, compiler=compiler, grad_clip=1.0), batch
 
 
 def differences(compiler, **settings):
@@ -49,8 +48,8 @@ def differences(compiler, **settings):
     steps, weights = [], []
     for used in (None, compiler):
         learner, batch = learner_and_batch(used, **settings)
-        steps.append(learner.step(batch, build.weights, 1.0))
-        weights.append(torch.nn.utils.parameters_to_vector(learner.network.parameters()))
+        steps.append(learner.step(batch, build.weights))
+        weights.append(torch.nn.utils.parameters_to_vector(learner.team.parameters()))
     plain, compiled = steps
     assert plain.keys() == compiled.keys()
     return {
@@ -65,9 +64,9 @@ def moving():
     learner, batch = learner_and_batch(compiler)
     losses = []
     for scale in (1.0, 0.5, 0.25):
-        learner.network.temperature = torch.tensor(scale)
+        learner.team.temperature = torch.tensor(scale)
         weights = replace(build.weights, entropy_coeff=0.1 * scale, kl_coeff=scale)
-        losses.append(float(learner.loss(learner.network, batch, weights.as_tensors()).total))
+        losses.append(float(learner.loss(learner.team, batch, weights.as_tensors()).total))
     return {"num_graphs": compiler.num_graphs, "losses": losses}
 
 

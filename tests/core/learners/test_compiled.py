@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from rllib_agentmixer.core.learners.policy_gradient import PPOLearner
 from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients
 
 
@@ -40,9 +39,9 @@ def test_moving_coefficients_and_temperature_do_not_compile_again(steps):
 
 def test_the_same_numbers_as_tensors_make_the_same_loss(build):
     actor, batch = build.collected()
-    learner = PPOLearner(actor.network, lr=1e-3)
+    learner = build.learner(actor.module)
     plain, moving = (
-        learner.loss(actor.network, batch, weights).metrics["total_loss"]
+        learner.loss(actor.module, batch, weights).metrics["total_loss"]
         for weights in (build.weights, build.weights.as_tensors())
     )
     assert torch.equal(plain, moving)

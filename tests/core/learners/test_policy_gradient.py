@@ -8,23 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_agentmixer.core.data.batch import TeamBatch, map_tensors
+from rllib_agentmixer.core.data.batch import map_tensors
+from rllib_agentmixer.core.data.experience import Experience
 from rllib_agentmixer.core.functional import losses
+from rllib_agentmixer.core.functional.consistency import distillation_loss
 from rllib_agentmixer.core.functional.distributions import TeamCategorical, TeamGaussian
 from rllib_agentmixer.core.functional.returns import generalized_advantages
-from rllib_agentmixer.core.learners.policy_gradient import PPOLearner, UpdatePlan
-from rllib_agentmixer.core.learners.policy_losses import (
-    PPOCoefficients,
-    distillation_loss,
-    team_loss,
-)
+from rllib_agentmixer.core.learners.policy_gradient import A2CLearner, PPOLearner
+from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients
+from rllib_agentmixer.core.learners.postprocessing import PolicyGradientTargets
 from rllib_agentmixer.core.networks.critics import IndividualValueCritic
 from rllib_agentmixer.core.networks.individual_policies import agent_groups
-from rllib_agentmixer.core.teams.outputs import PolicyOutput
 from rllib_agentmixer.envs import make_vector_env
 from rllib_agentmixer.envs.vector_env import VectorTeamEnv
 from rllib_agentmixer.rollouts.actor import start
-from rllib_agentmixer.rollouts.collect import collect
 from rllib_agentmixer.rollouts.play import play
 
 T, B, N = 3, 4, 3
@@ -55,7 +52,7 @@ def some_dead(inputs):
     return replace(inputs, alive=alive)
 
 
-def batch_of(network, inputs, seed=0, noise=0.3) -> TeamBatch:
+def batch_of(network, inputs, seed=0, noise=0.3) -> Experience:
     """Actions of the network, an older policy that differs, random values; some padding."""
     settings = network.settings
     with torch.no_grad():
@@ -68,16 +65,23 @@ def batch_of(network, inputs, seed=0, noise=0.3) -> TeamBatch:
     valid = torch.ones(inputs.alive.shape[:2], dtype=torch.bool)
     valid[-1, 1] = False
     values, advantages, targets = (draw(*shape, seed=seed + k) for k in (2, 3, 4))
-    return TeamBatch(
+    zeros = torch.zeros(valid.shape)
+    return Experience(
         inputs=inputs,
         actions=actions,
-        log_prob=log_prob,
-        policy_parameters=policy.flat() + 0.1 * draw(*policy.flat().shape, seed=seed + 5),
-        values=values,
-        advantages=advantages,
-        value_targets=targets,
+        rewards=zeros,
         valid=valid,
+        terminated=zeros.bool(),
+        truncated=zeros.bool(),
+        behaviour=policy.flat() + 0.1 * draw(*policy.flat().shape, seed=seed + 5),
+        targets=PolicyGradientTargets(log_prob, values, advantages, targets),
     )
+
+
+def team_loss(network, batch, weights):
+    """Loss of the learner that the settings choose."""
+    kind = A2CLearner if network.settings.learner == "a2c" else PPOLearner
+    return kind.loss_function(network, batch, weights)
 
 
 WEIGHTS = PPOCoefficients(
@@ -172,8 +176,9 @@ def policy_loss_by_loops(network, batch, clip_param):
             mean, std = policy.mean[t, b, i, :size], policy.std[t, b, i, :size]
             z = (batch.actions[t, b, i, :size] - mean) / std
             log_prob = (-z.square() / 2 - std.log() - math.log(2 * math.pi) / 2).sum()
-        ratio = (log_prob - batch.log_prob[t, b, i]).exp()
-        own = batch.advantages[t, b] if batch.advantages.ndim == 2 else batch.advantages[t, b, i]
+        ratio = (log_prob - batch.targets.log_prob[t, b, i]).exp()
+        own = batch.targets.advantages[t, b]
+        own = own if own.ndim == 0 else own[i]
         if network.settings.learner == "a2c":
             terms.append(-log_prob * own)
         else:
@@ -207,10 +212,10 @@ def test_agents_whose_moves_cancel_are_clipped_each_but_not_together(build):
     for ratio in ("joint", "agent"):
         network = build.network(sizes, algorithm="mappo", ratio=ratio)
         batch = batch_of(network, build.inputs(sizes, T, B), noise=0.0)
-        batch.log_prob.sub_(shift if ratio == "agent" else shift.sum())
+        batch.targets.log_prob.sub_(shift if ratio == "agent" else shift.sum())
         metrics = team_loss(network, batch, WEIGHTS).metrics
         fractions[ratio] = metrics["clip_fraction"].item()
-        chosen, advantages = batch.valid, batch.advantages
+        chosen, advantages = batch.valid, batch.targets.advantages
         if ratio == "joint":
             expected = -advantages[chosen].mean()
         else:  # 1.5 gains 1.2, 1 / 1.5 loses all that it lost; the other way round for minus
@@ -228,7 +233,7 @@ def test_mappo_with_one_agent_is_ppo(build, kind):
     alone = build.network(sizes, algorithm="mappo")
     assert (together.settings.ratio, alone.settings.ratio) == ("joint", "agent")
     batch = batch_of(together, build.inputs(sizes, T, B))
-    of_agents = replace(batch, log_prob=batch.log_prob.unsqueeze(-1))
+    of_agents = build.with_targets(batch, log_prob=batch.targets.log_prob.unsqueeze(-1))
     first, second = team_loss(together, batch, WEIGHTS), team_loss(alone, of_agents, WEIGHTS)
     assert first.metrics["clip_fraction"] > 0
     assert_same(second.metrics, first.metrics)
@@ -249,10 +254,9 @@ def test_a_baseline_is_a_point_in_the_space_of_agentmixers_settings(build, kind,
 
 def test_without_a_modifier_there_is_nothing_to_compare(build):
     actor, batch = build.collected("climbing", algorithm="mappo")
-    plan = UpdatePlan(num_epochs=1, minibatch_size=None, grad_clip=None, kl_stop=None)
-    learner = PPOLearner(actor.network, lr=1e-3)
+    learner = build.learner(actor.module, weights=WEIGHTS)
     assert learner.parts.keys() == {"individual_policies", "critic"}
-    metrics = learner.update(batch, WEIGHTS, plan, random())
+    metrics = learner.update(batch, env_steps=0, generator=random())
     assert "mode_agreement" not in metrics
     assert "grad_norm_policy_modifier" not in metrics
     assert metrics["grad_norm_individual_policies"] > 0
@@ -268,7 +272,9 @@ def test_the_value_loss_of_own_critics_is_the_mean_over_whom_it_concerns(build, 
         sizes, algorithm="ippo", huber_delta=0.6, individual_rewards=individual_rewards
     )
     batch = batch_of(network, some_dead(build.inputs(sizes, T, B)))
-    network.critic.observe_targets(3 * batch.value_targets + 1, batch.counts(batch.values))
+    network.critic.observe_targets(
+        3 * batch.targets.value_targets + 1, batch.counts(batch.targets.values)
+    )
     mean, std = network.critic.normalizer.mean, network.critic.normalizer.std
     values = network.values(batch.inputs).normalized
 
@@ -281,7 +287,8 @@ def test_the_value_loss_of_own_critics_is_the_mean_over_whom_it_concerns(build, 
         if batch.valid[t, b] and (batch.inputs.alive[t, b, i] or not individual_rewards):
             value = values[t, b, i].item()
             old, target = (
-                ((x[t, b, i] - mean) / std).item() for x in (batch.values, batch.value_targets)
+                ((x[t, b, i] - mean) / std).item()
+                for x in (batch.targets.values, batch.targets.value_targets)
             )
             clipped = old + min(max(value - old, -0.3), 0.3)
             terms.append(max(huber(value - target), huber(clipped - target)))
@@ -294,9 +301,9 @@ def test_targets_of_the_living_alone_move_the_statistics(build, algorithm):
     sizes = build.sizes()
     network = build.network(sizes, **OWN_REWARDS[algorithm])
     batch = batch_of(network, some_dead(build.inputs(sizes, T, B)))
-    plan = UpdatePlan(num_epochs=1, minibatch_size=None, grad_clip=None, kl_stop=None)
-    PPOLearner(network, lr=0.0).update(batch, WEIGHTS, plan, random())
-    chosen = batch.value_targets[batch.counts(batch.value_targets)]
+    learner = build.learner(network, 0.0, 0.0, weights=WEIGHTS)
+    learner.update(batch, env_steps=0, generator=random())
+    chosen = batch.targets.value_targets[batch.counts(batch.targets.value_targets)]
     living = int((batch.valid[..., None] & batch.inputs.alive).sum())
     assert len(chosen) == (living if algorithm == "ippo" else int(batch.valid.sum()))
     assert network.critic.normalizer.count == len(chosen)
@@ -315,8 +322,8 @@ def test_with_the_teams_reward_values_of_agents_that_are_gone_are_learned(build)
     found = loss_gradients(network, batch)
     assert found["critic.agent_embedding"][1].abs().max() > 0
     assert found["individual_policies.agent_embedding"][1].abs().max() == 0
-    plan = UpdatePlan(num_epochs=1, minibatch_size=None, grad_clip=None, kl_stop=None)
-    PPOLearner(network, lr=0.0).update(batch, WEIGHTS, plan, random())
+    learner = build.learner(network, 0.0, 0.0, weights=WEIGHTS)
+    learner.update(batch, env_steps=0, generator=random())
     assert network.critic.normalizer.count == int(batch.valid.sum()) * N
 
 
@@ -337,15 +344,14 @@ def test_nothing_about_the_dead_moves_loss_or_gradient(build, kind, algorithm, l
         return torch.where(dead, others.to(x.dtype), x)
 
     changed = {
-        name: garbage(getattr(batch, name), seed)
-        for seed, name in enumerate(
-            ["actions", "log_prob", "values", "advantages", "value_targets"]
-        )
-        if getattr(batch, name).ndim > 2
+        name: garbage(column, seed)
+        for seed, (name, column) in enumerate(vars(batch.targets).items(), start=1)
+        if column.ndim > 2
     }
-    assert len(changed) == (5 if algorithm == "ippo" else 2)
+    assert len(changed) == (4 if algorithm == "ippo" else 1)
     inputs = replace(batch.inputs, obs=garbage(batch.inputs.obs, 9))
-    other = replace(batch, inputs=inputs, **changed)
+    other = replace(batch, inputs=inputs, actions=garbage(batch.actions, 0))
+    other = build.with_targets(other, **changed)
     first, second = team_loss(network, batch, WEIGHTS), team_loss(network, other, WEIGHTS)
     assert_same(second.metrics, first.metrics)
     assert_same(gradients(network, second.total), gradients(network, first.total))
@@ -501,10 +507,10 @@ def test_where_everybody_observes_the_state_ippo_is_mappo(build, num_agents):
     for i in range(n):
         torch.testing.assert_close(own[..., i], central)
     batch = batch_of(mappo, inputs)
-    of_agents = replace(
+    of_agents = build.with_targets(
         batch,
         **{
-            name: getattr(batch, name).unsqueeze(-1).expand(-1, -1, n)
+            name: getattr(batch.targets, name).unsqueeze(-1).expand(-1, -1, n)
             for name in ("values", "advantages", "value_targets")
         },
     )
@@ -530,12 +536,12 @@ def test_from_the_same_play_ippo_and_mappo_then_draw_the_same_advantages(build):
         settings = {"critic_hidden": (8, 8), "algorithm": algorithm}
         found[algorithm] = build.actor(env, **settings), env
     ippo, mappo = (found[name][0] for name in ("ippo", "mappo"))
-    build.randomize(mappo.network)
-    make_critics_equal(ippo.network, mappo.network)
+    build.randomize(mappo.module)
+    make_critics_equal(ippo.module, mappo.module)
     for actor in (ippo, mappo):
-        actor.network.critic.observe_targets(5 * draw(9) + 2, torch.ones(9, dtype=torch.bool))
+        actor.module.critic.observe_targets(5 * draw(9) + 2, torch.ones(9, dtype=torch.bool))
     played = {
-        name: collect(actor, env, start(actor, env, 0), 7, gamma=0.9, lambda_=0.8)
+        name: build.rollout(actor, env, start(actor, env, 0), 7, gamma=0.9, lambda_=0.8)
         for name, (actor, env) in found.items()
     }
     ours, theirs = played["ippo"], played["mappo"]
@@ -614,7 +620,7 @@ def test_the_first_gradient_of_ppo_is_a2cs(build, env, settings):
     found = []
     for learner in ("ppo", "a2c"):
         actor, batch = build.collected(env, learner=learner, **settings)
-        found.append(loss_gradients(actor.network, batch))
+        found.append(loss_gradients(actor.module, batch))
     assert_same(found[1], found[0])
     assert any(gradient.abs().max() > 1e-3 for gradient in found[0].values())
 
@@ -623,8 +629,8 @@ def test_a2c_does_not_look_at_what_the_probability_was(build):
     shifts = {}
     for learner in ("ppo", "a2c"):
         actor, batch = build.collected("climbing", algorithm="mappo", learner=learner)
-        older = replace(batch, log_prob=batch.log_prob + 0.5)
-        first, second = (loss_gradients(actor.network, b) for b in (batch, older))
+        older = build.with_targets(batch, log_prob=batch.targets.log_prob + 0.5)
+        first, second = (loss_gradients(actor.module, b) for b in (batch, older))
         shifts[learner] = max((second[name] - first[name]).abs().max().item() for name in first)
     assert shifts["a2c"] == 0
     assert shifts["ppo"] > 1e-3
@@ -648,7 +654,7 @@ def small_policies(family, seed):
 def test_distillation_is_the_divergence_of_the_student_from_its_teacher(kind):
     teacher, student = small_policies(kind, 1), small_policies(kind, 2)
     valid = torch.rand(T, B, generator=random(3)) < 0.7
-    loss = distillation_loss(PolicyOutput(teacher, student, None), valid)
+    loss = distillation_loss(teacher, student, valid)
     terms = []
     for t, b in itertools.product(range(T), range(B)):
         if not valid[t, b]:
@@ -680,7 +686,7 @@ def test_a_student_that_equals_its_teacher_learns_nothing(kind):
     student = map_tensors(
         teacher, lambda x: x.detach().clone().requires_grad_(x.is_floating_point())
     )
-    loss = distillation_loss(PolicyOutput(teacher, student, None), torch.ones(T, B).bool())
+    loss = distillation_loss(teacher, student, torch.ones(T, B).bool())
     assert loss.item() == pytest.approx(0, abs=1e-6)
     loss.backward()
     assert student.head.grad.abs().max() < 1e-6
@@ -704,7 +710,8 @@ def test_distillation_is_all_that_trains_actors_and_nothing_else_is_trained_by_i
         total = total + 0.2 * parts["kl"] + coeff * expected
         torch.testing.assert_close(parts["total_loss"], total)
         found[coeff] = gradients(network, loss.total)
-        alone = gradients(network, distillation_loss(network(inputs), batch.valid))
+        output = network(inputs)
+        alone = gradients(network, distillation_loss(output.joint, output.individual, batch.valid))
         for name, gradient in alone.items():
             if name.startswith("individual_policies"):
                 torch.testing.assert_close(found[coeff][name], coeff * gradient)
@@ -761,11 +768,11 @@ def recurrent_play(build, num_fragments=1, seed=11):
     """A recurrent IPPO team whose statistics are not the identity, and what it collected."""
     env = Watched(COPIES, max_steps=4, grid=4)
     actor = build.actor(env, seed, algorithm="ippo", use_gru=True)
-    build.randomize(actor.network, seed)
-    actor.network.critic.observe_targets(4 * draw(9) + 2, torch.ones(9, dtype=torch.bool))
+    build.randomize(actor.module, seed)
+    actor.module.critic.observe_targets(4 * draw(9) + 2, torch.ones(9, dtype=torch.bool))
     state = start(actor, env, seed)
     fragments = [
-        collect(actor, env, state, NUM_STEPS, gamma=GAMMA, lambda_=LAMBDA)
+        build.rollout(actor, env, state, NUM_STEPS, gamma=GAMMA, lambda_=LAMBDA)
         for _ in range(num_fragments)
     ]
     return actor, env, fragments
@@ -773,7 +780,7 @@ def recurrent_play(build, num_fragments=1, seed=11):
 
 def value_by_hand(actor, obs, hidden):
     """V_i [N] of one observation [N, O] in reward units, and the state after it."""
-    critic = actor.network.critic
+    critic = actor.module.critic
     with torch.no_grad():
         value, after = critic(torch.from_numpy(obs).unsqueeze(1), hidden)
     return value[:, 0] * critic.normalizer.std + critic.normalizer.mean, after
@@ -850,14 +857,14 @@ def test_the_value_loss_starts_from_the_critics_own_stored_memory(build):
     actor, batch = build.collected(
         "memory_game", T=4, B=5, skip=2, config={"delay": 9}, algorithm="ippo", use_gru=True
     )
-    values = actor.network.values(batch.inputs, batch.hidden.critic).normalized
-    torch.testing.assert_close(values, batch.values)
+    values = actor.module.values(batch.inputs, batch.hidden.critic).normalized
+    torch.testing.assert_close(values, batch.targets.values)
     weights = replace(WEIGHTS, entropy_coeff=0.0, kl_coeff=0.0)
-    same = replace(batch, value_targets=batch.values)
-    assert team_loss(actor.network, same, weights).metrics["vf_loss"] < 1e-9
+    same = build.with_targets(batch, value_targets=batch.targets.values)
+    assert team_loss(actor.module, same, weights).metrics["vf_loss"] < 1e-9
     for name in ("critic", "individual"):
         forgotten = replace(same.hidden, **{name: torch.zeros_like(same.hidden.critic)})
-        metrics = team_loss(actor.network, replace(same, hidden=forgotten), weights).metrics
+        metrics = team_loss(actor.module, replace(same, hidden=forgotten), weights).metrics
         assert (metrics["vf_loss"] > 1e-6) == (name == "critic")
         assert (metrics["kl"] > 1e-6) == (name == "individual")
 
@@ -885,16 +892,16 @@ def test_a_few_updates_solve_the_penalty_game_without_penalty(build, name):
     settings, num_updates, num_epochs, lr = LEARNERS[name]
     env = make_vector_env("penalty_0", 64)
     actor = build.actor(env, seed=3, **settings)
-    learner = PPOLearner(actor.network, lr=lr, modifier_lr=lr)
     weights = PPOCoefficients(
         clip_param=0.2, vf_clip_param=10.0, vf_loss_coeff=1.0, entropy_coeff=0.01
     )
-    plan = UpdatePlan(num_epochs=num_epochs, minibatch_size=None, grad_clip=10.0, kl_stop=None)
+    plan = {"num_epochs": num_epochs, "grad_clip": 10.0, "use_kl_loss": False}
+    learner = build.learner(actor.module, lr, lr, weights=weights, **plan)
     state, generator, means = start(actor, env, 0), random(), []
     for _ in range(num_updates):
-        rollout = collect(actor, env, state, 1, gamma=0.99, lambda_=0.95)
+        rollout = build.rollout(actor, env, state, 1, gamma=0.99, lambda_=0.95)
         means.append(float(rollout.rewards.mean()))
-        learner.update(build.batch(actor, rollout), weights, plan, generator)
+        learner.update(build.batch(actor, rollout), env_steps=0, generator=generator)
     assert means[0] < 4.5
     assert sum(means[-5:]) / 5 > 9
     records = play(actor, env, 8, policy="individual", explore=False, seed=0)

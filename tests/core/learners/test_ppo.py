@@ -6,16 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rllib_agentmixer.core.data.batch import TeamBatch, TeamInputs
+from rllib_agentmixer.core.data.batch import map_tensors
+from rllib_agentmixer.core.data.experience import Experience
 from rllib_agentmixer.core.functional import losses
 from rllib_agentmixer.core.learners.diagnostics import consistency_metrics, fit_individual_std
 from rllib_agentmixer.core.learners.optimization import gradient_norm, take_step
-from rllib_agentmixer.core.learners.policy_gradient import PPOLearner, UpdatePlan
 from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients, team_loss
 from rllib_agentmixer.envs import make_vector_env
 from rllib_agentmixer.errors import LearningError
 from rllib_agentmixer.rollouts.actor import start
-from rllib_agentmixer.rollouts.collect import collect
 from rllib_agentmixer.rollouts.play import play
 
 ENVS = ["climbing", "predator_prey", "continuous_game"]
@@ -50,45 +49,45 @@ def gradients(network, batch, weights):
 @pytest.mark.parametrize("env", ENVS)
 def test_in_the_first_minibatch_the_policy_is_the_one_that_acted(build, env):
     actor, batch = build.collected(env)
-    metrics = team_loss(actor.network, batch, build.weights).metrics
+    metrics = team_loss(actor.module, batch, build.weights).metrics
     assert metrics["kl"].item() == pytest.approx(0, abs=1e-5)
     assert metrics["clip_fraction"] == 0
     # Ratio 1 and standardised advantages: the surrogate is minus their mean, 0.
     assert metrics["policy_loss"].item() == pytest.approx(0, abs=1e-5)
-    log_prob = actor.network(batch.inputs).joint.log_prob(batch.actions)
-    torch.testing.assert_close(log_prob, batch.log_prob, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(actor.network.critic.value(batch.inputs.state), batch.values)
+    log_prob = actor.module(batch.inputs).joint.log_prob(batch.actions)
+    torch.testing.assert_close(log_prob, batch.targets.log_prob, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(actor.module.critic.value(batch.inputs.state), batch.targets.values)
 
 
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("kl_coeff", [0.0, 0.7])
 def test_the_loss_is_the_weighted_sum_of_its_parts(build, env, kl_coeff):
     actor, batch = build.collected(env)
-    network = moved(build, actor.network)
-    network.critic.observe_targets(batch.value_targets, batch.valid)
+    network = moved(build, actor.module)
+    network.critic.observe_targets(batch.targets.value_targets, batch.valid)
     weights = replace(build.weights, kl_coeff=kl_coeff)
     joint = network(batch.inputs).joint
     log_prob = joint.log_prob(batch.actions)
     normalizer = network.critic.normalizer
     policy_loss = losses.clipped_policy_loss(
-        log_prob, batch.log_prob, batch.advantages, batch.valid, clip_param=0.2
+        log_prob, batch.targets.log_prob, batch.targets.advantages, batch.valid, clip_param=0.2
     )
     vf_loss = losses.clipped_value_loss(
         network.critic(batch.inputs.state),
-        normalizer.normalize(batch.values),
-        normalizer.normalize(batch.value_targets),
+        normalizer.normalize(batch.targets.values),
+        normalizer.normalize(batch.targets.value_targets),
         batch.valid,
         clip=0.3,
         huber_delta=10.0,
     )
     entropy = joint.entropy().mean()
-    old = network.policy_from_flat(batch.policy_parameters, batch.inputs)
+    old = network.policy_from_flat(batch.behaviour, batch.inputs)
     kl = old.kl(joint).mean()
     loss = team_loss(network, batch, weights)
     expected = policy_loss + 0.5 * vf_loss - 0.1 * entropy + kl_coeff * kl
     torch.testing.assert_close(loss.total, expected)
     explained = losses.explained_variance(
-        network.critic.value(batch.inputs.state), batch.value_targets, batch.valid
+        network.critic.value(batch.inputs.state), batch.targets.value_targets, batch.valid
     )
     parts = {
         "total_loss": expected,
@@ -96,7 +95,11 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(build, env, kl_coeff):
         "vf_loss": vf_loss,
         "entropy": entropy,
         "kl": kl,
-        "clip_fraction": ((log_prob - batch.log_prob).exp() - 1).abs().gt(0.2).float().mean(),
+        "clip_fraction": ((log_prob - batch.targets.log_prob).exp() - 1)
+        .abs()
+        .gt(0.2)
+        .float()
+        .mean(),
         "explained_variance": explained,
     }
     assert loss.metrics.keys() == parts.keys()
@@ -109,13 +112,13 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(build, env, kl_coeff):
 @pytest.mark.parametrize("env", ENVS)
 def test_the_divergence_term_pulls_back_to_the_policy_that_acted(build, env):
     actor, batch = build.collected(env)
-    network = moved(build, actor.network)
+    network = moved(build, actor.module)
     free, held = (
         gradients(network, batch, replace(build.weights, kl_coeff=coeff)) for coeff in (0.0, 0.7)
     )
     network.zero_grad()
     joint = network(batch.inputs).joint
-    old = network.policy_from_flat(batch.policy_parameters, batch.inputs)
+    old = network.policy_from_flat(batch.behaviour, batch.inputs)
     losses.valid_mean(old.kl(joint), batch.valid).backward()
     pull = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     assert any(gradient.abs().max() > 1e-4 for gradient in pull.values())
@@ -126,14 +129,17 @@ def test_the_divergence_term_pulls_back_to_the_policy_that_acted(build, env):
 def test_values_are_compared_in_normalised_units(build):
     actor, batch = build.collected("continuous_game")
     weights = replace(build.weights, entropy_coeff=0.0)
-    network = actor.network
-    network.critic.observe_targets(batch.value_targets, batch.valid)
+    network = actor.module
+    network.critic.observe_targets(batch.targets.value_targets, batch.valid)
     before = team_loss(network, batch, weights).metrics["vf_loss"]
     # Rewards and predictions ten times as large are the same thing in other units.
     normalizer = network.critic.normalizer
     normalizer.mean *= 10
     normalizer.variance *= 100
-    larger = replace(batch, values=10 * batch.values, value_targets=10 * batch.value_targets)
+    targets = batch.targets
+    larger = build.with_targets(
+        batch, values=10 * targets.values, value_targets=10 * targets.value_targets
+    )
     after = team_loss(network, larger, weights).metrics["vf_loss"]
     torch.testing.assert_close(after, before)
 
@@ -147,7 +153,7 @@ def test_values_are_compared_in_normalised_units(build):
 )
 def test_each_loss_trains_its_parts(build, changes, trained):
     actor, batch = build.collected("continuous_game")
-    network = moved(build, actor.network)
+    network = moved(build, actor.module)
     found = gradients(network, batch, replace(build.weights, **changes))
     reached = {name.split(".")[0] for name, g in found.items() if g.abs().max() > 0}
     assert reached == trained
@@ -163,11 +169,11 @@ def recurrent(build, **settings):
 def test_with_the_stored_state_the_acting_policy_is_recomputed(build):
     actor, batch = recurrent(build)
     assert batch.valid.shape == (5, 4)
-    metrics = team_loss(actor.network, batch, build.weights).metrics
+    metrics = team_loss(actor.module, batch, build.weights).metrics
     assert metrics["kl"].item() == pytest.approx(0, abs=1e-5)
     assert metrics["clip_fraction"] == 0
-    log_prob = actor.network(batch.inputs, batch.hidden).joint.log_prob(batch.actions)
-    torch.testing.assert_close(log_prob, batch.log_prob, atol=1e-5, rtol=1e-4)
+    log_prob = actor.module(batch.inputs, batch.hidden).joint.log_prob(batch.actions)
+    torch.testing.assert_close(log_prob, batch.targets.log_prob, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("forgotten", ["individual", "modifier"])
@@ -177,10 +183,10 @@ def test_with_a_forgotten_state_it_is_not(build, forgotten):
     stored = getattr(batch.hidden, forgotten)
     assert stored.abs().max() > 0
     hidden = replace(batch.hidden, **{forgotten: torch.zeros_like(stored)})
-    metrics = team_loss(actor.network, replace(batch, hidden=hidden), build.weights).metrics
+    metrics = team_loss(actor.module, replace(batch, hidden=hidden), build.weights).metrics
     assert metrics["kl"] > 1e-6
-    log_prob = actor.network(batch.inputs, hidden).joint.log_prob(batch.actions)
-    assert not torch.allclose(log_prob, batch.log_prob, atol=1e-4)
+    log_prob = actor.module(batch.inputs, hidden).joint.log_prob(batch.actions)
+    assert not torch.allclose(log_prob, batch.targets.log_prob, atol=1e-4)
 
 
 def padded(batch, extra, seed):
@@ -192,19 +198,16 @@ def padded(batch, extra, seed):
         garbage = torch.ones_like(noise) if x.dtype == torch.bool else noise
         return torch.cat([x, garbage.to(x.dtype)])
 
-    grown = {name: grow(x) for name, x in vars(batch).items() if name not in ("inputs", "hidden")}
-    grown["valid"][-extra:] = False
-    grown["actions"] = grown["actions"].clamp(0, 2)
-    inputs = TeamInputs(
-        **{name: grow(x) for name, x in vars(batch.inputs).items() if x is not None}
-    )
-    return TeamBatch(inputs=inputs, hidden=batch.hidden, **grown)
+    hidden = batch.hidden
+    grown = map_tensors(replace(batch, hidden=None), grow)
+    grown.valid[-extra:] = False
+    return replace(grown, actions=grown.actions.clamp(0, 2), hidden=hidden)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_padded_steps_change_neither_loss_nor_gradient(build, seed):
     actor, batch = recurrent(build)
-    network = moved(build, actor.network)
+    network = moved(build, actor.module)
     longer = padded(batch, 3, seed)
     assert longer.valid.shape == (8, 4)
     first = team_loss(network, batch, build.weights)
@@ -219,7 +222,7 @@ def test_padded_steps_change_neither_loss_nor_gradient(build, seed):
 
 def test_sequences_of_different_length_weigh_by_their_steps(build):
     actor, batch = recurrent(build)
-    network = moved(build, actor.network)
+    network = moved(build, actor.module)
     valid = batch.valid.clone()
     valid[2:, 0] = False
     loss = team_loss(network, replace(batch, valid=valid), build.weights)
@@ -233,7 +236,7 @@ def test_sequences_of_different_length_weigh_by_their_steps(build):
 def test_consistency_metrics_by_hand(build):
     actor, batch = build.collected("predator_prey", igc="gumbel")
     batch.valid[0, :5] = False
-    output = actor.network(batch.inputs)
+    output = actor.module(batch.inputs)
     chosen = batch.valid
     expected = {
         "mode_agreement": output.joint.agreement(output.individual)[chosen].mean(),
@@ -241,7 +244,7 @@ def test_consistency_metrics_by_hand(build):
         "individual_entropy": output.individual.entropy()[chosen].mean(),
         "joint_entropy": output.joint.entropy()[chosen].mean(),
     }
-    metrics = consistency_metrics(actor.network, batch)
+    metrics = consistency_metrics(actor.module, batch)
     assert metrics.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(metrics[name], value.detach())
@@ -251,8 +254,8 @@ def test_consistency_metrics_by_hand(build):
 
 def test_consistency_metrics_carry_the_recurrent_state(build):
     actor, batch = recurrent(build)
-    metrics = consistency_metrics(actor.network, batch)
-    joint = actor.network(batch.inputs, batch.hidden).joint
+    metrics = consistency_metrics(actor.module, batch)
+    joint = actor.module(batch.inputs, batch.hidden).joint
     torch.testing.assert_close(metrics["joint_entropy"], joint.entropy().mean().detach())
 
 
@@ -263,8 +266,9 @@ def test_the_fitted_std_is_the_root_of_the_mean_variance(build):
     zeros = torch.zeros(3, 4)
     valid = torch.ones(3, 4, dtype=torch.bool)
     valid[1, 2] = False
-    batch = TeamBatch(
-        inputs, torch.zeros(3, 4, 3, 4), zeros, torch.zeros(3, 4, 24), zeros, zeros, zeros, valid
+    nothing = {"rewards": zeros, "terminated": zeros.bool(), "truncated": zeros.bool()}
+    batch = Experience(
+        inputs, torch.zeros(3, 4, 3, 4), valid=valid, behaviour=torch.zeros(3, 4, 24), **nothing
     )
     before = network.individual_policies.log_std.clone()
     fit_individual_std(network, batch)
@@ -279,7 +283,7 @@ def test_the_fitted_std_is_the_root_of_the_mean_variance(build):
 
 def test_the_fitted_std_minimises_the_divergence_from_the_joint_policy(build):
     actor, batch = build.collected("continuous_game", B=32)
-    network = actor.network
+    network = actor.module
     fit_individual_std(network, batch)
 
     def divergence():
@@ -295,15 +299,15 @@ def test_the_fitted_std_minimises_the_divergence_from_the_joint_policy(build):
 def test_an_agent_that_never_lived_keeps_its_std_and_discrete_teams_are_left_alone(build):
     actor, batch = build.collected("continuous_game")
     batch.inputs.alive[..., 0] = False
-    log_std = actor.network.individual_policies.log_std
+    log_std = actor.module.individual_policies.log_std
     before = log_std.clone()
-    fit_individual_std(actor.network, batch)
+    fit_individual_std(actor.module, batch)
     assert torch.equal(log_std[0], before[0])
     assert not torch.equal(log_std[1], before[1])
     actor, batch = build.collected("climbing")
-    before = actor.network.individual_policies.log_std.clone()
-    fit_individual_std(actor.network, batch)
-    assert torch.equal(actor.network.individual_policies.log_std, before)
+    before = actor.module.individual_policies.log_std.clone()
+    fit_individual_std(actor.module, batch)
+    assert torch.equal(actor.module.individual_policies.log_std, before)
 
 
 def test_gradient_norm_by_hand():
@@ -315,20 +319,14 @@ def test_gradient_norm_by_hand():
 
 # --- the learner
 
-WHOLE = UpdatePlan(num_epochs=1, minibatch_size=None, grad_clip=None, kl_stop=None)
-
-
-def learner_of(network, lr=1e-3, modifier_lr=1e-3):
-    return PPOLearner(network, lr=lr, modifier_lr=modifier_lr)
-
 
 def random(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
 def test_the_parts_are_all_parameters_once(build):
-    network = build.collected()[0].network
-    learner = learner_of(network)
+    network = build.collected()[0].module
+    learner = build.learner(network)
     assert set(learner.parts) == set(PARTS)
     found = [id(p) for part in learner.parts.values() for p in part]
     assert sorted(found) == sorted(id(p) for p in network.parameters())
@@ -347,24 +345,27 @@ def test_the_parts_are_all_parameters_once(build):
 @pytest.mark.parametrize("by_schedule", [False, True])
 def test_two_learning_rates_move_their_own_parts(build, lr, modifier_lr, moving, by_schedule):
     actor, batch = build.collected("continuous_game")
-    learner = learner_of(actor.network, *((5.0, 5.0) if by_schedule else (lr, modifier_lr)))
+    rates = (lr, modifier_lr)
     if by_schedule:
-        learner.set_learning_rates(lr, modifier_lr)
-    before = parameters_of(actor.network)
-    learner.step(batch, build.weights, None)
-    after = parameters_of(actor.network)
+        rates = tuple([[0, 5.0], [100, rate]] for rate in rates)
+    learner = build.learner(actor.module, *rates)
+    if by_schedule:
+        learner.follow_schedules(100)
+    before = parameters_of(actor.module)
+    learner.step(batch, build.weights)
+    after = parameters_of(actor.module)
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == moving
 
 
 def test_the_first_step_of_adam_moves_by_the_learning_rate(build):
     actor, batch = build.collected("continuous_game")
-    learner = learner_of(actor.network, lr=1e-3, modifier_lr=1e-4)
+    learner = build.learner(actor.module, lr=1e-3, modifier_lr=1e-4)
     assert all(group["eps"] == 1e-5 for group in learner.optimizer.param_groups)
-    before = parameters_of(actor.network)
-    found = gradients(actor.network, batch, build.weights)
-    learner.step(batch, build.weights, None)
-    for name, parameter in parameters_of(actor.network).items():
+    before = parameters_of(actor.module)
+    found = gradients(actor.module, batch, build.weights)
+    learner.step(batch, build.weights)
+    for name, parameter in parameters_of(actor.module).items():
         rate = 1e-4 if name.startswith("policy_modifier") else 1e-3
         gradient = found[name]
         expected = before[name] - rate * gradient / (gradient.abs() + 1e-5)
@@ -374,9 +375,9 @@ def test_the_first_step_of_adam_moves_by_the_learning_rate(build):
 @pytest.mark.parametrize("grad_clip", [None, 1e-3, 1e6])
 def test_gradients_are_scaled_down_to_the_limit_and_never_up(build, grad_clip):
     actor, batch = build.collected("continuous_game")
-    network = actor.network
+    network = actor.module
     plain = gradients(network, batch, build.weights)
-    metrics = learner_of(network).step(batch, build.weights, grad_clip)
+    metrics = build.learner(network, grad_clip=grad_clip).step(batch, build.weights)
     total = torch.stack([g.norm() for g in plain.values()]).norm()
     torch.testing.assert_close(metrics["grad_norm"], total)
     for part in PARTS:
@@ -390,27 +391,27 @@ def test_gradients_are_scaled_down_to_the_limit_and_never_up(build, grad_clip):
 
 def test_a_step_starts_from_fresh_gradients(build):
     actor, batch = build.collected("continuous_game")
-    learner = learner_of(actor.network, lr=0.0, modifier_lr=0.0)
-    first = learner.step(batch, build.weights, None)["grad_norm"]
-    torch.testing.assert_close(learner.step(batch, build.weights, None)["grad_norm"], first)
+    learner = build.learner(actor.module, lr=0.0, modifier_lr=0.0)
+    first = learner.step(batch, build.weights)["grad_norm"]
+    torch.testing.assert_close(learner.step(batch, build.weights)["grad_norm"], first)
 
 
 def test_an_update_counts_its_epochs_and_gradient_steps(build):
     actor, batch = build.collected("climbing", T=4, B=6)  # 24 steps
-    plan = replace(WHOLE, num_epochs=3, minibatch_size=8)
-    metrics = learner_of(actor.network).update(batch, build.weights, plan, random())
+    learner = build.learner(actor.module, num_epochs=3, minibatch_size=8)
+    metrics = learner.update(batch, env_steps=0, generator=random())
     assert (metrics["num_epochs"], metrics["num_updates"]) == (3, 9)
     assert all(isinstance(value, (float, int)) for value in metrics.values())
-    whole = learner_of(actor.network).update(batch, build.weights, WHOLE, random())
+    whole = build.learner(actor.module).update(batch, env_steps=0, generator=random())
     assert (whole["num_epochs"], whole["num_updates"]) == (1, 1)
 
 
 def test_metrics_are_averaged_over_gradient_steps(build):
     actor, batch = build.collected("climbing", T=4, B=6)
-    learner = learner_of(actor.network, lr=0.0, modifier_lr=0.0)
-    single = learner.update(batch, build.weights, WHOLE, random())
-    plan = replace(WHOLE, num_epochs=2, minibatch_size=8)
-    several = learner.update(batch, build.weights, plan, random())
+    rates = {"lr": 0.0, "modifier_lr": 0.0}
+    single = build.learner(actor.module, **rates).update(batch, env_steps=0, generator=random())
+    learner = build.learner(actor.module, **rates, num_epochs=2, minibatch_size=8)
+    several = learner.update(batch, env_steps=0, generator=random())
     # Nothing moves and parts are equally large, so entropy averages to that of the batch.
     assert several["entropy"] == pytest.approx(single["entropy"], rel=1e-4)
 
@@ -418,8 +419,8 @@ def test_metrics_are_averaged_over_gradient_steps(build):
 def test_epochs_end_once_the_policy_has_moved_too_far(build):
     def epochs(kl_stop):
         actor, batch = build.collected("predator_prey")
-        plan = replace(WHOLE, num_epochs=6, kl_stop=kl_stop)
-        metrics = learner_of(actor.network, 1e-2, 1e-2).update(batch, build.weights, plan, random())
+        learner = build.learner(actor.module, 1e-2, 1e-2, num_epochs=6, kl_stop=kl_stop)
+        metrics = learner.update(batch, env_steps=0, generator=random())
         return metrics["num_epochs"]
 
     assert epochs(None) == 6
@@ -429,7 +430,8 @@ def test_epochs_end_once_the_policy_has_moved_too_far(build):
 
 def test_the_stop_looks_at_the_mean_divergence_of_the_last_epoch(build):
     actor, batch = build.collected("predator_prey")
-    learner = learner_of(actor.network, 0.0, 0.0)
+    plan = {"num_epochs": 3, "minibatch_size": 12, "kl_stop": 0.4}
+    learner = build.learner(actor.module, 0.0, 0.0, **plan)
     kls = iter([0.3, 0.3, 0.1, 0.75, 0.0, 0.0])
     scripted = learner.step
 
@@ -437,8 +439,7 @@ def test_the_stop_looks_at_the_mean_divergence_of_the_last_epoch(build):
         return scripted(*arguments) | {"kl": torch.tensor(next(kls))}
 
     learner.step = step
-    plan = replace(WHOLE, num_epochs=3, minibatch_size=12, kl_stop=0.4)
-    metrics = learner.update(batch, build.weights, plan, random())
+    metrics = learner.update(batch, env_steps=0, generator=random())
     # Two parts an epoch: means 0.3 and 0.425, while that of everything so far is 0.3625.
     assert metrics["num_epochs"] == 2
     assert metrics["kl"] == pytest.approx((0.3 + 0.3 + 0.1 + 0.75) / 4)
@@ -447,11 +448,11 @@ def test_the_stop_looks_at_the_mean_divergence_of_the_last_epoch(build):
 def test_an_update_takes_the_targets_into_the_statistics_once(build):
     actor, batch = build.collected("climbing")
     batch.valid[0, :4] = False
-    plan = replace(WHOLE, num_epochs=3)
-    learner_of(actor.network).update(batch, build.weights, plan, random())
-    normalizer = actor.network.critic.normalizer
+    learner = build.learner(actor.module, num_epochs=3)
+    learner.update(batch, env_steps=0, generator=random())
+    normalizer = actor.module.critic.normalizer
     assert normalizer.count == batch.valid.sum()
-    torch.testing.assert_close(normalizer.mean, batch.value_targets[batch.valid].mean())
+    torch.testing.assert_close(normalizer.mean, batch.targets.value_targets[batch.valid].mean())
 
 
 # --- numbers that are none
@@ -470,7 +471,7 @@ def poison(learner, bad_steps):
 
 def state_of(learner):
     moments = [m for state in learner.optimizer.state.values() for m in state.values()]
-    return [t.detach().clone() for t in (*learner.network.parameters(), *moments)]
+    return [t.detach().clone() for t in (*learner.team.parameters(), *moments)]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -490,10 +491,10 @@ def test_a_gradient_that_is_no_number_moves_nothing(value):
 def test_a_step_whose_gradients_are_not_finite_changes_nothing(build, caplog, policy, grad_clip):
     def after(bad_steps, num_epochs):
         actor, batch = build.collected("predator_prey")
-        learner = learner_of(actor.network)
+        plan = {"num_epochs": num_epochs, "grad_clip": grad_clip, "non_finite": policy}
+        learner = build.learner(actor.module, **plan)
         poison(learner, bad_steps)
-        plan = replace(WHOLE, num_epochs=num_epochs, grad_clip=grad_clip, non_finite=policy)
-        return learner, learner.update(batch, build.weights, plan, random())
+        return learner, learner.update(batch, env_steps=0, generator=random())
 
     clean, metrics = after((), 2)
     assert metrics["skipped_steps"] == 0
@@ -507,13 +508,13 @@ def test_a_step_whose_gradients_are_not_finite_changes_nothing(build, caplog, po
 
 def test_by_default_such_a_step_ends_training_with_the_weights_of_before(build):
     actor, batch = build.collected("predator_prey")
-    learner = learner_of(actor.network)
+    learner = build.learner(actor.module)
     # The critic's output layer follows the statistics of targets; what it says does not change.
     actors = learner.parts["individual_policies"] + learner.parts["policy_modifier"]
     before = [p.detach().clone() for p in actors]
     poison(learner, (0,))
     with pytest.raises(LearningError, match=r"in 100% of this update's steps.*non_finite"):
-        learner.update(batch, build.weights, WHOLE, random())
+        learner.update(batch, env_steps=0, generator=random())
     for parameter, old in zip(actors, before, strict=True):
         assert torch.equal(parameter, old)
 
@@ -521,41 +522,41 @@ def test_by_default_such_a_step_ends_training_with_the_weights_of_before(build):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_target_that_is_no_number_reaches_no_statistic(build, value):
     actor, batch = build.collected("predator_prey")
-    batch.value_targets[batch.valid] = torch.where(
+    batch.targets.value_targets[batch.valid] = torch.where(
         torch.arange(int(batch.valid.sum())) == 1, value, 0.0
     )
     with pytest.raises(LearningError, match=f"a value target is {value}"):
-        learner_of(actor.network).update(
-            batch, build.weights, replace(WHOLE, non_finite="skip"), random()
+        build.learner(actor.module, non_finite="skip").update(
+            batch, env_steps=0, generator=random()
         )
-    assert actor.network.critic.normalizer.count == 0
+    assert actor.module.critic.normalizer.count == 0
 
 
 def test_padded_targets_may_be_anything(build):
     actor, batch = build.collected("predator_prey")
     batch.valid[0, :4] = False
-    batch.value_targets[0, :4] = math.inf
-    learner = learner_of(actor.network)
+    batch.targets.value_targets[0, :4] = math.inf
+    learner = build.learner(actor.module, non_finite="skip")
     poison(learner, range(9))  # the padded value itself is not what is looked at here
-    learner.update(batch, build.weights, replace(WHOLE, non_finite="skip"), random())
-    assert torch.isfinite(actor.network.critic.normalizer.mean)
+    learner.update(batch, env_steps=0, generator=random())
+    assert torch.isfinite(actor.module.critic.normalizer.mean)
 
 
 @pytest.mark.parametrize("is_fitted", [True, False])
 def test_an_update_fits_the_individual_std_if_asked(build, is_fitted):
     actor, batch = build.collected("continuous_game", sample_std_from_joint=is_fitted)
-    log_std = actor.network.individual_policies.log_std
+    log_std = actor.module.individual_policies.log_std
     before = log_std.clone()
-    learner_of(actor.network).update(batch, build.weights, WHOLE, random())
+    build.learner(actor.module).update(batch, env_steps=0, generator=random())
     assert torch.equal(log_std, before) != is_fitted
 
 
 def test_updates_with_the_same_seed_are_equal_bit_for_bit(build):
     def run(seed):
         actor, batch = build.collected("climbing")
-        plan = replace(WHOLE, num_epochs=2, minibatch_size=7)
-        learner_of(actor.network).update(batch, build.weights, plan, random(seed))
-        return parameters_of(actor.network)
+        learner = build.learner(actor.module, num_epochs=2, minibatch_size=7)
+        learner.update(batch, env_steps=0, generator=random(seed))
+        return parameters_of(actor.module)
 
     first, again, other = run(0), run(0), run(1)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -572,16 +573,16 @@ def test_a_few_updates_solve_the_penalty_game_without_penalty(build, igc):
     torch.manual_seed(0)
     env = make_vector_env("penalty_0", 128)
     actor = build.actor(env, seed=3, igc=igc)
-    learner = learner_of(actor.network, lr=5e-3, modifier_lr=5e-3)
     weights = PPOCoefficients(
         clip_param=0.2, vf_clip_param=10.0, vf_loss_coeff=1.0, entropy_coeff=0.01
     )
-    plan = UpdatePlan(num_epochs=4, minibatch_size=None, grad_clip=10.0, kl_stop=None)
+    plan = {"num_epochs": 4, "grad_clip": 10.0, "use_kl_loss": False}
+    learner = build.learner(actor.module, 5e-3, 5e-3, weights=weights, **plan)
     state, generator, means = start(actor, env, 0), random(), []
     for _ in range(40):
-        rollout = collect(actor, env, state, 1, gamma=0.99, lambda_=0.95)
+        rollout = build.rollout(actor, env, state, 1, gamma=0.99, lambda_=0.95)
         means.append(float(rollout.rewards.mean()))
-        learner.update(build.batch(actor, rollout), weights, plan, generator)
+        learner.update(build.batch(actor, rollout), env_steps=0, generator=generator)
     assert means[0] < 4
     assert sum(means[-5:]) / 5 > 9
     assert greedy_return(actor, env) == 10

@@ -18,7 +18,6 @@ from rllib_agentmixer.core.networks.mixing import (
     mixing_blocks,
 )
 from rllib_agentmixer.core.networks.policy_modifier import PolicyModifier
-from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
 
 N, R, D, F = 3, 4, 6, 5
 AGENT_HIDDEN, CHANNEL_HIDDEN = 7, 8
@@ -351,12 +350,12 @@ def test_without_a_modifier_the_joint_policy_is_the_individual_one(build, kind, 
     sizes = build.sizes(kind)
     settings = {"policy_modifier": "none"} if algorithm == "agentmixer" else {}
     network = build.network(sizes, algorithm=algorithm, use_gru=use_gru, **settings)
-    assert network.policy_modifier is None
+    assert network.is_product
     inputs = build.inputs(sizes, everybody_lives=False)
     hidden = network.initial_state(3)
     output = network(inputs, hidden)
-    alone = network.decide_individually(inputs, hidden.individual if hidden else None)
-    decision = network.decide(
+    alone = network.act_individually(inputs, hidden, explore=False, generator=None)
+    decision = network.act(
         inputs, hidden, explore=False, generator=torch.Generator().manual_seed(0)
     )
     for policy in (output.individual, alone.policy, decision.policy):
@@ -364,7 +363,7 @@ def test_without_a_modifier_the_joint_policy_is_the_individual_one(build, kind, 
     assert torch.equal(decision.actions, output.individual.mode())
     if use_gru:
         assert hidden.modifier is output.hidden.modifier is None
-        assert torch.equal(output.hidden.individual, alone.hidden)
+        assert torch.equal(output.hidden.individual, alone.hidden.individual)
 
 
 def log_std_of(network):
@@ -399,8 +398,7 @@ def test_the_individual_std_is_trained_where_it_alone_explores(build, kind, modi
 def test_the_trained_std_starts_at_one_half(build):
     torch.manual_seed(0)
     sizes = build.sizes("continuous")
-    settings = build.settings("mappo")
-    network = TeamNetwork(sizes, settings)
+    network = build.team(sizes, "mappo")
     joint = network(build.inputs(sizes)).joint
     torch.testing.assert_close(joint.std, torch.full_like(joint.std, INITIAL_STD))
     assert log_std_of(network).requires_grad
@@ -408,7 +406,7 @@ def test_the_trained_std_starts_at_one_half(build):
 
 def test_a_trained_std_is_not_fitted_to_anything_else(build):
     actor, batch = build.collected("continuous_game", policy_modifier="none")
-    before = log_std_of(actor.network).detach().clone()
-    fit_individual_std(actor.network, batch)
-    torch.testing.assert_close(log_std_of(actor.network).detach(), before)
+    before = log_std_of(actor.module).detach().clone()
+    fit_individual_std(actor.module, batch)
+    torch.testing.assert_close(log_std_of(actor.module).detach(), before)
     assert before.std() > 0.1

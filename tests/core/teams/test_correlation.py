@@ -15,6 +15,7 @@ from rllib_agentmixer.core.networks.correlation import (
     action_inputs,
     fixed_order,
     precedence,
+    sample_latents,
 )
 from rllib_agentmixer.errors import ConfigError
 
@@ -55,7 +56,7 @@ def test_a_network_refuses_an_order_of_another_team(build):
 
 def drawn(build, leading, explore=True, seed=0, **settings):
     settings = build.settings(**settings)
-    return draw(settings, 3, leading, explore=explore, generator=random(seed))
+    return sample_latents(settings, 3, leading, explore=explore, generator=random(seed))
 
 
 SIGNAL = {"correlation": "signal", "signal_size": 2}
@@ -250,11 +251,11 @@ class Team:
         if use_gru:
             noise = torch.randn(N + 1, B, 8, generator=random(6))
             self.hidden = RecurrentState(noise[:N], noise[N:])
-        self.actions = self.decide().actions
+        self.actions = self.act().actions
 
-    def decide(self, *, explore=True, seed=7):
+    def act(self, *, explore=True, seed=7):
         with torch.no_grad():
-            return self.network.decide(
+            return self.network.act(
                 self.inputs, self.hidden, explore=explore, generator=random(seed)
             )
 
@@ -305,7 +306,7 @@ def test_sampling_in_turn_and_evaluating_at_once_give_the_same_policy(
     build, kind, igc, order, use_gru, explore
 ):
     team = Team(build, kind, igc, order, use_gru)
-    decision = team.decide(explore=explore)
+    decision = team.act(explore=explore)
     output = team.evaluate(decision.actions)
     torch.testing.assert_close(decision.policy.flat(), output.joint.flat())
     torch.testing.assert_close(
@@ -358,8 +359,10 @@ def test_gradient_of_a_later_agent_reaches_what_was_heard_of_an_earlier_one(buil
 @pytest.mark.parametrize("order", ORDERS)
 def test_deterministic_strict_play_is_the_individual_modes_whatever_the_order(build, kind, order):
     team = Team(build, kind, "strict", order)
-    modes = team.network.decide_individually(team.inputs).policy.mode()
-    assert torch.equal(team.decide(explore=False).actions, modes)
+    modes = team.network.act_individually(
+        team.inputs, None, explore=False, generator=None
+    ).policy.mode()
+    assert torch.equal(team.act(explore=False).actions, modes)
     output = team.evaluate(team.actions)
     assert (output.joint.agreement(output.individual) == 1).all()
     assert (output.joint.kl(output.individual) > 0).all()
@@ -377,7 +380,7 @@ def test_a_random_order_must_have_been_drawn(build):
     with pytest.raises(ValueError, match="agent_order='random' needs the order"):
         team.network(bare, None, team.actions)
     with pytest.raises(ValueError, match="agent_order='random' needs the order"):
-        team.network.decide(bare, None, explore=True, generator=random())
+        team.network.act(bare, None, explore=True, generator=random())
 
 
 # --- the joint distribution, by enumeration and by counting
@@ -464,7 +467,7 @@ def test_joint_actions_are_sampled_as_often_as_they_are_probable(build, correlat
     network = small_team(build, correlation, order, igc)
     expected = joint_table(build, network) * num_samples
     with torch.no_grad():
-        decision = network.decide(
+        decision = network.act(
             rows_alike(build, network, num_samples), None, explore=True, generator=random(4)
         )
     cells = (decision.actions[0] * torch.tensor([9, 3, 1])).sum(-1)
@@ -565,7 +568,7 @@ def test_over_many_signals_actions_are_correlated_and_without_one_they_are_not(b
         inputs = rows_alike(build, network, num_samples)
         with torch.no_grad():
             inputs = network.sample_latents(inputs, random(1), explore=True)
-            decision = network.decide(inputs, None, explore=True, generator=random(2))
+            decision = network.act(inputs, None, explore=True, generator=random(2))
             probs = decision.policy.log_probs.exp()[0].double()
         found[correlation] = indicator_covariance(decision.actions[0])
         # What the mixture of products says exactly, up to the draws of the signal.
@@ -591,9 +594,9 @@ def test_individual_policies_do_not_know_how_the_joint_policy_is_correlated(buil
         hidden = network.initial_state(B)
         given = network.sample_latents(inputs, random(seed), explore=True)
         with torch.no_grad():
-            decision = network.decide(given, hidden, explore=True, generator=random(seed))
+            decision = network.act(given, hidden, explore=True, generator=random(seed))
             output = network(given, hidden, decision.actions)
-            alone = network.decide_individually(given, hidden.individual if hidden else None)
+            alone = network.act_individually(given, hidden, explore=False, generator=None)
         results += [output.individual.flat(), alone.policy.flat()]
     for other in results[1:]:
         torch.testing.assert_close(other, results[0])
@@ -627,7 +630,7 @@ def test_with_igc_correlated_parts_too_learn_each_through_its_own_path(
     sizes = build.sizes(kind)
     network = build.network(sizes, correlation=correlation, igc=igc)
     inputs = network.sample_latents(build.inputs(sizes), random(), explore=True)
-    actions = network.decide(inputs, None, explore=True, generator=random()).actions.detach()
+    actions = network.act(inputs, None, explore=True, generator=random()).actions.detach()
     full = trained_with(network, inputs, actions)
     for part, other in (
         ("individual_policies", "policy_modifier"),
@@ -660,11 +663,11 @@ def test_with_what_was_drawn_and_done_stored_the_first_ratios_are_1(build, env, 
     has_draws = settings["correlation"] == "signal" or settings.get("agent_order") == "random"
     assert (batch.inputs.latents is not None) == has_draws
     with torch.no_grad():
-        joint = actor.network(batch.inputs, batch.hidden, batch.actions).joint
+        joint = actor.module(batch.inputs, batch.hidden, batch.actions).joint
     of_agents = joint.agent_log_prob(batch.actions)
     expected = of_agents if settings.get("ratio") == "agent" else of_agents.sum(-1)
-    torch.testing.assert_close(batch.log_prob, expected, atol=1e-5, rtol=1e-4)
-    metrics = team_loss(actor.network, batch, build.weights).metrics
+    torch.testing.assert_close(batch.targets.log_prob, expected, atol=1e-5, rtol=1e-4)
+    metrics = team_loss(actor.module, batch, build.weights).metrics
     assert metrics["kl"].item() == pytest.approx(0, abs=1e-5)
     assert metrics["clip_fraction"] == 0
 
@@ -674,15 +677,15 @@ def test_with_what_was_drawn_and_done_stored_the_first_ratios_are_1(build, env, 
 def test_diagnostics_look_at_the_policies_that_acted(build, env, settings):
     actor, batch = build.collected(env, T=4, B=6, config={"repeat": 9}, **settings)
     with torch.no_grad():
-        output = actor.network(batch.inputs, batch.hidden, batch.actions)
-    metrics = consistency_metrics(actor.network, batch)
+        output = actor.module(batch.inputs, batch.hidden, batch.actions)
+    metrics = consistency_metrics(actor.module, batch)
     assert metrics["joint_entropy"].item() == pytest.approx(output.joint.entropy().mean().item())
     expected = output.joint.kl(output.individual).mean().item()
     assert metrics["kl_joint_individual"].item() == pytest.approx(expected)
     if env == "continuous_game":
-        fit_individual_std(actor.network, batch)
+        fit_individual_std(actor.module, batch)
         variance = output.joint.std.square().mean((0, 1))
-        fitted = actor.network.individual_policies.log_std.exp()
+        fitted = actor.module.individual_policies.log_std.exp()
         torch.testing.assert_close(fitted, variance.sqrt())
 
 
@@ -693,11 +696,11 @@ def test_draws_travel_with_their_steps_into_minibatches(build, settings):
     assert len(parts) == 3
     for part in parts:
         with torch.no_grad():
-            joint = actor.network(part.inputs, None, part.actions).joint
+            joint = actor.module(part.inputs, None, part.actions).joint
         torch.testing.assert_close(
-            joint.log_prob(part.actions), part.log_prob, atol=1e-5, rtol=1e-4
+            joint.log_prob(part.actions), part.targets.log_prob, atol=1e-5, rtol=1e-4
         )
     shuffled = map_tensors(batch.inputs.latents, lambda x: x.flip(1))
     with torch.no_grad():
-        joint = actor.network(replace(batch.inputs, latents=shuffled), None, batch.actions).joint
-    assert not torch.allclose(joint.log_prob(batch.actions), batch.log_prob, atol=1e-4)
+        joint = actor.module(replace(batch.inputs, latents=shuffled), None, batch.actions).joint
+    assert not torch.allclose(joint.log_prob(batch.actions), batch.targets.log_prob, atol=1e-4)

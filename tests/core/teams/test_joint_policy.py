@@ -247,13 +247,14 @@ def test_deciding_individually_reads_no_state_and_equals_training(build, kind, u
     network = build.network(sizes, use_gru=use_gru)
     inputs = build.inputs(sizes)
     hidden = network.initial_state(B)
-    own = hidden.individual if hidden else None
     output = network(inputs, hidden)
     for state in (inputs.state, torch.full_like(inputs.state, torch.nan)):
-        decision = network.decide_individually(replace(inputs, state=state), own)
+        decision = network.act_individually(
+            replace(inputs, state=state), hidden, explore=False, generator=None
+        )
         torch.testing.assert_close(decision.policy.flat(), output.individual.flat())
         if use_gru:
-            torch.testing.assert_close(decision.hidden, output.hidden.individual)
+            torch.testing.assert_close(decision.hidden.individual, output.hidden.individual)
         else:
             assert decision.hidden is None
     other = replace(inputs, state=inputs.state.flip(-1))

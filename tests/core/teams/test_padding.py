@@ -11,7 +11,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rllib_agentmixer.core.data.batch import TeamBatch
 from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients, team_loss
 
@@ -48,7 +47,7 @@ def teams(draw):
     return TeamSizes(sizes["obs"], 3, kind, sizes["actions"])
 
 
-def batch_of(network, inputs):
+def batch_of(build, network, inputs):
     """What the team does, under a policy that was a little different."""
     generator = torch.Generator().manual_seed(7)
 
@@ -57,17 +56,17 @@ def batch_of(network, inputs):
 
     with torch.no_grad():
         latents = network.sample_latents(inputs, generator, explore=True)
-        decision = network.decide(latents, None, explore=True, generator=generator)
+        decision = network.act(latents, None, explore=True, generator=generator)
         policy = decision.policy
         log_prob = policy.agent_log_prob(decision.actions)
     log_prob = log_prob if network.settings.ratio == "agent" else log_prob.sum(-1)
     by_agent = network.settings.critic_input == "obs"
     values = torch.zeros(inputs.alive.shape if by_agent else inputs.alive.shape[:2])
-    return TeamBatch(
+    return build.experience(
         inputs=latents,
         actions=decision.actions,
         log_prob=log_prob + noise(log_prob),
-        policy_parameters=policy.flat(),
+        behaviour=policy.flat(),
         values=noise(values),
         advantages=5 * noise(values),
         value_targets=noise(values),
@@ -101,7 +100,7 @@ def found_in(network, batch):
 def test_garbage_in_padding_moves_nothing(build, algorithm, sizes, seed):
     network = build.network(sizes, seed, **algorithm)
     inputs = build.inputs(sizes, T, B, seed)
-    batch = batch_of(network, inputs)
+    batch = batch_of(build, network, inputs)
     expected = found_in(network, batch)
     generator = torch.Generator().manual_seed(seed)
     garbage = 10 * torch.randn(inputs.obs.shape, generator=generator)
@@ -129,7 +128,7 @@ def test_garbage_in_padding_moves_nothing(build, algorithm, sizes, seed):
 @given(sizes=teams(), seed=st.integers(0, 99))
 def test_no_gradient_reaches_padding(build, algorithm, sizes, seed):
     network = build.network(sizes, seed, **algorithm)
-    batch = batch_of(network, build.inputs(sizes, T, B, seed))
+    batch = batch_of(build, network, build.inputs(sizes, T, B, seed))
     obs = batch.inputs.obs.clone().requires_grad_()
     team_loss(
         network, replace(batch, inputs=replace(batch.inputs, obs=obs)), WEIGHTS
@@ -144,7 +143,7 @@ def test_no_gradient_reaches_padding(build, algorithm, sizes, seed):
 def test_what_is_no_padding_does_matter(build, algorithm):
     sizes = build.sizes()
     network = build.network(sizes, 0, **algorithm)
-    batch = batch_of(network, build.inputs(sizes, T, B))
+    batch = batch_of(build, network, build.inputs(sizes, T, B))
     obs = batch.inputs.obs + sizes.obs_valid * torch.randn(sizes.obs_valid.shape)
     found = found_in(network, replace(batch, inputs=replace(batch.inputs, obs=obs)))
     assert not torch.allclose(found["individual"], found_in(network, batch)["individual"])
@@ -156,7 +155,7 @@ def test_nothing_about_an_absent_agent_reaches_the_others(build, algorithm):
     network = build.network(sizes, 0, **algorithm)
     inputs = build.inputs(sizes, T, B)
     inputs.alive[:, :, 1] = False
-    batch = batch_of(network, inputs)
+    batch = batch_of(build, network, inputs)
     others = torch.tensor([0, 2])
     expected = network(batch.inputs, None, batch.actions).joint.head[..., others, :]
     obs = inputs.obs.clone()
