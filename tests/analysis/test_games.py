@@ -13,7 +13,6 @@ from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.core.data.batch import Latents
 from rllib_agentmixer.core.data.layout import TeamLayout
 from rllib_agentmixer.core.data.sizes import TeamSizes
-from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
 from rllib_agentmixer.envs import make_vector_env
 from rllib_agentmixer.rollouts.actor import TeamActor, pack_rows
 
@@ -40,7 +39,9 @@ def actor_on(game, seed=0, **settings):
     spec = env.spec
     sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
     small = {"hidden_size": 8, "modifier_width": 6, "critic_hidden": (4,), "igc": "gumbel"}
-    network = TeamNetwork(sizes, ALGORITHMS["agentmixer"](**(small | settings)))
+    network = ALGORITHMS["agentmixer"].team(
+        sizes, ALGORITHMS["agentmixer"].make_settings(**(small | settings))
+    )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -53,7 +54,7 @@ def actor_on(game, seed=0, **settings):
 @pytest.mark.parametrize("settings", FORMS, ids=str)
 def test_probabilities_are_what_the_joint_policy_samples(settings):
     actor, env, row = actor_on("climbing", **settings)
-    found = analyse(actor, row, env.payoffs(), num_latents=2000)
+    found = analyse(actor, row, env.payoffs(), num_draws=2000)
     assert found.joint.sum() == pytest.approx(1)
     num_samples = 20_000
     rows = np.repeat(row, num_samples, axis=0)
@@ -67,7 +68,7 @@ def test_probabilities_are_what_the_joint_policy_samples(settings):
 
 def test_a_joint_policy_given_the_state_alone_is_a_product():
     actor, env, row = actor_on("climbing")
-    joint = analyse(actor, row, env.payoffs(), num_latents=1).joint
+    joint = analyse(actor, row, env.payoffs(), num_draws=1).joint
     assert joint == pytest.approx(product([joint.sum(1), joint.sum(0)]), abs=1e-6)
 
 
@@ -75,13 +76,13 @@ def test_a_joint_policy_given_the_state_alone_is_a_product():
 def test_a_correlated_joint_policy_is_no_product(correlation):
     # A steep squashing, so that what the modifier hears shows.
     actor, env, row = actor_on("climbing", correlation=correlation, dispersion_gain=10.0)
-    joint = analyse(actor, row, env.payoffs(), num_latents=500).joint
+    joint = analyse(actor, row, env.payoffs(), num_draws=500).joint
     assert np.abs(joint - product([joint.sum(1), joint.sum(0)])).max() > 1e-4
 
 
 def test_a_signal_is_averaged_over_draw_by_draw():
     actor, env, row = actor_on("climbing", correlation="signal")
-    found = analyse(actor, row, env.payoffs(), num_latents=7).joint
+    found = analyse(actor, row, env.payoffs(), num_draws=7).joint
     generator = torch.Generator().manual_seed(0)
     inputs = actor.layout.inputs(torch.from_numpy(row).unsqueeze(0))
     signals = torch.zeros(1, 7, 4).normal_(generator=generator)
@@ -97,10 +98,14 @@ def test_a_signal_is_averaged_over_draw_by_draw():
 
 def test_individual_policies_are_read_from_their_own_observations():
     actor, env, row = actor_on("penalty_100")
-    found = analyse(actor, row, env.payoffs(), num_latents=1)
+    found = analyse(actor, row, env.payoffs(), num_draws=1)
     inputs = actor.layout.inputs(torch.from_numpy(row).unsqueeze(0))
     with torch.no_grad():
-        probs = actor.module.decide_individually(inputs).policy.logits[0, 0].softmax(-1)
+        probs = (
+            actor.module.act_individually(inputs, None, explore=False, generator=None)
+            .policy.logits[0, 0]
+            .softmax(-1)
+        )
     for i, vector in enumerate(found.individual):
         assert vector == pytest.approx(probs[i].numpy(), abs=1e-6)
     metrics = found.metrics()

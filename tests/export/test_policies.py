@@ -199,7 +199,7 @@ def test_loaded_policies_decide_like_the_checkpoint_over_whole_episodes(exported
     policies = list(load_policies(folder).values())
     worker = algorithm.team_worker
     env = worker.team_env_creator.vector(worker.env_context, 1)
-    actor = worker.make_actor(torch.Generator().manual_seed(0))
+    actor = algorithm.team.actor(torch.Generator().manual_seed(0))
     spec, rollout = algorithm.team_spec, start(actor, env, seed=7)
     states = [policy.initial_state() for policy in policies]
     num_ended = 0

@@ -1,18 +1,21 @@
-"""The core and the actor on a GPU compute what they compute on the processor."""
+"""The core and the actor on a GPU compute what they compute on the CPU."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
-from rllib_agentmixer.core.data.batch import Experience, TeamInputs, map_tensors
+from rllib_agentmixer.core.data.batch import TeamInputs
+from rllib_agentmixer.core.data.experience import Experience
 from rllib_agentmixer.core.data.layout import TeamLayout
 from rllib_agentmixer.core.data.sizes import TeamSizes
-from rllib_agentmixer.core.learners.policy_gradient import PPOLearner, UpdatePlan
 from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients, team_loss
 from rllib_agentmixer.core.settings.agentmixer import AgentMixerSettings
-from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
+from rllib_agentmixer.core.teams.joint_policy import agentmixer_team
+from rllib_agentmixer.core.teams.product_policy import ProductPolicy
 from rllib_agentmixer.envs import make_vector_env
 from rllib_agentmixer.rollouts.actor import TeamActor, start
-from rllib_agentmixer.rollouts.collect import collect
+from tests.core.conftest import Build
 
 pytestmark = [
     pytest.mark.gpu,
@@ -23,7 +26,7 @@ SIZES = TeamSizes((28, 20), 9, "discrete", (5, 3))
 WEIGHTS = PPOCoefficients(clip_param=0.2, vf_clip_param=0.2, vf_loss_coeff=1.0, entropy_coeff=0.01)
 
 
-def batch_of(network: TeamNetwork, num_steps: int, num_sequences: int) -> Experience:
+def batch_of(network: ProductPolicy, num_steps: int, num_sequences: int) -> Experience:
     generator = torch.Generator().manual_seed(0)
     shape = (num_steps, num_sequences)
 
@@ -40,23 +43,23 @@ def batch_of(network: TeamNetwork, num_steps: int, num_sequences: int) -> Experi
     with torch.no_grad():
         joint = network(inputs, hidden).joint
         actions = joint.sample(generator)
-    return Experience(
+    batch = Build.experience(
         inputs,
         actions,
-        joint.log_prob(actions),
         joint.flat(),
-        random(),
-        random(),
-        random(),
         torch.ones(shape, dtype=torch.bool),
-        hidden,
+        log_prob=joint.log_prob(actions),
+        values=random(),
+        advantages=random(),
+        value_targets=random(),
     )
+    return replace(batch, hidden=hidden)
 
 
 @pytest.mark.parametrize("use_gru", [False, True])
-def test_loss_and_gradients_agree_with_the_processor(use_gru):
+def test_loss_and_gradients_agree_with_the_cpu(use_gru):
     torch.manual_seed(0)
-    network = TeamNetwork(SIZES, AgentMixerSettings(use_gru=use_gru))
+    network = agentmixer_team(SIZES, AgentMixerSettings(use_gru=use_gru))
     batch = batch_of(network, 4 if use_gru else 1, 16)
     loss = team_loss(network, batch, WEIGHTS)
     loss.total.backward()
@@ -74,30 +77,14 @@ def test_a_network_on_the_gpu_collects_and_learns():
     env = make_vector_env("predator_prey", 4)
     spec = env.spec
     sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
-    network = TeamNetwork(sizes, AgentMixerSettings(use_gru=True)).cuda()
+    network = agentmixer_team(sizes, AgentMixerSettings(use_gru=True)).cuda()
     actor = TeamActor(network, TeamLayout(sizes), torch.Generator().manual_seed(0))
     state = start(actor, env, 0)
-    rollout = collect(actor, env, state, 8, gamma=0.99, lambda_=0.95)
+    rollout = Build.rollout(actor, env, state, 8, gamma=0.99, lambda_=0.95)
     assert rollout.hidden is not None
-    tensors = Experience(
-        actor.layout.inputs(torch.from_numpy(rollout.rows)),
-        *(
-            torch.from_numpy(x)
-            for x in (
-                rollout.actions,
-                rollout.log_prob,
-                rollout.parameters,
-                rollout.values,
-                rollout.advantages,
-                rollout.value_targets,
-                rollout.keep,
-            )
-        ),
-        map_tensors(rollout.hidden[0], torch.Tensor.clone),
-    ).to("cuda")
-    learner = PPOLearner(network, lr=1e-3, modifier_lr=1e-3)
-    plan = UpdatePlan(num_epochs=2, minibatch_size=16, grad_clip=1.0, kl_stop=None)
-    metrics = learner.update(tensors, WEIGHTS, plan, torch.Generator())
+    batch = Build.batch(actor, rollout).to("cuda")
+    learner = Build.learner(network, num_epochs=2, minibatch_size=16, grad_clip=1.0)
+    metrics = learner.update(batch, env_steps=0, generator=torch.Generator())
     assert metrics["kl"] == metrics["kl"]
     assert all(p.is_cuda for p in network.parameters())
 
@@ -115,7 +102,7 @@ def one_gpu_ray():
 
 
 @pytest.mark.parametrize("use_gru", [False, True])
-def test_num_gpus_puts_the_learner_on_the_gpu_and_leaves_workers_on_the_processor(
+def test_num_gpus_puts_the_learner_on_the_gpu_and_leaves_workers_on_the_cpu(
     one_gpu_ray, use_gru, tmp_path
 ):
     from rllib_agentmixer import AgentMixerConfig
@@ -132,7 +119,7 @@ def test_num_gpus_puts_the_learner_on_the_gpu_and_leaves_workers_on_the_processo
     before = {k: v.copy() for k, v in algorithm.get_policy().get_weights().items()}
     for _ in range(2):
         algorithm.train()
-    network = algorithm.team_policy.network
+    network = algorithm.team_policy.module
     devices = algorithm.workers_group.foreach_env_runner(
         lambda worker: str(worker.actor.device), local_env_runner=False
     )
@@ -151,9 +138,9 @@ def test_a_compiled_step_on_the_gpu_is_the_step():
     results = []
     for compiler in (None, torch.compile):
         torch.manual_seed(0)
-        network = TeamNetwork(SIZES, AgentMixerSettings())
+        network = agentmixer_team(SIZES, AgentMixerSettings())
         batch = batch_of(network, 1, 64).to("cuda")
-        learner = PPOLearner(network.cuda(), lr=1e-3, modifier_lr=1e-3, compiler=compiler)
-        results.append({k: v.item() for k, v in learner.step(batch, WEIGHTS, 1.0).items()})
+        learner = Build.learner(network.cuda(), compiler=compiler, grad_clip=1.0)
+        results.append({k: v.item() for k, v in learner.step(batch, WEIGHTS).items()})
     plain, compiled = results
     assert compiled == pytest.approx(plain, abs=1e-3)

@@ -10,14 +10,14 @@ from rllib_agentmixer.core.data.action_scaling import action_scaling
 from rllib_agentmixer.core.data.layout import TeamLayout
 from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.settings.agentmixer import AgentMixerSettings
-from rllib_agentmixer.core.teams.joint_policy import TeamNetwork
+from rllib_agentmixer.core.teams.joint_policy import agentmixer_team
 from rllib_agentmixer.envs import make_vector_env
 from rllib_agentmixer.envs.vector_env import TeamObs, TeamSpec, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import EnvContractError
 from rllib_agentmixer.rollouts.actor import TeamActor, pack_rows, reset_hidden, start
-from rllib_agentmixer.rollouts.collect import collect
 from rllib_agentmixer.rollouts.episodes import EpisodeTracker
 from rllib_agentmixer.rollouts.play import play, render
+from tests.core.conftest import Build
 
 N, A = 2, 3
 TERMINATES, IS_CUT, CRASHES = "terminates", "is cut", "crashes"
@@ -103,7 +103,7 @@ def actor_of(env, *, scaling=None, seed=0, **settings):
     spec = env.spec
     sizes = TeamSizes(spec.obs_sizes, spec.state_size, spec.action_kind, spec.action_sizes)
     small = {"hidden_size": 8, "modifier_width": 6, "critic_hidden": (4,)}
-    network = TeamNetwork(sizes, AgentMixerSettings(**(small | settings)))
+    network = agentmixer_team(sizes, AgentMixerSettings(**(small | settings)))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -115,7 +115,7 @@ def actor_of(env, *, scaling=None, seed=0, **settings):
 def roll(env, num_steps, actor=None, state=None, **options):
     actor = actor or actor_of(env)
     state = state or start(actor, env)
-    return collect(actor, env, state, num_steps, gamma=0.5, lambda_=0.0, **options)
+    return Build.rollout(actor, env, state, num_steps, gamma=0.5, lambda_=0.0, **options)
 
 
 LONG = ((99, IS_CUT),)
@@ -133,7 +133,7 @@ def test_every_array_of_a_fragment_has_its_shape(continuous):
     F = actor.layout.row_size
     assert rollout.rows.shape == (4, 3, F)
     assert rollout.actions.shape == ((4, 3, N, A) if continuous else (4, 3, N))
-    assert rollout.parameters.shape == (4, 3, (2 if continuous else 1) * N * A)
+    assert rollout.behaviour.shape == (4, 3, (2 if continuous else 1) * N * A)
     for name in (*PER_STEP, "terminated", "truncated", "keep"):
         assert getattr(rollout, name).shape == (4, 3), name
     assert rollout.rows.dtype == rollout.rewards.dtype == np.float32
@@ -170,7 +170,7 @@ def test_a_cut_episode_bootstraps_from_its_last_observation_and_a_terminated_one
 
 def test_a_limit_that_counts_as_an_end_is_followed_by_nothing():
     scripts = ((2, TERMINATES),), ((2, IS_CUT),), LONG
-    rollout = roll(ScriptedEnv(*scripts), 3, bootstrap_truncated=False)
+    rollout = roll(ScriptedEnv(*scripts), 3, limits_are_ends=True)
     following = np.array([[1, 101, 201], [0, 0, 202], [11, 111, 203]])
     targets = rollout.rewards + 0.5 * following
     np.testing.assert_allclose(rollout.value_targets, targets, rtol=1e-5)
@@ -181,7 +181,7 @@ def test_a_limit_that_counts_as_an_end_is_followed_by_nothing():
 
 def test_a_crash_is_no_end_even_where_limits_are():
     scripts = ((2, CRASHES),), ((2, IS_CUT),)
-    rollout = roll(ScriptedEnv(*scripts), 3, bootstrap_truncated=False)
+    rollout = roll(ScriptedEnv(*scripts), 3, limits_are_ends=True)
     assert rollout.terminated[1].tolist() == [False, True]
     assert rollout.truncated[1].tolist() == [True, False]
     targets = rollout.rewards[1] + 0.5 * np.array([2, 0])  # state 2 was the crashed copy's last
@@ -191,7 +191,7 @@ def test_a_crash_is_no_end_even_where_limits_are():
 def test_lambda_spreads_advantages_within_an_episode_only():
     env = ScriptedEnv(((2, IS_CUT),))
     actor = actor_of(env)
-    rollout = collect(actor, env, start(actor, env), 4, gamma=0.5, lambda_=0.8)
+    rollout = Build.rollout(actor, env, start(actor, env), 4, gamma=0.5, lambda_=0.8)
     deltas = rollout.rewards[:, 0] + 0.5 * np.array([1, 2, 11, 12]) - np.array([0, 1, 10, 11])
     expected = [deltas[0] + 0.4 * deltas[1], deltas[1], deltas[2] + 0.4 * deltas[3], deltas[3]]
     np.testing.assert_allclose(rollout.advantages[:, 0], expected, rtol=1e-5)
@@ -204,7 +204,7 @@ def test_stored_log_probs_are_those_of_the_stored_policy():
     inputs = actor.layout.inputs(torch.from_numpy(rollout.rows))
     with torch.no_grad():
         joint = actor.module(inputs).joint
-    np.testing.assert_allclose(joint.flat().numpy(), rollout.parameters, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(joint.flat().numpy(), rollout.behaviour, rtol=1e-4, atol=1e-5)
     log_prob = joint.log_prob(torch.from_numpy(rollout.actions))
     np.testing.assert_allclose(log_prob.numpy(), rollout.log_prob, rtol=1e-4, atol=1e-5)
 
@@ -514,7 +514,7 @@ def test_an_environment_that_draws_nothing_says_so():
 
 def test_forgetting_touches_only_the_copies_that_ended():
     env = ScriptedEnv(LONG, LONG)
-    hidden = actor_of(env, use_gru=True).network.initial_state(2)
+    hidden = actor_of(env, use_gru=True).module.initial_state(2)
     hidden = replace(hidden, individual=hidden.individual + 1, modifier=hidden.modifier + 2)
     kept = reset_hidden(hidden, np.array([False, True]), np.ones((2, 2), bool))
     assert kept.individual[:, 0].min() == 1
