@@ -53,7 +53,7 @@ def take_step(optimizer: torch.optim.Optimizer, norm: Tensor) -> Tensor:
     Returns:
         [] 1 if the step was left out: weights and moments are as before.
     """
-    is_bad = (~torch.isfinite(norm)).to(norm.dtype)
+    is_bad = (~torch.isfinite(norm)).float()
     # What PyTorch's gradient scaler sets; the fused step reads it without waiting for it.
     optimizer.found_inf = is_bad  # type: ignore[attr-defined]
     optimizer.step()
