@@ -31,7 +31,9 @@ import torch
 # Left out of the checks below: settings check themselves, and raise the package's own error.
 import rllib_agentmixer.core.settings.actor_critic
 import rllib_agentmixer.core.settings.agentmixer
-import rllib_agentmixer.core.settings.rllib_settings  # noqa: F401
+import rllib_agentmixer.core.settings.rllib_settings
+import rllib_agentmixer.core.settings.sequential
+import rllib_agentmixer.core.settings.value_based  # noqa: F401
 
 torch.set_num_threads(1)
 

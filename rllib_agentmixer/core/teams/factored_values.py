@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -11,11 +13,12 @@ from rllib_agentmixer.core.functional.distributions import (
     MASKED_LOGIT,
     TeamCategorical,
     TeamDistribution,
+    act,
 )
 from rllib_agentmixer.core.networks.individual_policies import IndividualOutput
 from rllib_agentmixer.core.settings.base import scheduled_value
 from rllib_agentmixer.core.settings.value_based import ValueSettings
-from rllib_agentmixer.core.teams.outputs import PolicyOutput
+from rllib_agentmixer.core.teams.outputs import Decision, PolicyOutput
 from rllib_agentmixer.core.teams.team_module import IndividualTeam, rows_first
 
 
@@ -68,18 +71,53 @@ class FactoredValues(IndividualTeam):
     ) -> PolicyOutput:
         del actions
         individual = self.individual_output(inputs, hidden)
-        policy = self.individual_distribution(individual, inputs)
+        values = rows_first(individual.head, inputs)
         after = None
         if hidden is not None and individual.hidden is not None:
             after = RecurrentState(individual.hidden)
-        return PolicyOutput(policy, policy, after)
+        greedy = self.individual_distribution(individual, inputs)
+        return PolicyOutput(self.exploring(values, inputs, self.epsilon), greedy, after)
+
+    def act(
+        self,
+        inputs: TeamInputs,
+        hidden: RecurrentState | None,
+        *,
+        explore: bool,
+        generator: torch.Generator,
+        forward: Callable[..., PolicyOutput] | None = None,
+    ) -> Decision:
+        output = (forward or self)(inputs, hidden)
+        # Not the mode of the exploring policy, which has none where epsilon is 1.
+        policy = output.joint if explore else output.individual
+        actions = act(policy, explore=explore, generator=generator)
+        return Decision(actions, policy, output.hidden)
+
+    def act_individually(
+        self,
+        inputs: TeamInputs,
+        hidden: RecurrentState | None,
+        *,
+        explore: bool,
+        generator: torch.Generator | None,
+    ) -> Decision:
+        individual = self.individual_output(inputs, hidden)
+        values = rows_first(individual.head, inputs)
+        policy = self.exploring(values, inputs, self.epsilon if explore else 0.0)
+        actions = act(policy, explore=explore, generator=generator)
+        after = None if individual.hidden is None else RecurrentState(individual.hidden)
+        return Decision(actions, policy, after)
 
     def individual_distribution(
         self, individual: IndividualOutput, inputs: TeamInputs
     ) -> TeamDistribution:
+        """Greedy policies of all agents."""
+        return self.exploring(rows_first(individual.head, inputs), inputs, 0.0)
+
+    @staticmethod
+    def exploring(values: Tensor, inputs: TeamInputs, epsilon: float) -> TeamCategorical:
         """Epsilon-greedy policies of all agents."""
-        values = rows_first(individual.head, inputs)
-        return epsilon_greedy(values, inputs.action_mask, inputs.alive, self.epsilon)
+        return epsilon_greedy(values, inputs.action_mask, inputs.alive, epsilon)
 
     def values(self, inputs: TeamInputs) -> Tensor:
         """[T, B, N, A] action values of whole episodes, from empty recurrent states."""

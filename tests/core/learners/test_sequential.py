@@ -166,7 +166,7 @@ def test_factors_are_the_recorded_products_of_the_ratios_before(updated, recorde
     _, learner, metrics = updated
     for agent in range(N):
         expected = recorded[f"out/factor_before/{agent}"]
-        torch.testing.assert_close(learner.factors[agent], expected, rtol=1e-6, atol=0.0)
+        torch.testing.assert_close(learner.factors[agent], expected.double(), rtol=1e-6, atol=0.0)
     assert metrics["num_updates"] == 2 * N
     assert metrics["num_epochs"] == 2
 
@@ -183,7 +183,10 @@ def test_the_first_gradient_of_an_agent_is_the_recorded_one(recorded, agent):
     )
     loss = agent_loss(team, batch, weights, agent, False)
     torch.testing.assert_close(
-        loss.metrics["policy_loss"], recorded[f"out/policy_loss/{agent}/epoch0"], rtol=1e-6, atol=1e-12
+        loss.metrics["policy_loss"],
+        recorded[f"out/policy_loss/{agent}/epoch0"],
+        rtol=1e-6,
+        atol=1e-12,
     )
     torch.testing.assert_close(
         loss.metrics["entropy"], recorded[f"out/entropy/{agent}/epoch0"], rtol=1e-6, atol=1e-12
