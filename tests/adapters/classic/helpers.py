@@ -19,10 +19,15 @@ def tiny(env="predator_prey", *, num_envs=4, env_config=None, config_class=None,
     """A configuration that trains an iteration in a fraction of a second on the driver."""
     config = (config_class or AgentMixerConfig)()
     networks = {k: v for k, v in SMALL_NETWORKS.items() if k in config.own_settings()}
-    settings = {"train_batch_size": 64, "num_epochs": 1} | networks | training
+    small = {"train_batch_size": 64, "num_epochs": 1}
+    sampling = {}
+    if config.entry.data == "replay":
+        small = {"train_batch_size": 8, "num_steps_sampled_before_learning_starts": 0}
+        sampling = {"rollout_fragment_length": 16}
+    settings = small | networks | training
     config = (
         config.environment(env, env_config=env_config or {})
-        .env_runners(num_envs_per_env_runner=num_envs)
+        .env_runners(num_envs_per_env_runner=num_envs, **sampling)
         .training(**settings)
         .evaluation(evaluation_duration=4)
         .fault_tolerance(delay_between_env_runner_restarts_s=0)
@@ -47,11 +52,11 @@ def training_state(algorithm):
     policy = algorithm.team_policy
     return {
         "weights": weights_of(algorithm),
-        "optimizer": policy.learner.optimizer.state_dict(),
+        "learner": policy.learner.state_dict(),
         "shuffle": policy.generator.get_state(),
         "schedules": policy.learner.current,
-        "temperature": policy.module.temperature,
-        "kl_coeff": policy.learner.kl_coeff,
+        "temperature": getattr(policy.module, "temperature", None),
+        "kl_coeff": getattr(policy.learner, "kl_coeff", None),
         "counters": dict(algorithm._counters),
         "iteration": algorithm.iteration,
         "num_grad_updates": policy.num_grad_updates,

@@ -80,7 +80,7 @@ def batch_for(build, network, seed=0):
 def test_the_greedy_joint_action_is_the_tuple_of_the_greedy_individual_ones(build, seed):
     network = network_of(build, seed=seed)
     inputs = build.inputs(network.sizes, T=1, B=4, seed=seed)
-    q = network.values(inputs)
+    q = network.values(inputs).detach()
     modes = network.act_individually(inputs, None, explore=False, generator=None).actions
     for b in range(4):
         legal = [torch.nonzero(inputs.action_mask[0, b, i]).flatten().tolist() for i in range(3)]
