@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         IPPOConfig,
         MAPPOConfig,
     )
+    from .core.algorithms.entry import AlgorithmEntry
+    from .core.algorithms.registry import register_algorithm
     from .envs import ENVS, make_env, register_env
     from .runtime import load_policies
 
@@ -35,32 +37,35 @@ __all__ = [
     "MAPPO",
     "AgentMixer",
     "AgentMixerConfig",
+    "AlgorithmEntry",
     "IPPOConfig",
     "MAPPOConfig",
     "__version__",
     "load_policies",
     "make_env",
+    "register_algorithm",
     "register_env",
 ]
 
 _HOME_OF = {
-    "AgentMixer": ".adapters.classic.algorithms",
-    "AgentMixerConfig": ".adapters.classic.algorithms",
-    "IPPO": ".adapters.classic.algorithms",
-    "IPPOConfig": ".adapters.classic.algorithms",
-    "MAPPO": ".adapters.classic.algorithms",
-    "MAPPOConfig": ".adapters.classic.algorithms",
+    "AlgorithmEntry": ".core.algorithms.entry",
+    "register_algorithm": ".core.algorithms.registry",
     "ENVS": ".envs",
     "make_env": ".envs",
     "register_env": ".envs",
     "load_policies": ".runtime",
 }
+_ALGORITHMS = ".adapters.classic.algorithms"
+"""Home of the two classes of every algorithm, ``<class_name>`` and ``<class_name>Config``."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name.startswith("_") or (not name[0].isupper() and name not in _HOME_OF):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name], __name__), name)
+    home = import_module(_HOME_OF.get(name, _ALGORITHMS), __name__)
+    if not hasattr(home, name):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(home, name)
     globals()[name] = value  # the next access does not come here
     return value
 

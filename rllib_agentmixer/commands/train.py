@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from rllib_agentmixer.commands.common import make_config
+from rllib_agentmixer.commands.common import import_algorithm, make_config
 from rllib_agentmixer.commands.reports import show
 from rllib_agentmixer.runs.checkpoints import RunCheckpoints
 
@@ -60,7 +60,7 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
     from rllib_agentmixer.runs.local_ray import start_ray
     from rllib_agentmixer.runs.settings import check_unchanged, parse_settings
 
-    out = options["out"] or Path("runs") / f"{options['algo']}-{env.replace(':', '-')}"
+    out = options["out"] or Path("runs") / f"{options['algo']}-{env}".replace(":", "-")
     config = make_config(env, options["algo"], options["seed"], options["workers"], settings)
     plan = _plan_of(out, options)
     with training.preparing(plan):
@@ -93,6 +93,8 @@ def _said(env: str, options: dict[str, Any]) -> dict[str, Any]:
     for option, setting in names.items():
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
             said[setting] = options[option]
+    if "algorithm" in said:
+        said["algorithm"] = import_algorithm(said["algorithm"])
     return said
 
 

@@ -39,7 +39,7 @@ def test_masks_of_the_places_become_one_of_the_combinations(team):
 
 @pytest.mark.parametrize("kind", [np.array, list])
 def test_one_mask_of_all_combinations_is_taken_as_it_is(team, kind):
-    def integer(env, returned):
+    def whole(env, returned):
         returned.infos["a"]["action_mask"] = kind([0, 0, 1, 0, 0, 1])
 
     seen = team(action_spaces={"a": ARM}, tamper=whole).reset(seed=0)

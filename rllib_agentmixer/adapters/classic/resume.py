@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from typing import Any, Protocol
 
+import numpy as np
 import ray
+import torch
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
@@ -67,3 +71,47 @@ def restore_steps(algorithm: Algorithm, state: dict[str, Any]) -> None:
 
 def _indexed_sampler_state(worker: Any) -> tuple[int, dict[str, Any]]:
     return worker.worker_index, worker.get_sampler_state()
+
+
+def sampler_state(worker: Any) -> dict[str, Any]:
+    """All that decides what a worker samples next: episodes, noise, global random states."""
+    state: dict[str, Any] = {
+        "random": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "num_episodes": worker._num_episodes,
+        "metrics": worker._metrics,
+    }
+    if worker.actor is not None:
+        state["noise"] = worker.actor.generator.get_state()
+    if worker._rollout is not None:
+        state["sub_environments"] = worker.vector_env.get_state()
+        state["rollout"] = worker._rollout
+        state["open_episodes"] = worker._open_episodes
+    # Copied, because the arrays go on changing with the next step.
+    return copy.deepcopy(state)
+
+
+def restore_sampler(worker: Any, state: dict[str, Any]) -> None:
+    """Let a worker go on bit for bit from :func:`sampler_state`.
+
+    Environments whose state cannot be copied start fresh episodes instead.
+    """
+    # Copied, because arrays that came through Ray's object store are read-only.
+    state = copy.deepcopy(state)
+    random.setstate(state["random"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    worker._num_episodes = state["num_episodes"]
+    worker._metrics = list(state["metrics"])
+    worker._episode_callbacks = None
+    if "noise" not in state or worker.actor is None:
+        return
+    worker.actor.generator.set_state(state["noise"])
+    worker._rollout = worker._open_episodes = None
+    if "rollout" in state and state["sub_environments"] is not None:
+        worker.vector_env.set_state(state["sub_environments"])
+        worker._rollout = state["rollout"]
+        worker._open_episodes = state["open_episodes"]
+    elif "rollout" in state:
+        worker.start_episodes()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import random
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
-import torch
 from ray.rllib.evaluation.metrics import RolloutMetrics
 from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
@@ -18,6 +14,7 @@ from rllib_agentmixer.adapters.classic.base_env import vector_facade
 from rllib_agentmixer.adapters.classic.callbacks import EpisodeCallbacks, rollout_metrics
 from rllib_agentmixer.adapters.classic.obs_filter import TeamMeanStdFilter
 from rllib_agentmixer.adapters.classic.policy import TeamPolicy
+from rllib_agentmixer.adapters.classic.resume import restore_sampler, sampler_state
 from rllib_agentmixer.adapters.classic.sample_batches import to_sample_batch
 from rllib_agentmixer.adapters.compilation import compiler
 from rllib_agentmixer.core.cpu import keep_freed_memory
@@ -43,7 +40,7 @@ class SampledEpisodes:
 
 
 class TeamRolloutWorker(RolloutWorker):
-    """Steps B copies as arrays with one forward pass; everything else is RLlib's.
+    """Steps B sub-environments as arrays with one forward pass; everything else is RLlib's.
 
     Policy map, weight sync, filters, callbacks, output writers, metrics and fault tolerance
     behave as RLlib documents them. ``num_envs_per_env_runner`` is B.
@@ -57,7 +54,7 @@ class TeamRolloutWorker(RolloutWorker):
         self._check(env_creator, config)
         keep_freed_memory()
         worker_index, num_workers = kwargs.get("worker_index", 0), kwargs.get("num_workers")
-        # The driver of remote workers needs spaces and evaluation, not B copies.
+        # The driver of remote workers needs spaces and evaluation, not B sub-environments.
         is_driver_only = worker_index == 0 and bool(num_workers)
         num_envs = 1 if is_driver_only else config.num_envs_per_env_runner
         super().__init__(
@@ -94,7 +91,7 @@ class TeamRolloutWorker(RolloutWorker):
 
     @property
     def vector_env(self) -> VectorTeamEnv:
-        """The copies that training steps."""
+        """Sub-environments that training steps."""
         return self.env.vector_env
 
     @property
@@ -172,14 +169,13 @@ class TeamRolloutWorker(RolloutWorker):
 
     def _collect_fragment(self, actor: TeamActor, *, whole_episodes: bool) -> Collected:
         """Step all sub-environments on; callbacks and metrics follow."""
-        if self._rollout is None:
-            self._rollout = start(actor, self.vector_env, self.seed)
-        self._follow_episodes(self._rollout, whole_episodes)
+        rollout = self._rollout or self.start_episodes(self.seed)
+        self._follow_episodes(rollout, whole_episodes)
         settings = self.team_policy.module.settings
         return collect(
             actor,
             self.vector_env,
-            self._rollout,
+            rollout,
             self.config.get_rollout_fragment_length(worker_index=self.worker_index),
             limits_are_ends=not getattr(settings, "bootstrap_truncated", True),
             explore=self.config.explore,
@@ -252,7 +248,7 @@ class TeamRolloutWorker(RolloutWorker):
         seed: int | None,
         num_envs: int,
     ) -> list[EpisodeRecord]:
-        """Evaluation episodes on copies of their own; training's state is left alone."""
+        """Evaluation episodes in sub-environments of their own; training's state is left alone."""
         if num_episodes == 0 or self.actor is None:
             return []
         env = self._evaluation_env
@@ -268,48 +264,20 @@ class TeamRolloutWorker(RolloutWorker):
             row_filter=self.team_filter,
         )
 
+    def start_episodes(self, seed: int | None = None) -> RolloutState:
+        """Fresh episodes in all sub-environments."""
+        if self.actor is None:
+            raise RuntimeError(f"worker {self.worker_index} has no environment")
+        self._rollout = start(self.actor, self.vector_env, seed)
+        return self._rollout
+
     def get_sampler_state(self) -> dict[str, Any]:
-        """All that decides what this worker samples next: copies, noise, global random states."""
-        state: dict[str, Any] = {
-            "random": random.getstate(),
-            "numpy": np.random.get_state(),
-            "torch": torch.get_rng_state(),
-            "num_episodes": self._num_episodes,
-            "metrics": self._metrics,
-        }
-        if self.actor is not None:
-            state["noise"] = self.actor.generator.get_state()
-        if self._rollout is not None:
-            state["copies"] = self.vector_env.get_state()
-            state["rollout"] = self._rollout
-            state["open_episodes"] = self._open_episodes
-        # Copied, because the arrays go on changing with the next step.
-        return copy.deepcopy(state)
+        """State from which :meth:`set_sampler_state` goes on bit for bit."""
+        return sampler_state(self)
 
     def set_sampler_state(self, state: dict[str, Any]) -> None:
-        """Continue bit for bit where :meth:`get_sampler_state` was called.
-
-        Environments that cannot be copied start fresh episodes instead.
-        """
-        # Copied, because arrays that came through Ray's object store are read-only.
-        state = copy.deepcopy(state)
-        random.setstate(state["random"])
-        np.random.set_state(state["numpy"])
-        torch.set_rng_state(state["torch"])
-        self._num_episodes = state["num_episodes"]
-        self._metrics = list(state["metrics"])
-        self._episode_callbacks = None
-        if "noise" not in state or self.actor is None:
-            return
-        self.actor.generator.set_state(state["noise"])
-        if "rollout" not in state:  # saved before the first step
-            self._rollout = None
-        elif state["copies"] is None:
-            self._rollout, self._open_episodes = start(self.actor, self.vector_env), None
-        else:
-            self.vector_env.set_state(state["copies"])
-            self._rollout = state["rollout"]
-            self._open_episodes = state["open_episodes"]
+        """Go on from :meth:`get_sampler_state`, of this worker or of one before."""
+        restore_sampler(self, state)
 
     def assert_healthy(self) -> None:
         """Raise unless policies and environment are there."""
@@ -317,7 +285,7 @@ class TeamRolloutWorker(RolloutWorker):
             raise RuntimeError(f"worker {self.worker_index} has no policy or no environment")
 
     def stop(self) -> None:
-        """Close all copies."""
+        """Close all sub-environments."""
         super().stop()
         if self._evaluation_env is not None:
             self._evaluation_env.close()

@@ -61,21 +61,6 @@ class ProductPolicy(IndividualTeam):
             return state
         return replace(state, critic=self.zero_state(self.sizes.num_agents, num_sequences))
 
-    def forward(
-        self,
-        inputs: TeamInputs,
-        hidden: RecurrentState | None = None,
-        actions: Tensor | None = None,
-    ) -> PolicyOutput:
-        del actions
-        individual = self.individual_output(inputs, hidden)
-        policy = self.individual_distribution(individual, inputs)
-        after = None
-        if hidden is not None and individual.hidden is not None:
-            # The critic's own state moves when values are asked for, not here.
-            after = replace(hidden, individual=individual.hidden)
-        return PolicyOutput(policy, policy, after)
-
     def act(
         self,
         inputs: TeamInputs,

@@ -161,6 +161,21 @@ class IndividualTeam(TeamModule):
             return None
         return RecurrentState(individual=self.zero_state(self.sizes.num_agents, num_sequences))
 
+    def forward(
+        self,
+        inputs: TeamInputs,
+        hidden: RecurrentState | None = None,
+        actions: Tensor | None = None,
+    ) -> PolicyOutput:
+        del actions
+        individual = self.individual_output(inputs, hidden)
+        policy = self.individual_distribution(individual, inputs)
+        after = None
+        if hidden is not None and individual.hidden is not None:
+            # Other parts, such as a critic's, move where they are asked for and not here.
+            after = replace(hidden, individual=individual.hidden)
+        return PolicyOutput(policy, policy, after)
+
     def zero_state(self, *leading: int) -> Tensor:
         """[.., H] zeros on the device of the parameters."""
         like = self.individual_policies.agent_embedding

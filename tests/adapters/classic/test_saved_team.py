@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from algorithms_test_helpers import make_decisive, tiny
 
-from rllib_agentmixer import AgentMixer, IPPOConfig, MAPPOConfig, cli
+from rllib_agentmixer import AgentMixer, HAPPOConfig, IPPOConfig, MAPPOConfig, VDNConfig, cli
 from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.errors import CheckpointError, ConfigError, ExportError
 from rllib_agentmixer.export import export_policies
@@ -37,6 +37,8 @@ CASES = {
     "a2c": {"learner": "a2c", "train_batch_size": 64, "minibatch_size": None},
     "mappo": {"config_class": MAPPOConfig},
     "ippo": {"config_class": IPPOConfig, "use_gru": True, "individual_rewards": True},
+    "happo": {"config_class": HAPPOConfig},
+    "vdn": {"config_class": VDNConfig},
 }
 
 
@@ -62,7 +64,7 @@ def played(player, agents, **settings):
 def test_what_is_loaded_plays_as_what_was_saved(build, tmp_path, case):
     algorithm = build(config_of(case))
     algorithm.train()
-    if case not in ("mappo", "ippo"):
+    if case not in ("mappo", "ippo", "happo", "vdn"):
         make_decisive(algorithm)
     algorithm.save_checkpoint(str(tmp_path / "saved"))
     loaded, agents = load_team(tmp_path / "saved"), algorithm.team_spec.agents
