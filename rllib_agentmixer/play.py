@@ -119,7 +119,7 @@ def play_export(
         "episode_len_mean": float(np.mean([episode.length for episode in episodes])),
         "num_episodes": num_episodes,
         "environment": environment,
-        "uses_ray": "ray" in sys.modules,
+        "uses_ray": sys.modules.get("ray") is not None,
     }
 
 

@@ -1,6 +1,7 @@
 """AgentMixer-PPO: the loss from its parts, padding, one step, the epochs, and whether it learns."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,9 @@ from rllib_agentmixer.core.data.experience import Experience
 from rllib_agentmixer.core.functional import losses
 from rllib_agentmixer.core.learners.diagnostics import consistency_metrics, fit_individual_std
 from rllib_agentmixer.core.learners.optimization import gradient_norm, take_step
+from rllib_agentmixer.core.learners.policy_gradient import adapted_kl_coeff
 from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients, team_loss
+from rllib_agentmixer.core.settings.base import scheduled_value
 from rllib_agentmixer.envs import make_vector_env
 from rllib_agentmixer.errors import LearningError
 from rllib_agentmixer.rollouts.actor import start
@@ -586,3 +589,58 @@ def test_a_few_updates_solve_the_penalty_game_without_penalty(build, igc):
     assert means[0] < 4
     assert sum(means[-5:]) / 5 > 9
     assert greedy_return(actor, env) == 10
+
+
+# --- resuming, and RLlib's adaptive weight of the divergence
+
+
+def test_the_weight_of_the_divergence_follows_rllibs_rule():
+    assert adapted_kl_coeff(0.2, 0.021, target=0.01) == pytest.approx(0.3)
+    assert adapted_kl_coeff(0.2, 0.004, target=0.01) == pytest.approx(0.1)
+    for inside in (0.005, 0.01, 0.02):
+        assert adapted_kl_coeff(0.2, inside, target=0.01) == 0.2
+
+
+@pytest.mark.parametrize("use_kl_loss", [True, False])
+def test_an_update_adapts_it_where_the_divergence_is_part_of_the_loss(build, use_kl_loss):
+    actor, batch = build.collected("climbing")
+    learner = build.learner(actor.module, num_epochs=4, use_kl_loss=use_kl_loss, kl_target=1e-9)
+    metrics = learner.update(batch, env_steps=0, generator=random())
+    assert learner.kl_coeff == pytest.approx(0.3 if use_kl_loss else 0.2)
+    assert metrics["cur_kl_coeff"] == learner.kl_coeff
+    assert (learner.coefficients.kl_coeff == 0) == (not use_kl_loss)
+
+
+def test_a_resumed_learner_goes_on_bit_for_bit(build):
+    actor, batch = build.collected("climbing")
+    learner = build.learner(actor.module, num_epochs=2, minibatch_size=8, kl_target=1e-9)
+    learner.update(batch, env_steps=0, generator=random())
+    state, weights = deepcopy((learner.state_dict(), actor.module.state_dict()))
+    learner.update(batch, env_steps=0, generator=random(1))
+    other, _ = build.collected("climbing", seed=3)
+    other.module.load_state_dict(weights)
+    resumed = build.learner(other.module, num_epochs=2, minibatch_size=8, kl_target=1e-9)
+    resumed.load_state_dict(state)
+    resumed.update(batch, env_steps=0, generator=random(1))
+    expected, found = parameters_of(actor.module), parameters_of(other.module)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert resumed.kl_coeff == learner.kl_coeff
+
+
+def test_schedules_move_with_the_sampled_steps(build):
+    actor, batch = build.collected("climbing", temperature=[[0, 2.0], [100, 1.0]])
+    entropy = [[0, 0.4], [100, 0.2]]
+    learner = build.learner(actor.module, lr=[[0, 0.1], [100, 0.3]], entropy_coeff=entropy)
+    metrics = learner.update(batch, env_steps=50, generator=random())
+    assert metrics["cur_lr"] == pytest.approx(0.2)
+    assert metrics["entropy_coeff"] == pytest.approx(0.3)
+    assert metrics["temperature"] == actor.module.temperature == pytest.approx(1.5)
+    assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("steps", "value"), [(0, 1.0), (5, 1.5), (10, 2.0), (15, 1.0), (20, 0.0), (99, 0.0)]
+)
+def test_a_schedule_is_linear_between_its_points_and_constant_after_them(steps, value):
+    assert scheduled_value([[0, 1.0], [10, 2.0], [20, 0.0]], steps) == pytest.approx(value)
+    assert scheduled_value(0.7, steps) == 0.7
