@@ -167,7 +167,7 @@ def sync_folder(folder: Path, tracking_uri: str | None = None) -> int:
         if isinstance(error, StoreUnavailableError) or is_outage(error):
             uri = without_password(identity.tracking_uri)
             raise ConfigError(
-                f"the MLflow store {uri} does not answer: {reason_of(error)}; start it, or name "
+                f"the MLflow server {uri} is unavailable: {reason_of(error)}; start it, or give "
                 "its address with --tracking-uri"
             ) from error
         raise

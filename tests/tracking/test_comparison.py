@@ -196,8 +196,8 @@ def test_what_cannot_be_compared_says_why(store, capsys, tmp_path):
     assert f"no run has the metric 'x'; there are {JOINT}" in wrong
     assert "environment: climbing / hard" in error_of(capsys, "compared", *at)
     away = error_of(capsys, "compared", "--tracking-uri", "http://127.0.0.1:9")
-    assert "does not answer: [Errno 111] Connection refused" in away
-    assert "no MLflow store at" in error_of(
+    assert "is unavailable: [Errno 111] Connection refused" in away
+    assert "no MLflow database at" in error_of(
         capsys, "compared", "--tracking-uri", f"sqlite:///{tmp_path / 'none.db'}"
     )
     assert not (tmp_path / "none.db").exists()

@@ -239,7 +239,7 @@ def test_a_folder_that_is_being_sent_cannot_be_synced(make_tracker, folder):
 def test_what_cannot_be_synced_says_why(folder):
     tracker = MLflowTracker(folder, "tests", AWAY, optional=True, flush_seconds=0.0)
     tracker.finish()
-    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:9 does not answer: .*refused"):
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:9 is unavailable: .*refused"):
         tracking.sync_folder(folder)
 
 
