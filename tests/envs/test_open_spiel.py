@@ -157,10 +157,10 @@ def test_one_copy_can_be_pickled():
     ("settings", "message"),
     [
         ({"game": "coop_box_pusching"}, "no game 'coop_box_pusching'"),
-        ({"game": "goofspiel"}, "no team game of simultaneous moves .*ZERO_SUM"),
+        ({"game": "goofspiel"}, "not a cooperative game of simultaneous moves .*ZERO_SUM"),
         ({"game": "hanabi"}, "no game|SEQUENTIAL"),
         ({"game": "tic_tac_toe"}, "SEQUENTIAL"),
-        ({"horizont": 3}, "refuses {'horizont': 3}"),
+        ({"horizont": 3}, "rejects {'horizont': 3}"),
         ({"render_mode": "human"}, "must be None or one of .*'ansi', 'rgb_array'"),
         ({"game": "matrix_coordination", "render_mode": "rgb_array"}, r"one of \['ansi'\]"),
     ],

@@ -339,7 +339,7 @@ def test_frames_are_stacked_as_they_were_seen():
 def test_a_wrapper_that_refuses_masks_in_observations_says_where_they_go(name):
     supersuit = pytest.importorskip("supersuit")
     masked = spaces.Dict({"observation": box(2), "action_mask": spaces.MultiBinary(3)})
-    with pytest.raises(EnvContractError, match=r"SuperSuit wrapper refuses it.*masks in infos"):
+    with pytest.raises(EnvContractError, match=r"SuperSuit wrapper rejects it.*masks in infos"):
         make_env(lambda: getattr(supersuit, name)(FakeTeam(obs_spaces=dict.fromkeys("ab", masked))))
 
 

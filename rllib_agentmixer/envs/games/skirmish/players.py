@@ -1,4 +1,4 @@
-"""Scripted allies for skirmish: marks that a learned policy should beat."""
+"""Scripted allies for skirmish: baselines for learned policies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rllib_agentmixer.envs.games.skirmish.script import NOBODY, Prey, script_act
 from rllib_agentmixer.envs.games.skirmish.vector import VectorSkirmish
 
 Player = Callable[[VectorSkirmish], np.ndarray]
-"""Actions [B, N] for the situation of all copies."""
+"""Function from the vectorized environment to actions [B, N]."""
 
 
 class RandomPlayer:
-    """Draws evenly among the legal actions.
+    """Uniformly random legal actions.
 
     Args:
         seed: of the draws.
@@ -30,7 +30,7 @@ class RandomPlayer:
 
 
 class ScriptedPlayer:
-    """Follows the enemies' script: every ally by what it sees itself.
+    """The enemies' script applied to the allies: each acts on its own observations.
 
     Args:
         prey: ``"closest"`` shoots at the closest unit in range and stays with it, which is
@@ -67,10 +67,10 @@ class Score:
     episodes: int
 
 
-def measure(player: Player, env: VectorSkirmish, episodes_per_copy: int, seed: int) -> Score:
-    """Play an equal number of whole episodes in every copy."""
+def measure(player: Player, env: VectorSkirmish, episodes_per_env: int, seed: int) -> Score:
+    """Play an equal number of complete episodes in every sub-environment."""
     env.reset(seed)
-    left = np.full(env.num_envs, episodes_per_copy)
+    left = np.full(env.num_envs, episodes_per_env)
     wins, total, steps = 0.0, 0.0, 0
     while left.any():
         step = env.step(player(env))
@@ -81,5 +81,5 @@ def measure(player: Player, env: VectorSkirmish, episodes_per_copy: int, seed: i
         if ended.any():
             wins += float(step.info["won"][ended].sum())
         left -= ended
-    episodes = env.num_envs * episodes_per_copy
+    episodes = env.num_envs * episodes_per_env
     return Score(wins / episodes, total / episodes, steps / episodes, episodes)
