@@ -102,7 +102,7 @@ def test_readers_are_warned():
     groups = group_runs(runs, "algorithm", 1)
     words = "\n".join(comparison.warnings_about([*runs, empty], groups))
     assert "COMA-0 is KILLED" in words
-    assert "empty has no such metric" in words
+    assert "empty does not have the metric" in words
     assert "COMA has 1 seed(s): fewer than 3" in words
     assert "IPPO has" not in words
     assert "different numbers of steps" in words

@@ -107,7 +107,7 @@ def test_a_record_that_mlflow_refuses_does_not_block_what_follows(
     tracker.finish()
     assert held(folder).points() == [(1, 1.0)]
     assert "gone.png is gone" in caplog.text
-    assert "MLflow refused status, left out" in caplog.text
+    assert "MLflow rejected status, skipped" in caplog.text
 
 
 def test_every_artefact_has_its_own_tries(make_tracker, folder, held, monkeypatch, tmp_path):
@@ -230,7 +230,7 @@ def test_a_folder_that_is_being_sent_cannot_be_synced(make_tracker, folder):
     tracker = make_tracker()
     assert tracker.flush()
     time.sleep(0.1)
-    with pytest.raises(ConfigError, match="is being sent by a run that is going on"):
+    with pytest.raises(ConfigError, match="is being sent by a running process"):
         tracking.sync_folder(folder)
     tracker.finish()
     assert tracking.sync_folder(folder) == 0
