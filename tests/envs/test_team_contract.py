@@ -38,7 +38,10 @@ VIOLATIONS = {
     "unknown in truncated": (put("truncated", "c", False), r"truncated for \['c'\]"),
     "no obs": (drop("obs", "a"), "agent 'a'.*no observation"),
     "no reward": (drop("rewards", "a"), "agent 'a'.*no reward"),
-    "late mask": (lambda e, r: r.infos["a"].update(action_mask=np.ones(3)), "reset\\(\\) sent none"),
+    "late mask": (
+        lambda e, r: r.infos["a"].update(action_mask=np.ones(3)),
+        "reset\\(\\) sent none",
+    ),
     "unknown agent": (lambda e, r: e.agents.append("c"), r"agents for \['c'\]"),
 }
 
