@@ -1,4 +1,4 @@
-"""Win rates of scripted play on skirmish: the marks for learned policies.
+"""Win rates of scripted players on skirmish: baselines for learned policies.
 
 python -m benchmarks.skirmish_bars --episodes 2000
 """
