@@ -2,7 +2,7 @@
 
     python benchmarks/asynchronous_sampling.py [--only time learning] [--seeds 0 1 2] [--json FILE]
 
-* * ``time``: seconds of a training iteration, synchronous and asynchronous workers interleaved in
+* ``time``: seconds of a training iteration, synchronous and asynchronous workers interleaved in
   one run, with 1 and 2 remote workers. Absolute values depend on the machine; compare the ratios.
 * ``learning``: joint environment steps until the individual policies of the tuned example of
   predator-prey reach its target, evaluated every 32 000 steps, with one remote worker.

@@ -1,7 +1,7 @@
 """Learning curves of multi-agent MuJoCo from run folders of the command line.
 
 python -m benchmarks.ma_mujoco runs/*        # collect the runs, then plot
-python -m benchmarks.ma_mujoco               # draw the collected runs
+python -m benchmarks.ma_mujoco               # plot the collected runs
 
 ``docs/results/ma_mujoco.md`` has the commands of the runs.
 """
@@ -58,9 +58,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Markdown table with one row per task."""
     lines = []
     for env, runs in by_task(rows):
-        *_, last = zip(
-            *(run["curve"] for run in runs), strict=False
-        )  # up to the steps that all reached
+        # up to the steps that all reached
+        *_, last = zip(*(run["curve"] for run in runs), strict=False)
         returns = [point[1] for point in last]
         lines.append(
             f"| {env} | {len(runs)} | {last[0][0]:,} | {_span(run['minutes'] for run in runs)} "

@@ -1,12 +1,12 @@
-"""What a step of each environment costs: bare, as part of a team, and in training.
+"""Cost of a step of each environment: bare, as a team, and in training.
 
-* ``bare``: one copy of the environment's own ``ParallelEnv``, no wrapper of ours; its actions
-  are random and legal, and choosing them is not counted.
-* ``team``: copies as arrays, as training steps them: the environment's own batched form where
-  there is one, else one copy after the other behind ``TeamEnv``; per joint step of one copy.
+* ``bare``: a single ``ParallelEnv`` without wrappers; its actions are random and legal, and
+  choosing them is not counted.
+* ``team``: vectorized as in training: the environment's own batched form where there is one,
+  else a loop over ``TeamEnv``; per joint step of one sub-environment.
 * ``training``: AgentMixer in whole iterations, everything in ``algo.train()``.
 
-``overhead`` is what ``TeamEnv`` adds to simple_spread, whose own ``state()`` is part of it.
+``overhead`` is the overhead of ``TeamEnv`` on simple_spread, which includes its ``state()``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def family_rows(family: str, effort: Effort) -> Iterator[Row]:
 
 
 def environment_rows(name: str, effort: Effort) -> Iterator[Row]:
-    """Costs of one environment: bare, in a team, in training."""
+    """Costs of one environment: bare, as a team, in training."""
     from rllib_agentmixer.envs import find_entry, make_env, make_vector_env
 
     entry = find_entry(name)
@@ -81,7 +81,7 @@ def environment_rows(name: str, effort: Effort) -> Iterator[Row]:
 def stepping_costs(
     bare: Callable[[], Any], team: Callable[[], Any], effort: Effort
 ) -> tuple[float, float]:
-    """Median processor microseconds per step of one copy and of a team, in turns."""
+    """Median CPU microseconds per step of one environment and of a team, interleaved."""
     from rllib_agentmixer.envs.checks.stepping_speed import bare_speed, team_speed
 
     num_steps = effort.pick(100, 300)
@@ -94,7 +94,7 @@ def stepping_costs(
 
 
 def overhead_rows(effort: Effort) -> Iterator[Row]:
-    """What TeamEnv adds to a step of three agents."""
+    """Overhead of TeamEnv on a step of three agents."""
     from rllib_agentmixer.envs import make_env, make_vector_env
 
     bare, team = stepping_costs(

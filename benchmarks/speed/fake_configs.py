@@ -40,4 +40,4 @@ FAKE_CONFIGS: dict[str, Callable[[], TeamConfig]] = {
     "agentmixer": FakeAgentMixerConfig,
     "mappo": FakeMAPPOConfig,
 }
-"""Algorithm -> its configuration on the made-up team."""
+"""Algorithm -> its configuration on the synthetic team."""

@@ -1,4 +1,4 @@
-"""Pictures of the suite: growth with agents, scaling with workers."""
+"""Figures of the suite: growth with agents, scaling with workers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def draw_scaling(rows: Sequence[Row], path: Path) -> None:
 
 
 def _longest_fragments(rows: Sequence[Row]) -> list[Row]:
-    """Measured rows with the fragments for which the plan is made."""
+    """Measured rows with the fragment length of the plan."""
     measured = [row for row in rows if row.labels["what"].startswith("measured")]
     longest = max(row.details["rows"] / row.details["workers"] for row in measured)
     return [row for row in measured if row.details["rows"] / row.details["workers"] == longest]
@@ -179,4 +179,4 @@ DRAW: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "draw_nodes": draw_nodes,
     "draw_scaling": draw_scaling,
 }
-"""Name in a case -> what draws it."""
+"""Name in a case -> function that draws it."""

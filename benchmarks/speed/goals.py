@@ -1,17 +1,17 @@
-"""The settings by which published packages are compared, each with its goal.
+"""Goals at the settings by which published packages are compared.
 
 * ``training``: AgentMixer in whole iterations, everything in ``algo.train()``, start-up
   excluded: batches of 1000 joint steps in one minibatch, 15 epochs, default widths, without and
   with a GRU (sequences of 10 and 20 steps).
 * ``mappo_simple_spread``: MAPPO at its benchmark setting, against the plain PettingZoo
   environment stepped with fixed random actions, and against the same behind ``TeamEnv``.
-* ``agentmixer_over_mappo``: both at the same environment, epochs and batch.
-* ``worker_overhead``: sampling with 32 copies, less the bare environment, less one forward
-  pass (``network.decide``) for each step of all copies. Advantages, values and the batch that
-  the learner gets are part of what is left.
-* ``native``: environments that step all copies as arrays, against their own one-copy form
-  stepped in a plain loop, and in ``LoopVectorEnv`` with its checks.
-* ``device``: wall time of one gradient step on CUDA against the processor.
+* ``agentmixer_over_mappo``: both with the same environment, epochs and batch.
+* ``worker_overhead``: sampling with 32 sub-environments, minus the bare environment, minus one
+  forward pass (``network.decide``) per step of all of them. Advantages, values and the
+  learner's batch are part of the rest.
+* ``native``: vectorized environments, against their own single-environment form stepped in a
+  plain loop, and in ``LoopVectorEnv`` with its checks.
+* ``device``: wall time of one gradient step on CUDA against the CPU.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.speed.rows import Goal, Row
 CLIMBING = {"repeat": 25}
 SPREAD = {"local_ratio": 0.5, "max_cycles": 25}
 COPIES = ((8, 125), (50, 20))
-"""Copies and steps of each: two ways to 1000 joint steps."""
+"""Sub-environments and steps of each: two combinations with 1000 joint steps."""
 
 LONGEST_SEQUENCES = (None, 10, 20)
 """Without a GRU, and with one."""
@@ -41,7 +41,7 @@ MOST_OVER_BARE = 2.0
 MOST_OVER_MAPPO = 1.5
 MOST_OVERHEAD_US = 20.0
 LEAST_NATIVE_GAIN = {32: 5.0, 512: 20.0}
-"""Copies -> how much cheaper arrays should be."""
+"""Sub-environments -> required speed-up of the vectorized form."""
 
 
 def on_predator_prey(algo: str = "agentmixer") -> Setup:
@@ -137,7 +137,7 @@ def mappo_on_simple_spread(effort: Effort) -> Iterator[Row]:
 
 
 def agentmixer_over_mappo(effort: Effort) -> Iterator[Row]:
-    """Training iterations of both, taken in turns."""
+    """Training iterations of both, interleaved."""
     with quiet_ray():
         for make in (on_simple_spread, on_predator_prey, on_climbing):
             setups = {algo: make(algo) for algo in ("agentmixer", "mappo")}
@@ -155,7 +155,7 @@ def agentmixer_over_mappo(effort: Effort) -> Iterator[Row]:
 
 
 def worker_overhead(effort: Effort) -> Iterator[Row]:
-    """What the worker adds to the environment and to one forward pass."""
+    """Overhead of the worker over the environment and one forward pass."""
     fragment, num_envs = effort.pick(16, 64), 32
     for env in ("predator_prey", "simple_spread"):
         setup = Setup(algo="agentmixer", env=env, fragment=fragment, num_envs=num_envs)
@@ -177,7 +177,7 @@ def worker_overhead(effort: Effort) -> Iterator[Row]:
 
 
 def native_environments(effort: Effort) -> Iterator[Row]:
-    """Arrays against one copy after the other."""
+    """Vectorized environments against a loop."""
     for num_envs, gain in LEAST_NATIVE_GAIN.items():
         fragment = effort.pick(1024, 8192) // num_envs
         works = {
@@ -206,7 +206,7 @@ def native_environments(effort: Effort) -> Iterator[Row]:
 
 
 def device(effort: Effort) -> Iterator[Row]:
-    """One gradient step of AgentMixer on a GPU and on the processor, wall time."""
+    """One gradient step of AgentMixer on a GPU and on the CPU, wall time."""
     import torch
 
     labels = {"environment": "predator_prey", "what": "gradient step, processor / CUDA"}

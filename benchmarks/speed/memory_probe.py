@@ -1,4 +1,4 @@
-"""Runs the demonstration and tells how much memory its driver took.
+"""Probe of the driver's memory in the demonstration.
 
     python -m benchmarks.speed.memory_probe FOLDER MINUTES
 

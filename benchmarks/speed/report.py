@@ -1,4 +1,4 @@
-"""The page of the suite, made from its rows alone."""
+"""Report of the suite, generated from its rows alone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def markdown(cases: Mapping[str, Case], rows: Sequence[Row], command: str) -> st
 
     Args:
         cases: all of the suite, in the order of the page.
-        rows: of the file; those of cases that no longer exist are left out.
-        command: that makes the page.
+        rows: of the file; those of cases that no longer exist are omitted.
+        command: that generates the page.
     """
     rows = [row for row in rows if row.case in cases]
     parts = ["# Speed", f"```\n{command}\n```", _provenance(rows), _goals(rows)]
@@ -51,7 +51,7 @@ def picture_name(case: Case) -> str:
 
 
 def _provenance(rows: Iterable[Row]) -> str:
-    """Every version that took part, and a warning about quick rows."""
+    """All versions used, and a warning about quick rows."""
     found: dict[str, set[str]] = defaultdict(set)
     rows = list(rows)
     for row in rows:
@@ -110,7 +110,7 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def common_details(rows: Sequence[Row]) -> list[str]:
-    """Details that deserve a column: those of at least every third row."""
+    """Details with a column: those of at least every third row."""
     counts = Counter(name for row in rows for name in row.details)
     return [name for name, count in counts.items() if 3 * count >= len(rows)]
 
@@ -126,7 +126,7 @@ def _as_text(lines: Iterable[Sequence[str]]) -> str:
 
 
 def shown(value: float | None) -> str:
-    """A number with three significant digits, thousands in full; counts as they are."""
+    """A number with three significant digits, thousands in full; counts unchanged."""
     if value is None:
         return NO_VALUE
     if isinstance(value, int):

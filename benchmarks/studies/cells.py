@@ -86,7 +86,7 @@ class Cell:
         return make_config(self.env, self.algo, seed, 0, self.overrides)
 
     def reaches_target(self, individual_return: float) -> bool:
-        """True if a final return meets the target; without one always."""
+        """True if a final return meets the target; False without one."""
         return self.target is not None and individual_return >= self.target - REACHED_TOLERANCE
 
     def __str__(self) -> str:
