@@ -4,8 +4,8 @@ Every worker steps 32 sub-environments of a synthetic team whose step sleeps for
 milliseconds, like a slow simulator that leaves the CPU free, so that many workers fit on two
 cores. An iteration is sampling by all workers, then the driver's work: fetching their batches
 (gather), joining them (concatenate), all epochs (learn), sending the new weights (broadcast).
-Each part is timed for 1, 2, 4, .. workers and for two lengths of fragments, which separates growth with
-workers from growth with rows. Seconds are modelled as
+Each part is timed for 1, 2, 4, .. workers and for two lengths of fragments, which separates
+growth with workers from growth with rows. Seconds are modelled as
 
     fixed + per_worker * workers + per_row * rows
 
