@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     start_ray(4)
     report: dict[str, Any] = {
         "cpus": os.cpu_count(),
-        "settings": {"train_batch_size": BATCH, "copies": NUM_ENVS, "rounds": chosen.rounds},
+        "settings": {"train_batch_size": BATCH, "num_envs": NUM_ENVS, "rounds": chosen.rounds},
         "versions": {package: metadata.version(package) for package in PACKAGES},
     }
     if "time" in parts:

@@ -59,8 +59,8 @@ def vector_env_work(
     if is_native:
         env = make_vector_env(name, num_envs, config=config, team_reward=team_reward)
     else:
-        one_copy = partial(make_env, name, **config)
-        env = LoopVectorEnv(one_copy, num_envs, name=name, team_reward=team_reward)
+        make_one = partial(make_env, name, **config)
+        env = LoopVectorEnv(make_one, num_envs, name=name, team_reward=team_reward)
     env.reset(0)
     rng = np.random.default_rng(0)
     actions = rng.integers(0, env.spec.num_actions, (fragment, num_envs, env.spec.num_agents))
@@ -81,8 +81,8 @@ def forward_work(algorithm: Any, num_envs: int, fragment: int) -> Work:
 
     worker = algorithm.team_worker
     module, layout = worker.actor.module, worker.actor.layout
-    copies = worker.team_env_creator.vector(worker.env_context, num_envs)
-    rows = pack_rows(layout, copies.reset(0))
+    vector_env = worker.team_env_creator.vector(worker.env_context, num_envs)
+    rows = pack_rows(layout, vector_env.reset(0))
     inputs = layout.inputs(torch.from_numpy(rows).unsqueeze(0))
     generator = torch.Generator().manual_seed(0)
 

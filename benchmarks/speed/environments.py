@@ -62,8 +62,8 @@ def environment_rows(name: str, effort: Effort) -> Iterator[Row]:
     bare, team = stepping_costs(
         partial(make_env, name), partial(make_vector_env, name, num_envs), effort
     )
-    yield _row(name, "bare", bare, {"copies": 1})
-    yield _row(name, "team", team, {"copies": num_envs}, {"x bare": team / bare})
+    yield _row(name, "bare", bare, {"num_envs": 1})
+    yield _row(name, "team", team, {"num_envs": num_envs}, {"x bare": team / bare})
     setup = Setup(
         algo="agentmixer",
         env=name,
@@ -75,7 +75,7 @@ def environment_rows(name: str, effort: Effort) -> Iterator[Row]:
     with built({"train": setup}) as algorithms:
         cost = cpu_us_per_step(training(algorithms["train"]), effort.pick(1, 3))
     details = {"x team": cost / team}
-    yield _row(name, "training", cost, {"copies": num_envs, "epochs": EPOCHS}, details)
+    yield _row(name, "training", cost, {"num_envs": num_envs, "epochs": EPOCHS}, details)
 
 
 def stepping_costs(
@@ -108,7 +108,7 @@ def overhead_rows(effort: Effort) -> Iterator[Row]:
         unit="us/step",
         goal=Goal(most=MOST_OVERHEAD_US),
         details={"bare us": bare, "team us": team},
-        settings={"copies": NUM_ENVS, "agents": 3},
+        settings={"num_envs": NUM_ENVS, "agents": 3},
     )
 
 

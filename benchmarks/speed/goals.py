@@ -30,7 +30,7 @@ from benchmarks.speed.rows import Goal, Row
 
 CLIMBING = {"repeat": 25}
 SPREAD = {"local_ratio": 0.5, "max_cycles": 25}
-COPIES = ((8, 125), (50, 20))
+BATCH_SHAPES = ((8, 125), (50, 20))
 """Sub-environments and steps of each: two combinations with 1000 joint steps."""
 
 LONGEST_SEQUENCES = (None, 10, 20)
@@ -78,7 +78,9 @@ def whole_training(effort: Effort) -> Iterator[Row]:
             training={"use_gru": max_seq_len is not None},
             max_seq_len=max_seq_len,
         )
-        for (num_envs, fragment), setup in product(COPIES, (on_predator_prey(), on_climbing()))
+        for (num_envs, fragment), setup in product(
+            BATCH_SHAPES, (on_predator_prey(), on_climbing())
+        )
         for max_seq_len in LONGEST_SEQUENCES
     ]
     with quiet_ray():
@@ -90,7 +92,7 @@ def _training_row(setup: Setup, effort: Effort) -> Row:
     with built({"train": setup}) as algorithms:
         cost = interleaved({"train": training(algorithms["train"])}, effort.pick(2, 7))["train"]
     network = f"GRU, sequences of {setup.max_seq_len}" if setup.max_seq_len else "no GRU"
-    what = f"training, {setup.num_envs} copies x {setup.fragment} steps, {network}"
+    what = f"training, {setup.num_envs} sub-environments x {setup.fragment} steps, {network}"
     return Row(
         labels={"environment": setup.env, "what": what},
         value=cost,
@@ -115,7 +117,7 @@ def mappo_on_simple_spread(effort: Effort) -> Iterator[Row]:
     settings = setup.settings()
     for name, what in (
         ("bare", "plain PettingZoo environment"),
-        ("TeamEnv", "the same, 8 copies behind TeamEnv"),
+        ("TeamEnv", "the same, 8 sub-environments behind TeamEnv"),
         ("sample", "sampling, MAPPO"),
         ("train", "training, MAPPO"),
     ):
@@ -167,7 +169,10 @@ def worker_overhead(effort: Effort) -> Iterator[Row]:
             }
             costs = interleaved(works, effort.pick(3, 9))
         yield Row(
-            labels={"environment": env, "what": "the worker's own share of sampling, 32 copies"},
+            labels={
+                "environment": env,
+                "what": "overhead of the worker in sampling, 32 sub-environments",
+            },
             value=costs["sample"] - costs["bare"] - costs["forward"],
             unit="us/step",
             goal=Goal(most=MOST_OVERHEAD_US),
@@ -182,17 +187,17 @@ def native_environments(effort: Effort) -> Iterator[Row]:
         fragment = effort.pick(1024, 8192) // num_envs
         works = {
             "arrays": vector_env_work("predator_prey", {}, num_envs, fragment * 8),
-            "one copy": parallel_env_work("predator_prey", {}, 1024),
+            "single environment": parallel_env_work("predator_prey", {}, 1024),
             "LoopVectorEnv": vector_env_work(
                 "predator_prey", {}, num_envs, max(2, fragment // 8), is_native=False
             ),
         }
         costs = interleaved(works, effort.rounds)
-        for kind in ("one copy", "LoopVectorEnv"):
+        for kind in ("single environment", "LoopVectorEnv"):
             yield Row(
                 labels={
                     "environment": "predator_prey",
-                    "what": f"{kind} / arrays, {num_envs} copies",
+                    "what": f"{kind} / arrays, {num_envs} sub-environments",
                 },
                 value=costs[kind] / costs["arrays"],
                 unit="x",
@@ -209,7 +214,7 @@ def device(effort: Effort) -> Iterator[Row]:
     """One gradient step of AgentMixer on a GPU and on the CPU, wall time."""
     import torch
 
-    labels = {"environment": "predator_prey", "what": "gradient step, processor / CUDA"}
+    labels = {"environment": "predator_prey", "what": "gradient step, CPU / CUDA"}
     setup = replace(on_predator_prey(), num_envs=64, fragment=100)
     if not torch.cuda.is_available():
         yield Row(

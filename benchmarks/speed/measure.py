@@ -130,9 +130,9 @@ def load_average() -> float:
 
 def busy_cores(seconds: float = 1.0) -> float:
     """Cores used by other processes, measured while this one sleeps (Linux)."""
-    before = _processor_ticks()
+    before = _cpu_ticks()
     time.sleep(seconds)
-    after = _processor_ticks()
+    after = _cpu_ticks()
     total = after.total - before.total
     busy = 1 - (after.idle - before.idle) / total if total else 0.0
     return busy * (os.cpu_count() or 1)
@@ -146,7 +146,7 @@ class _Ticks:
     total: float
 
 
-def _processor_ticks() -> _Ticks:
+def _cpu_ticks() -> _Ticks:
     line = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0]
     ticks = [float(word) for word in line.split()[1:]]
     return _Ticks(idle=ticks[3] + ticks[4], total=sum(ticks[:8]))

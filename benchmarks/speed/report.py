@@ -61,7 +61,7 @@ def _provenance(rows: Iterable[Row]) -> str:
     cores = sorted({str(row.settings["cores"]) for row in rows if "cores" in row.settings})
     lines = [f"Made with: {listed}; {' / '.join(cores)} cores, one torch thread."]
     lines.append(
-        "Processor time of the measuring process, medians of rounds, unless a unit says *wall*. "
+        "CPU time of the measuring process, medians of rounds, unless a unit says *wall*. "
         "Absolute values depend on the machine; compare ratios."
     )
     if any(row.is_quick for row in rows):

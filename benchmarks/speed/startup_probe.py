@@ -31,7 +31,7 @@ OWNERS = (
 """Package -> owner of its time; the first match counts."""
 
 IMPORTS = "imports"
-NOBODY = "the rest"
+UNATTRIBUTED = "the rest"
 INTERPRETER = "starting Python"
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -51,7 +51,7 @@ def owner_of(frame: FrameType | None) -> str:
             return found or OURS
         found = found or owner
         frame = frame.f_back
-    return found or NOBODY
+    return found or UNATTRIBUTED
 
 
 def _owner_of_module(module: str) -> str | None:

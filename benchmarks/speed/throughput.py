@@ -61,9 +61,9 @@ def flat_team_env(name: str, env_context: Any = None) -> Any:
     from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
     from rllib_agentmixer.envs.team_gym import TeamGymEnv
 
-    one_copy = partial(make_env, name, **ENVIRONMENTS[name])
+    make_one = partial(make_env, name, **ENVIRONMENTS[name])
     # The cheaper of the two forms of a single environment, in favour of stock PPO.
-    return FlattenObservation(TeamGymEnv(LoopVectorEnv(one_copy, 1, name)))
+    return FlattenObservation(TeamGymEnv(LoopVectorEnv(make_one, 1, name)))
 
 
 def stock(name: str, sizes: Sizes, *, is_new_stack: bool) -> Any:
