@@ -54,7 +54,7 @@ def measure_and_report(chosen: argparse.Namespace) -> int:
         num_failed = run_parts(chosen_parts(cases, chosen.only), Effort(chosen.quick), file)
     known = rows.read(file)
     if not known:
-        raise ConfigError(f"{file} holds no rows; measure some before the report")
+        raise ConfigError(f"{file} contains no rows; measure some before the report")
     command = "python -m benchmarks.speed" + (" --quick" if chosen.quick else "")
     print(f"wrote {report.write(CASES, known, file, command)}")
     return 1 if num_failed else 0
@@ -119,7 +119,7 @@ def measured(case: Case, part: str, effort: Effort) -> Iterator[Row]:
 
 
 def line_of(row: Row) -> str:
-    """A row in one line of the terminal."""
+    """Row as one line of text."""
     line = f"  {row.name:<64} {report.shown(row.value):>9} {row.unit:<18}"
     if row.goal is not None:
         line += f" goal {row.goal}: {'met' if row.is_met else 'NOT MET'}"
@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help="see --list; default: all")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="only these parts")
-    parser.add_argument("--quick", action="store_true", help="few rounds, noisier numbers")
+    parser.add_argument("--quick", action="store_true", help="few rounds, noisier results")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="file of rows; the page is written beside it"
     )

@@ -32,7 +32,7 @@ Costs = Mapping[int, Mapping[str, float]]
 
 
 def setup_of(env: str, algo: str, num_agents: int, effort: Effort) -> Setup:
-    """One size of one team."""
+    """Setup of a team of a given size."""
     env_config: dict[str, Any] = {"num_agents": num_agents}
     if env == "permutation":
         env_config["repeat"] = 25
@@ -46,7 +46,7 @@ def setup_of(env: str, algo: str, num_agents: int, effort: Effort) -> Setup:
 
 
 def measure(setup: Setup, rounds: int) -> dict[str, float]:
-    """Sampling per joint step, learning per row and epoch."""
+    """Measure sampling per joint step, and learning per row and epoch."""
     with built({"team": setup}) as algorithms:
         works: dict[str, Work] = {
             "sample": sampling(algorithms["team"], setup.batch),

@@ -53,7 +53,7 @@ class Setup:
         return shown | dict(self.training) | extra
 
     def build(self) -> Any:
-        """The algorithm, ready to sample and to train; ``stop()`` it."""
+        """Build the algorithm; the caller has to ``stop()`` it."""
         config = _config_class(self)()
         config.environment(self.env, env_config=dict(self.env_config), team_reward=self.team_reward)
         config.env_runners(
@@ -115,7 +115,7 @@ def sample_fragment(worker: Any) -> Any:
 
 
 def training(algorithm: Any) -> Work:
-    """One whole training iteration: everything in ``algo.train()``."""
+    """One training iteration, ``algo.train()``."""
 
     def work() -> int:
         before = algorithm.num_env_steps

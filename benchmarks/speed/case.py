@@ -29,4 +29,4 @@ class Case:
     explanation: str
     parts: Mapping[str, Part]
     picture: str | None = None
-    """Name of the function in ``figures`` that draws the case, or None."""
+    """Name of the function in ``figures`` that plots the case, or None."""

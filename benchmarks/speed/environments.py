@@ -44,11 +44,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "vmas": ("vmas_balance", "vmas_navigation", "vmas_transport", "vmas_give_way"),
     "others": ("lbf_8x8_2p_2f_coop", "rware_tiny_2ag", "coop_box_pushing"),
 }
-"""Part of the case -> environments."""
+"""Part -> environments."""
 
 
 def family_rows(family: str, effort: Effort) -> Iterator[Row]:
-    """Three rows for each environment of a family."""
+    """Three rows per environment of a family."""
     for name in FAMILIES[family]:
         yield from environment_rows(name, effort)
 

@@ -27,7 +27,7 @@ DPI = 110
 
 
 def draw_agents(rows: Sequence[Row], path: Path) -> None:
-    """Cost against the number of agents on logarithmic axes, with the linear line."""
+    """Plot cost against the number of agents on logarithmic axes, with a linear reference."""
     panels: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row.labels["agents"].isdigit():
@@ -68,7 +68,7 @@ def _draw_growth(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_scaling(rows: Sequence[Row], path: Path) -> None:
-    """Measured shares of an iteration, and the model's prediction for many workers."""
+    """Plot measured stages of an iteration, and the model's prediction for many workers."""
     figure = new_figure(9.4, 3.6)
     longest = _longest_fragments(rows)
     _draw_shares(figure.add_subplot(1, 2, 1), longest)
@@ -130,7 +130,7 @@ def _draw_saturation(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_nodes(rows: Sequence[Row], path: Path) -> None:
-    """Stages of an iteration for each number of workers and nodes, and the driver's share."""
+    """Plot stages of an iteration by workers and nodes, and the driver's share."""
     figure = new_figure(9.4, 3.6)
     _draw_stages(figure.add_subplot(1, 2, 1), rows)
     axes = figure.add_subplot(1, 2, 2)

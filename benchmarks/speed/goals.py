@@ -34,7 +34,7 @@ BATCH_SHAPES = ((8, 125), (50, 20))
 """Sub-environments and steps of each: two combinations with 1000 joint steps."""
 
 LONGEST_SEQUENCES = (None, 10, 20)
-"""Without a GRU, and with one."""
+"""Networks without and with a GRU."""
 
 MOST_TRAINING_US = 340.0
 MOST_OVER_BARE = 2.0
@@ -45,12 +45,12 @@ LEAST_NATIVE_GAIN = {32: 5.0, 512: 20.0}
 
 
 def on_predator_prey(algo: str = "agentmixer") -> Setup:
-    """The comparison's setting on predator-prey."""
+    """Setup of the comparison on predator-prey."""
     return Setup(algo=algo, env="predator_prey", num_envs=8, fragment=125)
 
 
 def on_climbing(algo: str = "agentmixer") -> Setup:
-    """The comparison's setting on the climbing game, 25 decisions in an episode."""
+    """Setup of the comparison on the climbing game, 25 decisions per episode."""
     return replace(on_predator_prey(algo), env="climbing", env_config=CLIMBING)
 
 
@@ -69,7 +69,7 @@ def on_simple_spread(algo: str = "mappo") -> Setup:
 
 
 def whole_training(effort: Effort) -> Iterator[Row]:
-    """AgentMixer's training iterations."""
+    """Rows of AgentMixer's training iterations."""
     setups = [
         replace(
             setup,
@@ -103,7 +103,7 @@ def _training_row(setup: Setup, effort: Effort) -> Row:
 
 
 def mappo_on_simple_spread(effort: Effort) -> Iterator[Row]:
-    """MAPPO's training iterations against the environment alone."""
+    """Rows of MAPPO's training iterations against the bare environment."""
     setup = on_simple_spread()
     with built({"train": setup}) as algorithms:
         works: dict[str, Work] = {
@@ -239,7 +239,7 @@ def device(effort: Effort) -> Iterator[Row]:
 
 
 def _gradient_steps(algorithm: Any, device_name: str) -> Work:
-    """Five gradient steps on one batch; a step is one row in one gradient step."""
+    """Time five gradient steps on one batch; a step is one row in one gradient step."""
     from copy import deepcopy
 
     import torch

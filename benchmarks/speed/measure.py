@@ -140,7 +140,7 @@ def busy_cores(seconds: float = 1.0) -> float:
 
 @dataclass(frozen=True)
 class _Ticks:
-    """Ticks of all cores together since the machine started."""
+    """CPU ticks of all cores since boot."""
 
     idle: float
     total: float
@@ -158,7 +158,7 @@ def free_gigabytes() -> float:
 
 
 def resident_megabytes() -> float:
-    """Resident memory of this process now, in MB (Linux)."""
+    """Current resident memory of this process, in MB (Linux)."""
     return _kilobytes(Path("/proc/self/status"), "VmRSS") / 1e3
 
 

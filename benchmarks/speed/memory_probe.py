@@ -16,7 +16,7 @@ from rllib_agentmixer.runs.local_ray import keep_ray_private
 
 
 def main(out: Path, minutes: float) -> None:
-    """Run the demonstration in this process, then print."""
+    """Run the demonstration in this process and print its memory."""
     from rllib_agentmixer.runs import demo
 
     stages = {}

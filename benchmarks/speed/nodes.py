@@ -53,7 +53,7 @@ def probe(environment: dict[str, str], rounds: int) -> list[dict[str, Any]]:
 
 
 def rows_of(num_nodes: int, effort: Effort) -> Iterator[Row]:
-    """All counts of workers on one cluster."""
+    """Rows for all numbers of workers on one cluster."""
     from cluster.local_cluster import LocalCluster
 
     busy = busy_cores()

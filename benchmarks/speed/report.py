@@ -32,7 +32,7 @@ def markdown(cases: Mapping[str, Case], rows: Sequence[Row], command: str) -> st
 
 
 def write(cases: Mapping[str, Case], rows: Sequence[Row], json_file: Path, command: str) -> Path:
-    """Write the page beside the file of rows, pictures into the folder ``images`` beside that."""
+    """Write the page beside the file of rows, and figures to the folder ``images`` beside that."""
     from benchmarks.speed import figures
 
     page = json_file.with_suffix(".md")
@@ -46,7 +46,7 @@ def write(cases: Mapping[str, Case], rows: Sequence[Row], json_file: Path, comma
 
 
 def picture_name(case: Case) -> str:
-    """File of a case's picture."""
+    """File of a case's figure."""
     return f"speed_{case.name}.png"
 
 
@@ -65,12 +65,12 @@ def _provenance(rows: Iterable[Row]) -> str:
         "Absolute values depend on the machine; compare ratios."
     )
     if any(row.is_quick for row in rows):
-        lines.append("**Some rows were measured with `--quick`: few rounds, noisy numbers.**")
+        lines.append("**Some rows were measured with `--quick`: few rounds, noisy results.**")
     return "\n\n".join(lines)
 
 
 def _goals(rows: Iterable[Row]) -> str:
-    """Every row with a goal."""
+    """Table of all rows with a goal."""
     with_goal = [row for row in rows if row.goal is not None]
     if not with_goal:
         return ""

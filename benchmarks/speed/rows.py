@@ -69,7 +69,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Its labels in a row."""
+        """Name of the row: its labels joined."""
         return "/".join(self.labels.values())
 
     @property
@@ -104,10 +104,10 @@ def rounded(value: float) -> float:
 
 
 def read(path: Path) -> list[Row]:
-    """Rows of a file; none where there is no file.
+    """Rows of a file; empty if it does not exist.
 
     Raises:
-        ConfigError: the file holds something else.
+        ConfigError: the file has another format.
     """
     if not path.is_file():
         return []
@@ -115,12 +115,12 @@ def read(path: Path) -> list[Row]:
         return [Row.from_entry(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
-            f"{path} holds no rows of this suite ({error}); remove it or name another --json"
+            f"{path} contains no rows of this suite ({error}); remove it or choose another --json"
         ) from error
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
-    """Replace the file by these rows, one in each line."""
+    """Write rows to a file, one per line."""
     lines = [json.dumps(row.to_entry()) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")

@@ -48,7 +48,7 @@ NUM_EPOCHS = 5
 LEAST_FREE_GB = 6.0
 EACH_WORKER_GB = 0.4
 LEAST_COUNTS = 3
-"""Two to fit, one to check."""
+"""Minimum number of measured worker counts: two to fit, one to validate."""
 
 
 def counts(effort: Effort) -> tuple[int, ...]:
@@ -77,17 +77,17 @@ def timed(name: str, taken: dict[str, float]) -> Iterator[None]:
 
 
 class Driver:
-    """One algorithm whose group of workers grows, timed part by part.
+    """Driver with a growing number of workers, timed stage by stage.
 
     Args:
-        algorithm: built with one remote worker.
+        algorithm: algorithm built with one remote worker.
     """
 
     def __init__(self, algorithm: Any) -> None:
         self.algorithm = algorithm
         self.group = algorithm.workers_group
         self.policy = algorithm.team_policy
-        # One minibatch, however many rows there are.
+        # One minibatch, regardless of the number of rows.
         learner = self.policy.learner
         learner.rllib = replace(learner.rllib, minibatch_size=None)
 
@@ -112,7 +112,7 @@ class Driver:
         self.algorithm.sampler = type(self.algorithm.sampler)(self.group, config)
 
     def parts_once(self) -> dict[str, float]:
-        """Wall seconds of sampling and of every stage, one after the other."""
+        """Wall seconds of sampling and of every stage, sequentially."""
         import ray
         from ray.rllib.policy.sample_batch import concat_samples
 
@@ -138,7 +138,7 @@ class Driver:
         self.group.foreach_env_runner(lambda worker: None, local_env_runner=False)
 
     def iteration_once(self) -> float:
-        """Wall seconds of a whole ``training_step()``."""
+        """Wall seconds of a ``training_step()``."""
         started = time.perf_counter()
         self.algorithm.training_step()
         taken = time.perf_counter() - started
@@ -162,7 +162,7 @@ class Driver:
         )
 
     def bytes_that_travel(self) -> Bytes:
-        """Weights, and one worker's batch, as Ray serialises them."""
+        """Serialized sizes of the weights and of one worker's batch."""
         import ray
         from ray._private.worker import global_worker
 
@@ -198,7 +198,7 @@ def observe_all(driver: Driver, effort: Effort) -> list[Observation]:
 
 
 def rows_of(effort: Effort) -> Iterator[Row]:
-    """Measurements, the model, its check, and the plan."""
+    """Rows of measurements, model, validation and plan."""
     with quiet_ray(max(counts(effort))):
         algorithm = SETUP.build()
         driver = Driver(algorithm)

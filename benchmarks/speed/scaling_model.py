@@ -74,7 +74,7 @@ class ScalingModel:
 
     @property
     def driver(self) -> StageCost:
-        """All stages together."""
+        """Total cost of all stages."""
         return sum(self.stages.values(), StageCost())
 
     def driver_s(self, num_workers: float) -> float:
@@ -100,7 +100,7 @@ class ScalingModel:
         return left / each if each > 0 else float("inf")
 
     def without(self, stage: str) -> ScalingModel:
-        """The same if one stage took no time."""
+        """Model in which one stage takes no time."""
         left = {name: cost for name, cost in self.stages.items() if name != stage}
         return replace(self, stages=left)
 
@@ -133,7 +133,7 @@ def fit_stage(observations: Sequence[Observation], stage: str) -> StageCost:
         )
     seconds = np.array([o.stages[stage] for o in observations])
     relative = features / np.maximum(seconds, 1e-9)[:, None]
-    sizes = relative.max(0)  # rows are thousands of times larger than one
+    sizes = relative.max(0)  # normalize: rows are in the thousands
     found, _ = nnls(relative / sizes, np.ones(len(seconds)))
     return StageCost(**{term: float(x) for term, x in zip(terms, found / sizes, strict=True)})
 

@@ -30,7 +30,7 @@ class Bytes:
 def measured_rows(
     observations: Sequence[Observation], settings: Mapping[str, Any]
 ) -> Iterator[Row]:
-    """Every measured size."""
+    """Rows of the measured sizes."""
     for observation in observations:
         each = observation.rows // observation.num_workers
         yield Row(
@@ -60,7 +60,7 @@ def bytes_rows(travelling: Bytes, rows: int) -> Iterator[Row]:
 
 
 def model_rows(model: ScalingModel) -> Iterator[Row]:
-    """Coefficients of the driver's stages."""
+    """Rows of the coefficients of the driver's stages."""
     for stage, cost in [*model.stages.items(), ("driver", model.driver)]:
         yield Row(
             labels={"what": f"model of {stage}"},

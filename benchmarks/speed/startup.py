@@ -66,7 +66,7 @@ MEASURE_PEAK = (
 
 
 def import_rows(effort: Effort) -> Iterator[Row]:
-    """Seconds until the package is imported, and until the help is printed."""
+    """Rows of the seconds until the package is imported, and until the help is printed."""
     rounds = effort.pick(3, 9)
     programs = {
         "python alone": (["-c", "pass"], None),
@@ -114,7 +114,7 @@ def _first_iteration_row(what: str, seconds: float, most: float | None) -> Row:
 
 
 def memory_rows(effort: Effort) -> Iterator[Row]:
-    """Megabytes of the driver at the demonstration's setting, then of imports alone."""
+    """Rows of the driver's memory in the demonstration, then of imports alone."""
     with tempfile.TemporaryDirectory() as folder:
         minutes = str(effort.pick(0.05, 0.3))
         arguments = ["-m", "benchmarks.speed.memory_probe", str(Path(folder) / "demo"), minutes]

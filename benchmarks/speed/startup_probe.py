@@ -93,14 +93,14 @@ class Watcher(threading.Thread):
 
 
 def seconds_since_start() -> float:
-    """Wall time since this process was started (Linux; to a hundredth of a second)."""
+    """Wall time since this process was started (Linux; resolution 10 ms)."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     up_s = float(Path("/proc/uptime").read_text().split()[0])
     return up_s - float(fields[19]) / CLOCK_TICKS
 
 
 def main(folder: Path) -> None:
-    """Train, then print."""
+    """Train and print the times."""
     before = seconds_since_start()
     watcher = Watcher(folder / "run" / "progress.jsonl")
     watcher.start()

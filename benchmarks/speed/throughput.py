@@ -33,7 +33,7 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "memory_game": {},
     "simple_spread": {},
 }
-"""Environment -> its arguments."""
+"""Environment -> arguments."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def flat_team_env(name: str, env_context: Any = None) -> Any:
 
 
 def stock(name: str, sizes: Sizes, *, is_new_stack: bool) -> Any:
-    """RLlib's PPO with the same sizes, epochs and batch."""
+    """Configuration of RLlib's PPO with the same sizes, epochs and batch."""
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.tune.registry import register_env
 
@@ -92,7 +92,7 @@ def stock(name: str, sizes: Sizes, *, is_new_stack: bool) -> Any:
 
 
 def stock_works(algorithm: Any, sizes: Sizes, *, is_new_stack: bool) -> dict[str, Work]:
-    """Sampling alone and whole training iterations of RLlib's PPO."""
+    """Timed functions of RLlib's PPO: sampling, and training iterations."""
     runner = algorithm.env_runner
 
     def sample_classic() -> int:

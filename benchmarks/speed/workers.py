@@ -69,7 +69,7 @@ def sampling_rows(env: str, effort: Effort) -> Iterator[Row]:
 
 
 def training_rows(env: str, effort: Effort) -> Iterator[Row]:
-    """Whole iterations of the same batch with 0, 1 and 2 workers."""
+    """Rows of training iterations of the same batch with 0, 1 and 2 workers."""
     batch = effort.pick(BATCH // 4, BATCH)
     setups = {
         num_workers: Setup(
@@ -98,7 +98,7 @@ def training_rows(env: str, effort: Effort) -> Iterator[Row]:
 
 
 def rows_of(env: str, effort: Effort) -> Iterator[Row]:
-    """Sampling, then training."""
+    """Rows of sampling, then of training."""
     yield from sampling_rows(env, effort)
     yield from training_rows(env, effort)
 
