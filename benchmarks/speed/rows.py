@@ -115,7 +115,7 @@ def read(path: Path) -> list[Row]:
         return [Row.from_entry(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
-            f"{path} contains no rows of this suite ({error}); remove it or choose another --json"
+            f"{path} holds no rows of this suite ({error}); remove it or choose another --json"
         ) from error
 
 
