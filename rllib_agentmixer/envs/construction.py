@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.entry import EnvEntry
 from rllib_agentmixer.envs.registry import ENVS, nearest, resolve_env
-from rllib_agentmixer.envs.stepping.supersuit_wrappers import is_refusal
+from rllib_agentmixer.envs.stepping.supersuit_wrappers import is_supersuit_error
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
     except ImportError as error:
         raise _import_failure(entry, error) from error
     except (AssertionError, AttributeError) as error:
-        if not is_refusal(error):
+        if not is_supersuit_error(error):
             raise
         raise EnvContractError(
             f"environment {entry.name!r}: a SuperSuit wrapper rejects it ({error}); its wrappers "

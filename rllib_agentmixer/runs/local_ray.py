@@ -51,10 +51,10 @@ def start_ray(num_workers: int) -> None:
         return
     address = cluster_address()
     if address is not None:
-        from rllib_agentmixer.runs.ray_cluster import join_cluster, wait_for_processors
+        from rllib_agentmixer.runs.ray_cluster import join_cluster, wait_for_cpus
 
         join_cluster(address)
-        wait_for_processors(num_workers)
+        wait_for_cpus(num_workers)
         return
     if num_workers:
         # The way RLlib starts workers makes Ray's backend log advice as an error.

@@ -80,7 +80,7 @@ def check_answers(address: str) -> None:
         raise ConfigError(f"no Ray cluster answers at {address}: {error}; {ADVICE}") from error
 
 
-def wait_for_processors(num_workers: int) -> None:
+def wait_for_cpus(num_workers: int) -> None:
     """Block until the cluster has a free CPU for every worker.
 
     Otherwise RLlib would silently wait for workers that cannot be scheduled. The CPUs are

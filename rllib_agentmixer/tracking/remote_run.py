@@ -31,7 +31,7 @@ MOST_METRICS = 1000
 """MLflow's limit per request."""
 MOST_PARAMETERS = 100
 MOST_TAG_LENGTH = 5000
-REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
+PERMANENT_ERRORS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 """Error codes of permanent failures, which are not retried."""
 MOST_TRIES = 3
 
@@ -194,7 +194,7 @@ class RemoteRun:
 
     def _is_permanent(self, record: Record, error: Exception) -> bool:
         """True if a retry is futile, so that the record must not block later ones."""
-        if getattr(error, "error_code", "") in REFUSALS:
+        if getattr(error, "error_code", "") in PERMANENT_ERRORS:
             return True
         if record["kind"] == "metrics" or is_outage(error):
             return False

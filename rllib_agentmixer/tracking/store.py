@@ -166,7 +166,7 @@ def _within(seconds: float, work: Callable[[], Result]) -> Result:
     thread.start()
     thread.join(seconds)
     if not found:
-        raise StoreUnavailableError(f"no answer within {seconds:.0f} s")
+        raise StoreUnavailableError(f"no response within {seconds:.0f} s")
     result, error = found[0]
     if error is not None:
         raise error

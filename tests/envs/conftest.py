@@ -105,7 +105,7 @@ def check_forms_agree(single_envs, vector, choose_actions, num_steps, seed):
 
 def _hand_out(recorder, single_envs, ended):
     for kind, values in recorder.take():
-        # Whole numbers are drawn by all copies in a step, fractions by those that start afresh.
+        # Integers are drawn by all sub-environments in a step, fractions at resets.
         receivers = range(len(single_envs)) if kind == "integers" else ended
         for row, index in enumerate(receivers):
             single_envs[index].np_random.queue.append(values[row])
@@ -172,7 +172,7 @@ def helpers():
 
 @pytest.fixture
 def team():
-    """Builds a team of one fake copy from the fake's arguments."""
+    """Builds a team of one fake environment from the fake's arguments."""
 
     def build(team_reward="shared", **arguments):
         return LoopVectorEnv(

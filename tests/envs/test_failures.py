@@ -42,7 +42,9 @@ def test_a_copy_that_hangs_fails_with_its_limit_copy_step_and_seed():
     built.reset(seed=0)
     built.step(noop(built, 2))
     seed = built._envs[0].seed
-    message = rf"sub-environment 0 of fake, step 2: .*no answer within 0.05 s.*episode seed {seed};"
+    message = (
+        rf"sub-environment 0 of fake, step 2: .*no response within 0.05 s.*episode seed {seed};"
+    )
     with pytest.raises(EnvContractError, match=message):
         built.step(noop(built, 2))
 
@@ -76,7 +78,7 @@ def test_a_reset_that_hangs_fails_too():
             time.sleep(60)
 
     built = LoopVectorEnv(lambda: FakeTeam(tamper=tamper), 1, step_time_limit_s=0.05)
-    with pytest.raises(EnvContractError, match="no answer within"):
+    with pytest.raises(EnvContractError, match="no response within"):
         built.reset(seed=0)
 
 

@@ -200,10 +200,10 @@ def test_pictures_come_from_the_copy_and_only_if_it_draws(team):
     assert built.render() is None
 
 
-def test_close_closes_all_copies():
+def test_close_closes_all_sub_environments():
     built = LoopVectorEnv(FakeTeam, 3)
     built.close()
-    assert all(copy.env.is_closed for copy in built._envs)
+    assert all(team_env.env.is_closed for team_env in built._envs)
 
 
 def test_the_loop_over_native_copies_equals_the_native_batched_form(helpers):
@@ -211,8 +211,8 @@ def test_the_loop_over_native_copies_equals_the_native_batched_form(helpers):
     loop = LoopVectorEnv(lambda: PredatorPrey("7x7", max_steps=15), 2)
     plain = [PredatorPrey("7x7", max_steps=15) for _ in range(2)]
     loop.reset(seed=4)
-    for env, copy in zip(plain, loop._envs, strict=True):
-        env.reset(seed=copy.seed)
+    for env, team_env in zip(plain, loop._envs, strict=True):
+        env.reset(seed=team_env.seed)
     for step in range(50):
         actions = helpers.random_actions(loop, step)
         result = loop.step(actions)

@@ -141,7 +141,7 @@ def test_a_snapshot_continues_bit_for_bit(helpers):
     helpers.check_continuation(make, num_before=5, num_after=20)
 
 
-def test_one_copy_can_be_pickled():
+def test_one_environment_can_be_pickled():
     env = make_env("coop_box_pushing")
     env.reset(seed=0)
     env.step(both(FORWARD))

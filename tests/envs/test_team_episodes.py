@@ -37,7 +37,7 @@ def test_every_episode_has_a_seed_of_its_own_which_the_first_one_fixes(team):
 def test_copies_get_different_seeds():
     built = LoopVectorEnv(FakeTeam, 8)
     built.reset(seed=5)
-    assert len({copy.env.seeds[-1] for copy in built._envs}) == 8
+    assert len({team_env.env.seeds[-1] for team_env in built._envs}) == 8
 
 
 def test_finished_rows_restart_while_others_go_on():

@@ -268,5 +268,5 @@ def test_what_hinders_opening_early_is_left_to_the_tracker(tmp_path, monkeypatch
 
 def test_a_store_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr(store, "open_store", lambda uri: time.sleep(5))
-    with pytest.raises(store.StoreUnavailableError, match="no answer within 0 s"):
+    with pytest.raises(store.StoreUnavailableError, match="no response within 0 s"):
         store.answering_store("http://slow", seconds=0.1)

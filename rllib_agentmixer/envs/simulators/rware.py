@@ -76,7 +76,7 @@ def rware(
 
 
 def _is_time_up(env: Any) -> bool:
-    return True  # a warehouse never ends by itself
+    return True  # a warehouse has no terminal state
 
 
 def _state(env: Any) -> FloatArray:

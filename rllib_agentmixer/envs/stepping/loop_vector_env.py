@@ -144,7 +144,7 @@ class LoopVectorEnv(VectorTeamEnv):
         snapshot = (self._envs, self._now.arrays, seeds, self._num_restarts)
         try:
             return snapshots.dump(snapshot)
-        except Exception as error:  # any object inside a third-party environment may refuse
+        except Exception as error:  # objects in third-party environments may not be picklable
             logger.info("%s cannot be copied (%r): it will start afresh", self.spec.name, error)
             return None
 

@@ -49,4 +49,4 @@ class StepTimer:
             self._is_armed = False
 
     def _expired(self, _number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"no answer within {self.seconds:g} s (step_time_limit_s)")
+        raise TimeoutError(f"no response within {self.seconds:g} s (step_time_limit_s)")

@@ -1,8 +1,8 @@
 """Compatibility with SuperSuit's wrappers: a fix of ``black_death``, and explained errors.
 
 SuperSuit 3.11's ``black_death`` ends an episode once every agent is terminated *and*
-truncated, which hardly ever happens; after that, it goes on stepping an environment that is
-over.
+truncated, which rarely happens; afterwards it keeps stepping an environment whose episode has
+ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def fix_black_death(env: Any) -> Any:
     return env
 
 
-def is_refusal(error: BaseException) -> bool:
+def is_supersuit_error(error: BaseException) -> bool:
     """True if SuperSuit raised an error."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and "/supersuit/" in frames[-1].filename.replace("\\", "/")

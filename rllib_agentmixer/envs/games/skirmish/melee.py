@@ -16,7 +16,7 @@ from rllib_agentmixer.envs.games.skirmish.rules import (
     SECONDS,
     type_numbers,
 )
-from rllib_agentmixer.envs.games.skirmish.script import NOBODY, Doubles
+from rllib_agentmixer.envs.games.skirmish.script import NO_UNIT, Doubles
 
 _SPEED, _RADIUS = type_numbers("speed"), type_numbers("radius")
 _DAMAGE, _COOLDOWN = type_numbers("damage"), type_numbers("cooldown")
@@ -111,9 +111,9 @@ class Melee:
             self._places[axis] -= np.bincount(other, shift, U * B)
 
     def hits(self) -> NDArray[np.intp]:
-        """[U, B] index of the unit that each unit hit, or ``NOBODY``."""
+        """[U, B] index of the unit that each unit hit, or ``NO_UNIT``."""
         B = self._shape[1]
-        return np.where(self.has_hit, self.aim // B, NOBODY).reshape(self._shape)
+        return np.where(self.has_hit, self.aim // B, NO_UNIT).reshape(self._shape)
 
     def _shooters(self) -> NDArray[np.intp]:
         """Flat indices of the units that hit in this sub-step."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rllib_agentmixer.envs.games.skirmish.script import NOBODY, Prey, script_actions
+from rllib_agentmixer.envs.games.skirmish.script import NO_UNIT, Prey, script_actions
 from rllib_agentmixer.envs.games.skirmish.vector import VectorSkirmish
 
 Player = Callable[[VectorSkirmish], np.ndarray]
@@ -43,8 +43,8 @@ class ScriptedPlayer:
 
     def __call__(self, env: VectorSkirmish) -> np.ndarray:
         if self._focus is None:
-            self._focus = np.full((env.spec.num_agents, env.num_envs), NOBODY)
-        self._focus[:, env.time == 0] = NOBODY
+            self._focus = np.full((env.spec.num_agents, env.num_envs), NO_UNIT)
+        self._focus[:, env.time == 0] = NO_UNIT
         allies, enemies = env.side(is_ally=True), env.side(is_ally=False)
         return script_actions(allies, enemies, env.goals(True), self._focus, self._prey).T
 

@@ -92,9 +92,9 @@ class SkirmishSettings:
     num_allies: int
     num_enemies: int
     unit_types: tuple[str, ...] | None
-    """Of the allies, in order; None draws them in every episode."""
+    """Types of the allies, in order; None draws them in every episode."""
     enemy_unit_types: tuple[str, ...] | None
-    """Of the enemies; None mirrors the allies."""
+    """Types of the enemies; None mirrors the allies."""
     starts: str
     """One of ``STARTS``."""
     max_steps: int

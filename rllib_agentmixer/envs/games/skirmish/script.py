@@ -25,7 +25,7 @@ Doubles = NDArray[np.float64]
 Prey = Literal["closest", "weakest"]
 """Target choice among units in range: ``closest`` is kept until it dies or escapes."""
 
-NOBODY = -1
+NO_UNIT = -1
 
 _DIRECTIONS = np.array(MOVES[:STOP]).T  # [2, 4]
 
@@ -51,7 +51,7 @@ def script_actions(
         own: the acting side.
         foes: the other side.
         goals: [2, n, B] destinations of units that see no foe.
-        focus: [n, B] foe that each attacked last or ``NOBODY``; renewed in place.
+        focus: [n, B] foe that each attacked last or ``NO_UNIT``; renewed in place.
         prey: target choice.
     """
     gap = foes.places[:, None] - own.places[:, :, None]  # [2, n, m, B]
@@ -62,10 +62,10 @@ def script_actions(
     wanted = squared if prey == "closest" else foes.health[None]
     target = np.where(in_range, wanted, np.inf).argmin(axis=1)
     if prey == "closest":
-        again = (focus != NOBODY) & _of(in_range, focus)
+        again = (focus != NO_UNIT) & _of(in_range, focus)
         target = np.where(again, focus, target)
     shoots = in_range.any(axis=1)
-    focus[:] = np.where(shoots, target, NOBODY)
+    focus[:] = np.where(shoots, target, NO_UNIT)
     seen = np.where((squared < sight[own.types][:, None]) & lives, squared, np.inf)
     pursued = seen.argmin(axis=1)
     sees = np.isfinite(_of(seen, pursued))
@@ -83,7 +83,7 @@ def _steps(own: Side, way: Doubles) -> NDArray[np.intp]:
 
 
 def _of(values: NDArray[Any], chosen: NDArray[np.intp]) -> NDArray[Any]:
-    """Values [n, m, B] at one foe per unit, [n, B]; ``NOBODY`` takes the last."""
+    """Values [n, m, B] at one foe per unit, [n, B]; ``NO_UNIT`` takes the last."""
     return np.take_along_axis(values, chosen[:, None], axis=1)[:, 0]
 
 

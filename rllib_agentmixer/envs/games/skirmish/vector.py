@@ -27,7 +27,7 @@ from rllib_agentmixer.envs.games.skirmish.rules import (
     deal_types,
     type_numbers,
 )
-from rllib_agentmixer.envs.games.skirmish.script import NOBODY, Doubles, Side, script_actions
+from rllib_agentmixer.envs.games.skirmish.script import NO_UNIT, Doubles, Side, script_actions
 from rllib_agentmixer.envs.games.skirmish.skirmish import Skirmish
 from rllib_agentmixer.envs.vector_env import BoolArray, FloatArray
 
@@ -75,8 +75,8 @@ class VectorSkirmish(NativeVectorEnv):
         self._places = np.zeros((2, *shape))
         self._health, self._cooldown = np.zeros(shape), np.zeros(shape)
         self._actions = np.full(shape, STOP)
-        self._hits = np.full(shape, NOBODY)
-        self._focus = np.full((M, num_envs), NOBODY)
+        self._hits = np.full(shape, NO_UNIT)
+        self._focus = np.full((M, num_envs), NO_UNIT)
         self._goals = np.zeros((2, *shape))
         self._time = np.zeros(num_envs, np.int32)
 
@@ -109,8 +109,8 @@ class VectorSkirmish(NativeVectorEnv):
         self._types[:, rows], self._health[:, rows] = types, health
         self._places[:, :, rows], self._goals[:, :, rows] = places, MAP_SIZE - places
         self._cooldown[:, rows] = 0.0
-        self._actions[:, rows], self._hits[:, rows] = STOP, NOBODY
-        self._focus[:, rows] = NOBODY
+        self._actions[:, rows], self._hits[:, rows] = STOP, NO_UNIT
+        self._focus[:, rows] = NO_UNIT
         self._time[rows] = 0
 
     def _advance(
@@ -206,7 +206,7 @@ class VectorSkirmish(NativeVectorEnv):
                 is_ally=unit < self.settings.num_allies,
                 place=(float(places[0, unit]), float(places[1, unit])),
                 health=float(health[unit] / _HEALTH[types[unit]]),
-                aimed_at=None if hits[unit] == NOBODY else hits[unit],
+                aimed_at=None if hits[unit] == NO_UNIT else hits[unit],
             )
             for unit in range(self.settings.num_units)
         ]
