@@ -1,9 +1,9 @@
-"""What ``sample_async`` saves and what it costs, against workers that the driver waits for.
+"""Benefits and costs of ``sample_async``, against synchronous workers.
 
     python benchmarks/asynchronous_sampling.py [--only time learning] [--seeds 0 1 2] [--json FILE]
 
-* ``time``: seconds of a training iteration, workers synchronous and asynchronous in turns in one
-  run, with 1 and 2 remote workers. Absolute values depend on the machine; compare the ratios.
+* ``time``: seconds of a training iteration, synchronous and asynchronous workers interleaved in
+  one run, with 1 and 2 remote workers. Absolute values depend on the machine; compare the ratios.
 * ``learning``: joint environment steps until the individual policies of the tuned example of
   predator-prey reach its target, evaluated every 32 000 steps, with one remote worker.
 """
@@ -35,12 +35,12 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Mode:
-    """Seconds of an iteration in one mode.
+    """Iteration times of one mode, in seconds.
 
     Attributes:
-        iteration: median of all.
-        learn: mean of the update.
-        wait: mean of waiting for samples at its beginning.
+        iteration: median iteration time.
+        learn: mean time of the update.
+        wait: mean time waiting for samples.
     """
 
     iteration: float
@@ -50,13 +50,13 @@ class Mode:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both modes on one environment.
+    """Iteration times of both modes on one environment.
 
     Attributes:
-        environment: name.
-        workers: remote ones.
+        environment: name of the environment.
+        workers: number of remote workers.
         synchronous: the driver waits for its workers.
-        asynchronous: they sample while it learns.
+        asynchronous: workers sample during the update.
     """
 
     environment: str
@@ -76,14 +76,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Learning:
-    """One run of the tuned example.
+    """Result of one run of the tuned example.
 
     Attributes:
-        sample_async: whether workers sampled asynchronously.
-        seed: of the run.
-        reached: whether the target was reached.
+        sample_async: True for asynchronous sampling.
+        seed: seed of the run.
+        reached: True if the target was reached.
         env_steps: joint environment steps until then.
-        seconds: of training and evaluation until then.
+        seconds: time of training and evaluation until then.
         individual_return: mean return of the individual policies at the end.
     """
 
@@ -121,7 +121,7 @@ def algorithm_for(environment: str, workers: int, *, sample_async: bool) -> Any:
 
 
 def compare(environment: str, workers: int, rounds: int) -> Comparison:
-    """Both modes in turns: an asynchronous iteration ends when its workers have sampled."""
+    """Both modes interleaved: an asynchronous iteration ends when its workers have sampled."""
     algorithms = [algorithm_for(environment, workers, sample_async=mode) for mode in (False, True)]
     seconds: list[list[float]] = [[], []]
     results: list[dict[str, Any]] = [{}, {}]
@@ -142,7 +142,7 @@ def compare(environment: str, workers: int, rounds: int) -> Comparison:
 
 
 def measure_learning(seeds: list[int]) -> list[Learning]:
-    """The tuned example with one worker; seeds in the outer loop, so that noise is shared."""
+    """Run the tuned example with one worker; seeds in the outer loop, so that noise is shared."""
     from rllib_agentmixer.runs.tuned import run_until
     from tuned_examples.agentmixer.predator_prey import config, stop
 
@@ -168,12 +168,12 @@ def measure_learning(seeds: list[int]) -> list[Learning]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, and write all numbers as JSON if asked to."""
-    parser = argparse.ArgumentParser(description="What sample_async saves and what it costs.")
+    """Measure, print, and optionally write all numbers as JSON."""
+    parser = argparse.ArgumentParser(description="Benefits and costs of sample_async.")
     parser.add_argument("--only", nargs="+", choices=("time", "learning"))
     parser.add_argument("--rounds", type=int, default=15, help="measured iterations")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     chosen = parser.parse_args(arguments)
     parts = chosen.only or ("time", "learning")
     from rllib_agentmixer.runs.local_ray import start_ray
@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     start_ray(4)
     report: dict[str, Any] = {
         "cpus": os.cpu_count(),
-        "settings": {"train_batch_size": BATCH, "copies": NUM_ENVS, "rounds": chosen.rounds},
+        "settings": {"train_batch_size": BATCH, "num_envs": NUM_ENVS, "rounds": chosen.rounds},
         "versions": {package: metadata.version(package) for package in PACKAGES},
     }
     if "time" in parts:

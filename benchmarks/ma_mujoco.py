@@ -1,9 +1,9 @@
 """Learning curves of multi-agent MuJoCo from run folders of the command line.
 
-python -m benchmarks.ma_mujoco runs/*        # collect the runs, then draw
-python -m benchmarks.ma_mujoco               # draw what was collected
+python -m benchmarks.ma_mujoco runs/*        # collect the runs, then plot
+python -m benchmarks.ma_mujoco               # plot the collected runs
 
-``docs/results/ma_mujoco.md`` has the commands that make the runs.
+``docs/results/ma_mujoco.md`` has the commands of the runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLOUR = "#22577a"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Collect run folders, if any are given, and draw."""
+    """Collect run folders, if any are given, and plot."""
     parser = argparse.ArgumentParser(description="Learning curves of multi-agent MuJoCo.")
     parser.add_argument("runs", nargs="*", type=Path, help="folders that `train --out` wrote")
     chosen = parser.parse_args(arguments)
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """One line: what was run, and every evaluation of the individual policies."""
+    """One line: the configuration, and every evaluation of the individual policies."""
     lines = (folder / "progress.jsonl").read_text().splitlines()
     progress = [json.loads(line) for line in lines]
     settings = json.loads((folder / "config.json").read_text())
@@ -55,10 +55,11 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """One line for each task, in Markdown."""
+    """Markdown table with one row per task."""
     lines = []
     for env, runs in by_task(rows):
-        *_, last = zip(*(run["curve"] for run in runs), strict=False)  # as far as all came
+        # up to the steps that all reached
+        *_, last = zip(*(run["curve"] for run in runs), strict=False)
         returns = [point[1] for point in last]
         lines.append(
             f"| {env} | {len(runs)} | {last[0][0]:,} | {_span(run['minutes'] for run in runs)} "
@@ -68,7 +69,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def by_task(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Runs of each environment."""
+    """Runs by environment."""
     return [(env, list(runs)) for env, runs in groupby(rows, key=lambda row: row["env"])]
 
 
@@ -78,7 +79,7 @@ def _span(values: Any) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Mean over seeds with a band from the worst to the best, as far as every seed came."""
+    """Mean over seeds with a band from the worst to the best, up to steps that all reached."""
     from matplotlib.ticker import EngFormatter
 
     tasks = by_task(rows)

@@ -1,4 +1,4 @@
-"""Win rates of scripted play on skirmish: the marks for learned policies.
+"""Win rates of scripted players on skirmish: baselines for learned policies.
 
 python -m benchmarks.skirmish_bars --episodes 2000
 """
@@ -10,7 +10,7 @@ import argparse
 from rllib_agentmixer.envs.games.skirmish.players import PLAYERS, measure
 from rllib_agentmixer.envs.games.skirmish.vector import VectorSkirmish
 
-COPIES = 100
+NUM_ENVS = 100
 
 
 def main() -> None:
@@ -22,9 +22,9 @@ def main() -> None:
     print("| battle | player | win rate | standard error | return | steps | episodes |")
     print("|---|---|---|---|---|---|---|")
     for size in chosen.sizes:
-        env = VectorSkirmish(COPIES, num_allies=size, num_enemies=size)
+        env = VectorSkirmish(NUM_ENVS, num_allies=size, num_enemies=size)
         for name, build in PLAYERS.items():
-            score = measure(build(), env, max(1, chosen.episodes // COPIES), chosen.seed)
+            score = measure(build(), env, max(1, chosen.episodes // NUM_ENVS), chosen.seed)
             error = (score.win_rate * (1 - score.win_rate) / score.episodes) ** 0.5
             print(
                 f"| {size}v{size} | {name} | {score.win_rate:.3f} | {error:.3f} "

@@ -1,13 +1,13 @@
-"""Does a change of code change results? Weights after a few iterations, kept and compared.
+"""Regression check of results: weights after a few iterations, saved and compared.
 
-    python -m benchmarks.snapshots save before.npz      # on the code as it was
-    python -m benchmarks.snapshots compare before.npz   # on the code as it is
+    python -m benchmarks.snapshots save before.npz      # on the old code
+    python -m benchmarks.snapshots compare before.npz   # on the new code
 
 Every case trains a small team for a few iterations from a fixed seed. ``compare`` prints
-whether weights are bit-equal, else how far they moved apart: the largest difference of any
-weight, as a share of how far training itself moved the weights. A change that only reorders
-floating-point sums stays below 1e-3 here; whether it matters for learning is answered by
-learning curves, not by this.
+whether weights are bit-equal, else their relative difference: the largest difference of any
+weight, divided by the largest change of a weight in training. A change that only reorders
+floating-point sums stays below 1e-3 here; its effect on learning has to be judged from learning
+curves.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def train(case: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def relative_difference(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> float:
-    """Largest difference after training, over the largest way that training moved a weight."""
+    """Largest difference after training, over the largest change of a weight in training."""
     names = [name[2:] for name in old if name.startswith("0/")]
     moved = max(float(np.abs(old[f"1/{n}"] - old[f"0/{n}"]).max(initial=0)) for n in names)
     apart = max(float(np.abs(old[f"1/{n}"] - new[f"1/{n}"]).max(initial=0)) for n in names)
@@ -80,7 +80,7 @@ def relative_difference(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) 
 
 
 def run(names: list[str]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Train the named cases one after the other."""
+    """Train the given cases sequentially."""
     with _quiet_ray():
         for name in names:
             yield name, train(CASES[name])
@@ -125,7 +125,9 @@ def _compare(file: Path, names: list[str]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Save or compare."""
-    parser = argparse.ArgumentParser(description="Do results change? Weights of small runs.")
+    parser = argparse.ArgumentParser(
+        description="Regression check of results by weights of small runs."
+    )
     parser.add_argument("action", choices=["save", "compare"])
     parser.add_argument("file", type=Path, help="NumPy archive (.npz)")
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))

@@ -1,10 +1,10 @@
-"""What logging to MLflow costs a training run.
+"""Overhead of logging to MLflow in a training run.
 
     python -m benchmarks.tracking
 
-The same run with and without MLflow in turn. Measured is what the training thread spends
-writing records, the CPU time of the sending thread, that of the whole process during the
-iterations, and what comes once: opening the store, the learning curve.
+Runs with and without MLflow are interleaved. Measured are the CPU time of the training thread
+for writing records, of the sending thread and of the whole process during the iterations, and
+one-time costs: opening the store, the learning curve.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STORES = ("none", "sqlite", "server")
 
 
 def train_once(store: str, uri: str, iterations: int) -> dict[str, Any]:
-    """One run in this process; seconds of the thread, of the sender and of the process."""
+    """Run once in this process; CPU seconds of training thread, sender and process."""
     from rich.console import Console
 
     from rllib_agentmixer.commands.common import make_config
@@ -69,7 +69,7 @@ def train_once(store: str, uri: str, iterations: int) -> dict[str, Any]:
         outcome = training.run(algorithm, plan, Watch(plan.total_steps, None, console=silent))
         whole = _cpu_seconds() - before
         algorithm.stop()
-    # The first iteration has to wait for what is imported late.
+    # The first iteration includes late imports.
     iterating = cpu_after[-1] - cpu_after[0]
     return {
         "store": store,
@@ -89,7 +89,7 @@ def _cpu_seconds() -> float:
 
 
 def main() -> None:
-    """Measure in fresh processes, in turn, and print a table."""
+    """Measure in fresh processes, interleaved, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3)

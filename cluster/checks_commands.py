@@ -1,4 +1,4 @@
-"""Command lines in the cluster's files, parsed by the programs that they call. Nothing runs."""
+"""Checks of command lines in the cluster files, by the parsers of the called programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARED_FOLDER = "/runs"
 
 
 def parsed(command: Any, name: str, arguments: Sequence[str]) -> tuple[click.Context | None, str]:
-    """The parsed arguments of a click command, or what is wrong with them."""
+    """Parsed arguments of a click command, or the error message."""
     try:
         return command.make_context(name, list(arguments)), ""
     except click.exceptions.Exit:  # --help, --version
@@ -26,7 +26,7 @@ def parsed(command: Any, name: str, arguments: Sequence[str]) -> tuple[click.Con
 
 
 def own_arguments(words: Sequence[str]) -> list[str] | None:
-    """What follows our program's name, after ``env`` and assignments; None if it is another."""
+    """Arguments of this project's command, without ``env`` and assignments; None for others."""
     rest = list(words)
     while rest and (rest[0] == "env" or re.match(r"\w+=", rest[0])):
         rest = rest[1:]
@@ -37,7 +37,7 @@ def own_arguments(words: Sequence[str]) -> list[str] | None:
 
 
 def check_own(words: Sequence[str]) -> Iterator[str]:
-    """A command line of this project: its flags, its values, and its settings by name."""
+    """Check a command line of this project: flags, values and settings."""
     from rllib_agentmixer.cli import cli
 
     arguments = own_arguments(words)
@@ -58,7 +58,7 @@ def check_own(words: Sequence[str]) -> Iterator[str]:
 
 
 def settings_problem(verb: str, values: dict[str, Any]) -> str:
-    """What configuration and search say about algorithm, environment, settings and ranges."""
+    """Configuration error of algorithm, environment, settings or ranges; empty if valid."""
     from rllib_agentmixer.commands.common import make_config
     from rllib_agentmixer.commands.tune import new_plan
 
@@ -76,16 +76,16 @@ def settings_problem(verb: str, values: dict[str, Any]) -> str:
 
 
 def check_restartable(words: Sequence[str], shared: str = SHARED_FOLDER) -> Iterator[str]:
-    """A command that is run again after a failure goes on, from a folder that is still there."""
+    """Check that a command resumes when rerun after a failure, from a shared folder."""
     if "--resume-if-possible" not in words:
         yield "a command that is run again needs --resume-if-possible"
     out = words[words.index("--out") + 1] if "--out" in words[:-1] else ""
     if not out.startswith(shared):
-        yield f"--out {out!r} does not lie in the shared folder {shared}"
+        yield f"--out {out!r} is not in the shared folder {shared}"
 
 
 def joined(text: str) -> str:
-    """A shell text with continued lines joined and comments removed."""
+    """Shell script with continuation lines joined and comments removed."""
     lines = [line for line in text.replace("\\\n", " ").splitlines() if not _is_comment(line)]
     return "\n".join(lines)
 
@@ -95,7 +95,7 @@ def _is_comment(line: str) -> bool:
 
 
 def simple_commands(text: str) -> Iterator[list[str]]:
-    """Words of every simple command of a shell text, split at line ends and operators."""
+    """Words of every simple command of a shell script, split at line ends and operators."""
     for line in joined(text).splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|()")
         lexer.whitespace_split = True
@@ -111,7 +111,7 @@ def simple_commands(text: str) -> Iterator[list[str]]:
 
 
 def ray_calls(text: str, verb: str) -> Iterator[list[str]]:
-    """Arguments of every ``ray VERB`` in a shell text."""
+    """Arguments of every ``ray VERB`` in a shell script."""
     for words in simple_commands(text):
         for index, word in enumerate(words[:-1]):
             if word.rpartition("/")[2] == "ray" and words[index + 1] == verb:
@@ -119,7 +119,7 @@ def ray_calls(text: str, verb: str) -> Iterator[list[str]]:
 
 
 def check_ray_start(arguments: Sequence[str]) -> Iterator[str]:
-    """Flags of ``ray start``, by Ray's own parser, and where its dashboard listens."""
+    """Check flags of ``ray start`` with Ray's parser, and the address of its dashboard."""
     from ray.scripts.scripts import start
 
     context, problem = parsed(start, "start", arguments)
@@ -132,14 +132,14 @@ def check_ray_start(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def check_symmetric_run(arguments: Sequence[str]) -> Iterator[str]:
-    """``ray symmetric-run``: its own flags, those of ``ray start``, then our command."""
+    """Check ``ray symmetric-run``: its flags, those of ``ray start``, and the entrypoint."""
     from ray.scripts.symmetric_run import symmetric_run
 
     if "--" not in arguments:
         yield "ray symmetric-run needs -- before the command"
         return
     end = list(arguments).index("--")
-    # Values that the shell fills in are numbers here.
+    # All shell variables here are numbers.
     known = [re.sub(r"\$\w+", "1", word) for word in arguments[:end]]
     context, problem = parsed(symmetric_run, "symmetric-run", known)
     if context is None:
@@ -150,7 +150,7 @@ def check_symmetric_run(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def check_job_submit(arguments: Sequence[str]) -> Iterator[str]:
-    """``ray job submit``, and the command behind its ``--``."""
+    """Check ``ray job submit`` and its entrypoint."""
     from ray.dashboard.modules.job.cli import submit
 
     context, problem = parsed(submit, "submit", arguments)

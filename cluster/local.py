@@ -1,16 +1,16 @@
-"""Several Ray nodes on this machine: a real cluster to try jobs and faults on.
+"""Command line of a multi-node Ray cluster on this machine, to test jobs and faults.
 
-    python cluster/local.py start              # a head without processors, two nodes with 2 each
+    python cluster/local.py start              # a head without CPUs, two nodes with 2 each
     eval "$(python cluster/local.py env)"      # RAY_ADDRESS, the token, the jobs' address
     python cluster/local.py status
-    python cluster/local.py stop               # ends what `start` started, and nothing else
+    python cluster/local.py stop               # terminates only what `start` started
 
-Every node advertises 127.0.0.1, asks for a token that only this user can read, and has a
-resource of its own name (``head``, ``node1``, ``node2``), so that a job can ask for a node.
-Ports are free ones, so several clusters can run at once, each in a folder of its own.
+Every node advertises 127.0.0.1, requires a token that only this user can read, and has a
+resource with its name (``head``, ``node1``, ``node2``), so that a job can request a node.
+Free ports are used, so that several clusters can run at once, each in its own folder.
 
-Every process of a cluster carries the cluster's random id in its environment, or belongs to the
-session of one that does. ``stop`` ends these, also workers whose node has died, and nothing else.
+Every process of a cluster has the cluster's random id in its environment, or belongs to the
+session of one that does. ``stop`` terminates only these, including workers of dead nodes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cluster.local_cluster import LocalCluster
     type=click.Path(path_type=Path),
     default=Path(f"/tmp/agentmixer-{os.getuid()}"),  # noqa: S108 - made with mode 0700
     show_default=True,
-    help="One cluster a folder.",
+    help="Folder of the cluster.",
 )
 @click.pass_context
 def main(context: click.Context, folder: Path) -> None:
@@ -43,11 +43,13 @@ def main(context: click.Context, folder: Path) -> None:
 
 
 @main.command()
-@click.option("--cpus", default="0,2,2", show_default=True, help="Of the head and each node.")
-@click.option("--dashboard-port", default=0, help="Of the jobs API; 0 for a free one.")
+@click.option(
+    "--cpus", default="0,2,2", show_default=True, help="CPUs of the head and of each node."
+)
+@click.option("--dashboard-port", default=0, help="Port of the jobs API; 0 for a free one.")
 @click.pass_obj
 def start(folder: Path, cpus: str, dashboard_port: int) -> None:
-    """Start the nodes and wait for them."""
+    """Start the nodes and wait until they have joined."""
     counts = [int(count) for count in cpus.split(",")]
     cluster = LocalCluster(folder, counts, dashboard_port)
     cluster.start()
@@ -57,14 +59,14 @@ def start(folder: Path, cpus: str, dashboard_port: int) -> None:
 @main.command()
 @click.pass_obj
 def stop(folder: Path) -> None:
-    """End every process of the cluster; nothing else is touched."""
+    """Terminate every process of the cluster, and no others."""
     LocalCluster(folder).stop()
 
 
 @main.command()
 @click.pass_obj
 def env(folder: Path) -> None:
-    """Print what a client exports."""
+    """Print the environment variables of a client."""
     click.echo("unset RAY_AUTH_TOKEN")
     for name, value in LocalCluster(folder).environment.items():
         click.echo(f"export {name}={shlex.quote(value)}")
@@ -73,13 +75,13 @@ def env(folder: Path) -> None:
 @main.command()
 @click.pass_obj
 def status(folder: Path) -> None:
-    """Nodes and their processes; exit code 1 if a node is down."""
+    """Show nodes and their processes; exit code 1 if a node is down."""
     cluster = LocalCluster(folder)
     alive = cluster.alive()
     for name, node in cluster.state.nodes.items():
-        word = "alive" if name in alive else "down"
+        state = "alive" if name in alive else "down"
         count = len(cluster.processes(name))
-        click.echo(f"{name:8} {word:6} {node.cpus} CPUs, {count} processes, pid {node.pid}")
+        click.echo(f"{name:8} {state:6} {node.cpus} CPUs, {count} processes, pid {node.pid}")
     if set(cluster.state.nodes) - set(alive):
         raise SystemExit(1)
 

@@ -1,4 +1,4 @@
-"""Start, kill and stop the nodes of a cluster on this machine; ``local.py`` is its program."""
+"""Multi-node Ray cluster on this machine; ``local.py`` is its command line."""
 
 # ruff: noqa: S603 - only Python itself is started
 from __future__ import annotations
@@ -29,25 +29,25 @@ TOKEN = "auth_token"  # noqa: S105 - a file name
 HEAD = "head"
 OBJECT_STORE_BYTES = 100 * 2**20
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Without it Ray on Linux replaces 127.0.0.1 by the address of a network card and listens on
-all of them; by its name it is meant for other systems, but Ray heeds it on all."""
+"""Without it Ray on Linux replaces 127.0.0.1 by the address of a network interface and listens
+on all of them; despite its name, the variable applies to all systems."""
 
 START_SECONDS = 90.0
 STOP_SECONDS = 10.0
 
 
 class ClusterError(click.ClickException):
-    """The cluster cannot be started or found; the message says what to do."""
+    """The cluster cannot be started or found."""
 
 
 class LocalCluster:
-    """A cluster in a folder. As a context manager it is started, and stopped whatever happens.
+    """Cluster with its state in a folder. As a context manager it is started and always stopped.
 
     Args:
-        folder: for the token, logs and Ray's sockets, whose paths may have 107 characters: at
-            most 40 for this folder. None makes one under ``/tmp``.
-        cpus: logical processors of the head and of each other node.
-        dashboard_port: of the jobs API; 0 for a free one.
+        folder: folder for the token, logs and Ray's sockets, whose paths are limited to 107
+            characters: at most 40 for this folder. None creates one under ``/tmp``.
+        cpus: logical CPUs of the head and of each other node.
+        dashboard_port: port of the jobs API; 0 for a free one.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LocalCluster:
 
     @property
     def state(self) -> State:
-        """What is known of the cluster in the folder.
+        """State of the cluster in the folder.
 
         Raises:
             ClusterError: there is none.
@@ -80,17 +80,17 @@ class LocalCluster:
 
     @property
     def address(self) -> str:
-        """Of the control store: what RAY_ADDRESS holds for a driver."""
+        """Address of the GCS, for RAY_ADDRESS."""
         return f"{HOST}:{self.state.gcs_port}"
 
     @property
     def jobs_address(self) -> str:
-        """Of the jobs API."""
+        """Address of the jobs API."""
         return f"http://{HOST}:{self.state.dashboard_port}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client needs to join the cluster or to submit jobs to it."""
+        """Environment variables of a client that joins the cluster or submits jobs to it."""
         return {
             "RAY_ADDRESS": self.address,
             "RAY_API_SERVER_ADDRESS": self.jobs_address,
@@ -102,14 +102,14 @@ class LocalCluster:
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """This process's environment as a client of this cluster, and of no other."""
+        """Environment of this process as a client of this cluster only."""
         return without_ray(os.environ) | self.environment
 
     def start(self) -> None:
         """Start all nodes and wait until they have joined. If one fails, all are stopped.
 
         Raises:
-            ClusterError: there is a cluster already, or a node does not start.
+            ClusterError: the folder has a cluster, or a node does not start.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (self.folder / STATE).exists():
@@ -123,15 +123,15 @@ class LocalCluster:
         try:
             for index, cpus in enumerate(self.cpus):
                 self.add_node(f"node{index}" if index else HEAD, cpus)
-                # One after the other: nodes of one machine that start at once can take the
-                # same socket, and one of them then waits for ever.
+                # Sequentially: nodes of one machine that start at once can take the same
+                # socket, and one of them then hangs.
                 self.wait_for_nodes(index + 1)
         except BaseException:
             self.stop()
             raise
 
     def add_node(self, name: str, cpus: int) -> None:
-        """Start a node; it joins some seconds later, except for the head, which is waited for.
+        """Start a node; it joins some seconds later. The head is waited for.
 
         Raises:
             ClusterError: the head does not start.
@@ -157,10 +157,10 @@ class LocalCluster:
             self._wait_for_port(state.dashboard_port, process, log)
 
     def wait_for_nodes(self, count: int) -> None:
-        """Return as soon as so many nodes are alive.
+        """Block until ``count`` nodes are alive.
 
         Raises:
-            ClusterError: they are not within 90 s.
+            ClusterError: they are not alive within 90 s.
         """
         deadline = time.monotonic() + START_SECONDS
         while (alive := len(self.alive())) < count:
@@ -172,7 +172,7 @@ class LocalCluster:
             time.sleep(0.5)
 
     def alive(self) -> list[str]:
-        """Names of the nodes that the control store holds for alive."""
+        """Names of the nodes that are alive according to the GCS."""
         done = subprocess.run(
             [sys.executable, "-c", LIST_NODES, self.address],
             env=self.client_environment,
@@ -187,7 +187,7 @@ class LocalCluster:
         return [name for name in self.state.nodes for node in found if name in node]
 
     def kill_node(self, name: str) -> None:
-        """SIGKILL every process of a node at once, as when its machine loses power."""
+        """SIGKILL every process of a node at once, as in a power failure."""
         self._kill_all(name)
 
     def _kill_all(self, name: str | None) -> None:
@@ -197,12 +197,12 @@ class LocalCluster:
             psutil.wait_procs(left, timeout=1)
 
     def stop(self) -> None:
-        """End every process of the cluster and remove its folder. Does nothing without one."""
+        """Terminate every process of the cluster and remove its folder, if there is one."""
         try:
             state = self.state
         except ClusterError:
             return
-        # The nodes first: they take their processes along, in good order.
+        # The nodes first: they shut down their processes gracefully.
         leaders = [
             psutil.Process(node.pid)
             for node in state.nodes.values()
@@ -215,7 +215,7 @@ class LocalCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def processes(self, name: str | None = None) -> list[psutil.Process]:
-        """Processes of the cluster or of one node: by their environment, else by their session."""
+        """Processes of the cluster or a node, identified by environment, else by session."""
         state = self.state
         wanted = {CLUSTER_ID: state.cluster_id} | ({NODE_NAME: name} if name else {})
         nodes = [state.nodes[name]] if name else state.nodes.values()
@@ -245,7 +245,7 @@ class LocalCluster:
                     return
             time.sleep(0.2)
         tail = log.read_text(errors="replace").strip().splitlines()[-5:]
-        raise ClusterError(f"the head does not answer on port {port}; it said:\n" + "\n".join(tail))
+        raise ClusterError(f"the head does not answer on port {port}; its log:\n" + "\n".join(tail))
 
 
 LIST_NODES = """
@@ -253,11 +253,11 @@ import json, logging, sys, ray
 ray.init(address=sys.argv[1], logging_level=logging.ERROR, log_to_driver=False)
 json.dump([node["Resources"] for node in ray.nodes() if node["Alive"]], sys.stdout)
 """
-"""A program of its own: a process that has joined a cluster cannot join another one cleanly."""
+"""Separate program: a process that has joined a cluster cannot join another one cleanly."""
 
 
 def without_ray(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables but Ray's own: another token would count for more than the file."""
+    """Environment without Ray's variables: another token would take precedence over the file."""
     return {name: value for name, value in environment.items() if not name.startswith("RAY_")}
 
 
@@ -269,7 +269,7 @@ def _start_command(folder: Path, state: State, name: str, cpus: int) -> list[str
         "num_gpus": 0,
         "resources": {name: 1},
         "object_store_memory": OBJECT_STORE_BYTES,
-        # Of its own: nodes that share a folder unpack a job's code over each other's.
+        # Not shared: nodes with a common folder overwrite each other's unpacked job code.
         "temp_dir": str(folder / name),
         # Several nodes share one machine, where fixed ports and ranges would clash.
         "min_worker_port": 0,

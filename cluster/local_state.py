@@ -1,4 +1,4 @@
-"""What a local cluster leaves on disk, from before its first process on."""
+"""State of a local cluster on disk, written before its first process starts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Started:
-    """The process that holds a node together.
+    """Main process of a node.
 
     Attributes:
-        pid: of ``local_node.py``.
-        started: seconds since the epoch, since pids are used again.
-        cpus: logical processors of the node.
+        pid: process id of ``local_node.py``.
+        started: start time in seconds since the epoch, since pids are reused.
+        cpus: logical CPUs of the node.
     """
 
     pid: int
@@ -22,13 +22,13 @@ class Started:
 
 @dataclass
 class State:
-    """What ``start`` leaves for ``stop``, from before the first process on.
+    """State that ``start`` saves for ``stop``, before it starts the first process.
 
     Attributes:
-        cluster_id: what the environment of every process of the cluster holds.
-        gcs_port: of the head's control store: what nodes and drivers connect to.
-        dashboard_port: of the dashboard and the jobs API.
-        nodes: by name.
+        cluster_id: id in the environment of every process of the cluster.
+        gcs_port: port of the head's GCS, to which nodes and drivers connect.
+        dashboard_port: port of the dashboard and the jobs API.
+        nodes: nodes by name.
     """
 
     cluster_id: str

@@ -1,4 +1,4 @@
-"""Processes of this machine, known by pid and start or by their environment; never by name."""
+"""Processes on this machine, identified by pid and start time or environment, not by name."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody uses now."""
+    """Free port on the loopback address."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]
 
 
 def is_running(pid: int, started: float) -> bool:
-    """Whether a process is alive and still the one that started then."""
+    """True if a process is alive and has the given start time."""
     try:
         process = psutil.Process(pid)
         return process.create_time() == started and process.status() != "zombie"
@@ -29,28 +29,28 @@ def is_running(pid: int, started: float) -> bool:
 
 
 def with_environment(wanted: dict[str, str]) -> Iterator[psutil.Process]:
-    """Processes of this user whose environment holds these values."""
+    """Processes of this user whose environment contains these values."""
     for process in psutil.process_iter():
         try:
             environment = process.environ()
-        except (psutil.Error, OSError):  # of another user, or gone
+        except (psutil.Error, OSError):  # of another user, or terminated
             continue
         if wanted.items() <= environment.items():
             yield process
 
 
 def send(process: psutil.Process, method: str) -> None:
-    """``terminate`` or ``kill`` a process, unless it has just ended."""
+    """Call ``terminate`` or ``kill`` on a process, unless it has just ended."""
     with suppress(psutil.NoSuchProcess):
         getattr(process, method)()
 
 
 def of_session(leader: int, started: float) -> Iterator[psutil.Process]:
-    """Processes without a readable environment in the session of a leader that started then.
+    """Processes without a readable environment in the session of a leader.
 
-    A process that writes its title over its environment, as Ray's workers and agents do, is
-    known by its session alone. A leader that has ended is no longer asked for its start: no
-    other process gets its pid as long as one of its session is left.
+    Processes that overwrite their environment with a title, as Ray's workers and agents do, are
+    identified by their session. The start time of a leader that has ended is not checked: its
+    pid is not reused while a process of its session is left.
     """
     if psutil.pid_exists(leader) and psutil.Process(leader).create_time() != started:
         return

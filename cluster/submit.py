@@ -1,8 +1,9 @@
-"""Submit a job that a file describes, show its log, and end as it ended.
+"""Submission of a job described by a file, with its log and exit status.
 
     python cluster/submit.py cluster/jobs/train.yaml
 
-RAY_API_SERVER_ADDRESS names the jobs API, RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH the token.
+RAY_API_SERVER_ADDRESS is the address of the jobs API, RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH
+give the token.
 Ctrl-C leaves the job running; `ray job stop ID` stops it.
 """
 
@@ -24,14 +25,14 @@ def read_job(path: Path) -> dict[str, Any]:
 
 
 async def follow(client: Any, job_id: str) -> None:
-    """Print the job's log until it ends."""
+    """Print the log of a job until it ends."""
     async for lines in client.tail_job_logs(job_id):
         click.echo(lines, nl=False)
 
 
 @click.command()
 @click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--id", "job_id", help="A name for the job; one that is taken is refused.")
+@click.option("--id", "job_id", help="Submission id, which must be unused.")
 @click.option("--runtime-env", type=click.Path(exists=True, path_type=Path), default=RUNTIME_ENV)
 @click.option("--no-wait", is_flag=True, help="Do not follow the log.")
 def main(job: Path, job_id: str | None, runtime_env: Path, no_wait: bool) -> None:

@@ -1,12 +1,12 @@
-"""Check every file of this folder offline; exit code 1 with the list of findings.
+"""Offline validation of every file of this folder; exit code 1 if there are findings.
 
     python cluster/validate.py [FILE ...]
 
-Each file is read as its consumer reads it: ``ray up`` by Ray's own validator, KubeRay's kinds by
-its schemas made strict, core objects by Kubernetes' schemas, the Containerfile by hadolint,
-scripts by bash, units by systemd. Every command line is parsed by the program that it calls.
-What those let pass and a training would miss is asked for besides: a token everywhere, fixed
-images, nothing but rollouts on spot machines, runs in the shared folder.
+Each file is checked by its consumer: ``ray up`` by Ray's validator, KubeRay's kinds by its
+schemas made strict, core objects by Kubernetes' schemas, the Containerfile by hadolint, scripts
+by bash, units by systemd. Every command line is parsed by the program that it calls. Project
+rules come on top: a token everywhere, fixed image versions, only rollouts on spot machines, runs
+in the shared folder.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ CHECKS: dict[str, Callable[[str], Iterable[str]]] = {
     "slurm/train.sbatch": check_slurm,
     "systemd/ray-worker.service": check_unit,
 }
-"""File -> what checks its text."""
+"""File -> check of its text."""
 
 UNCHECKED = {"kuberay/schemas.json"}
-"""Not for a cluster: Python programs, and the schemas themselves."""
+"""Files that are not deployed: the schemas themselves."""
 
 
 def findings(name: str, text: str | None = None) -> list[str]:
-    """What is wrong with a file, or with a text in its place."""
+    """Findings in a file, or in a text in its place."""
     if text is None:
         text = (FOLDER / name).read_text(encoding="utf-8")
     try:
         return list(CHECKS[name](text))
-    except Exception as error:  # a text so wrong that a check stumbles is found as well
+    except Exception as error:  # a malformed file that makes a check fail is a finding
         return [f"cannot be read: {type(error).__name__}: {error}"]
 
 
 def unknown_files() -> list[str]:
-    """Files of the folder that nothing checks."""
+    """Files of the folder that have no check."""
     found = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
     programs = {name for name in found if name.endswith((".py", ".pyc"))}
     return sorted(found - programs - CHECKS.keys() - UNCHECKED)
@@ -77,8 +77,8 @@ def unknown_files() -> list[str]:
 @click.argument("files", nargs=-1, type=click.Choice(list(CHECKS)))
 def main(files: tuple[str, ...]) -> None:
     """Check FILES, or all of them."""
-    found = [f"{name}: {what}" for name in files or CHECKS for what in findings(name)]
-    found += [] if files else [f"{name}: nothing checks this file" for name in unknown_files()]
+    found = [f"{name}: {finding}" for name in files or CHECKS for finding in findings(name)]
+    found += [] if files else [f"{name}: no check for this file" for name in unknown_files()]
     for line in found:
         click.echo(line)
     if found:

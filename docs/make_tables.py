@@ -1,4 +1,4 @@
-"""Writes what the package knows of itself into its pages: python docs/make_tables.py [--check]."""
+"""Generator of the tables in the documentation: python docs/make_tables.py [--check]."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCS = Path(__file__).parent
 def environment_table() -> str:
     """One row for each constructor in the registry; names that fix its arguments share it."""
     lines = [
-        "| name | what | extra | actions | state | team reward | seed | version |",
+        "| name | task | extra | actions | state | team reward | seed | version |",
         "|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[object, list[EnvEntry]] = {}
@@ -34,7 +34,7 @@ def environment_table() -> str:
 
 
 def space_table() -> str:
-    """One row for each setting that a shipped space searches."""
+    """One row for each setting in a default search space."""
     spaces = {name: entry.search_space for name, entry in ALGORITHMS.items()}
     names = dict.fromkeys(name for space in spaces.values() for name in space)
     lines = [f"| setting | {' | '.join(spaces)} | `pbt` |", "|---" * (len(spaces) + 2) + "|"]
@@ -49,11 +49,11 @@ TABLES = {
     "environments.md": ("environments", environment_table),
     "tuning.md": ("spaces", space_table),
 }
-"""Page -> the name in its two marks, and what stands between them."""
+"""Page -> name in its two markers, and function that builds the text between them."""
 
 
 def page_with_table(name: str, text: str) -> str:
-    """A page with the table as it is today."""
+    """The page with its table regenerated."""
     mark, make = TABLES[name]
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     before, _, rest = text.partition(begin)
@@ -62,7 +62,7 @@ def page_with_table(name: str, text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the pages, or with ``--check`` only say whether they are up to date."""
+    """Rewrite the pages, or with ``--check`` only report whether they are up to date."""
     is_old = False
     for name in TABLES:
         text = (DOCS / name).read_text(encoding="utf-8")

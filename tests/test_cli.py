@@ -474,7 +474,7 @@ def test_ray_joins_the_cluster_of_the_environment_or_starts_on_the_loopback(monk
     calls = []
     asked = []
     monkeypatch.setattr(ray_cluster, "check_answers", asked.append)
-    monkeypatch.setattr(ray_cluster, "wait_for_processors", asked.append)
+    monkeypatch.setattr(ray_cluster, "wait_for_cpus", asked.append)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **settings: calls.append(settings))
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")

@@ -26,11 +26,11 @@ from rllib_agentmixer.utils.suggest import unknown_name
 FULL_RESULTS = Path("docs/results/speed.json")
 QUICK_RESULTS = Path("runs/speed/results/speed.json")
 PLACES = [(case.name, part) for case in CASES.values() for part in case.parts]
-"""Everything that can be measured, in the order of the report."""
+"""All cases, in the order of the report."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, remember, and write the report."""
+    """Measure, print and store rows, and write the report."""
     chosen = _parser().parse_args(arguments)
     if chosen.list:
         list_cases()
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return measure_and_report(chosen)
     except KeyboardInterrupt:
-        print("interrupted; parts that were finished are kept", file=sys.stderr)
+        print("interrupted; finished parts are kept", file=sys.stderr)
         return 130
     except AgentMixerError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure_and_report(chosen: argparse.Namespace) -> int:
-    """Run the cases that the arguments name and write the page; 1 if one failed."""
+    """Run the selected cases and write the page; returns 1 if one failed."""
     cases = chosen_cases(chosen.cases)
     file = chosen.json or (QUICK_RESULTS if chosen.quick else FULL_RESULTS)
     num_failed = 0
@@ -54,17 +54,17 @@ def measure_and_report(chosen: argparse.Namespace) -> int:
         num_failed = run_parts(chosen_parts(cases, chosen.only), Effort(chosen.quick), file)
     known = rows.read(file)
     if not known:
-        raise ConfigError(f"{file} holds no rows; measure some before the report")
+        raise ConfigError(f"{file} contains no rows; measure some before the report")
     command = "python -m benchmarks.speed" + (" --quick" if chosen.quick else "")
     print(f"wrote {report.write(CASES, known, file, command)}")
     return 1 if num_failed else 0
 
 
 def chosen_cases(names: Sequence[str]) -> list[Case]:
-    """Cases by name; all of them without any.
+    """Cases by name; all of them if no name is given.
 
     Raises:
-        ConfigError: there is no such case.
+        ConfigError: unknown case.
     """
     for name in names:
         if name not in CASES:
@@ -73,10 +73,10 @@ def chosen_cases(names: Sequence[str]) -> list[Case]:
 
 
 def chosen_parts(cases: Sequence[Case], only: Sequence[str]) -> list[tuple[Case, str]]:
-    """Parts of the cases; those named, if any are.
+    """Parts of the cases; all of them if no name is given.
 
     Raises:
-        ConfigError: none of the cases has such a part.
+        ConfigError: unknown part.
     """
     known = list(dict.fromkeys(part for case in cases for part in case.parts))
     for name in only:
@@ -86,7 +86,7 @@ def chosen_parts(cases: Sequence[Case], only: Sequence[str]) -> list[tuple[Case,
 
 
 def run_parts(parts: Sequence[tuple[Case, str]], effort: Effort, file: Path) -> int:
-    """Measure one part after the other, each remembered as soon as it is done; the failures."""
+    """Measure the parts, each stored as soon as it is done; returns the number of failures."""
     num_failed, started = 0, time.monotonic()
     known = rows.read(file)
     print(f"load average {load_average():.1f}, cores used by others: {busy_cores():.1f}")
@@ -104,7 +104,7 @@ def run_parts(parts: Sequence[tuple[Case, str]], effort: Effort, file: Path) -> 
 
 
 def measured(case: Case, part: str, effort: Effort) -> Iterator[Row]:
-    """Rows of one part, printed as they come."""
+    """Rows of one part, printed as soon as they are measured."""
     for found in case.parts[part](effort):
         row = replace(
             found,
@@ -119,7 +119,7 @@ def measured(case: Case, part: str, effort: Effort) -> Iterator[Row]:
 
 
 def line_of(row: Row) -> str:
-    """A row in one line of the terminal."""
+    """Row as one line of text."""
     line = f"  {row.name:<64} {report.shown(row.value):>9} {row.unit:<18}"
     if row.goal is not None:
         line += f" goal {row.goal}: {'met' if row.is_met else 'NOT MET'}"
@@ -135,14 +135,16 @@ def list_cases() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.speed", description="Measure how fast the package is."
+        prog="python -m benchmarks.speed", description="Measure the speed of the package."
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help="see --list; default: all")
-    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="these parts only")
-    parser.add_argument("--quick", action="store_true", help="few rounds, noisier numbers")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="rows; the page lies beside it")
-    parser.add_argument("--list", action="store_true", help="name all cases and their parts")
-    parser.add_argument("--report-only", action="store_true", help="measure nothing")
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="only these parts")
+    parser.add_argument("--quick", action="store_true", help="few rounds, noisier results")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file of rows; the page is written beside it"
+    )
+    parser.add_argument("--list", action="store_true", help="list all cases and their parts")
+    parser.add_argument("--report-only", action="store_true", help="only write the report")
     return parser
 
 

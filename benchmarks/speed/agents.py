@@ -1,12 +1,12 @@
-"""What more agents cost: 4 to 64 of them, AgentMixer and MAPPO.
+"""Cost of the number of agents, from 4 to 64, for AgentMixer and MAPPO.
 
-* ``permutation``: the matrix game in which N agents choose among N actions, so each agent's
-  own work grows with N as well; its payoff table, N^N numbers, is never built.
-* ``fake_team``: a made-up team with 32 numbers to see, 64 of state and 5 actions for each
-  agent, whose steps cost next to nothing.
+* ``permutation``: the matrix game in which N agents choose among N actions, so the work per
+  agent grows with N as well; its payoff table, N^N numbers, is never built.
+* ``fake_team``: a synthetic team with observations of size 32, a state of size 64 and 5 actions
+  per agent, whose steps have a negligible cost.
 
-Sampling is measured per joint step, learning per row and epoch, with 32 copies and separate
-parameters for each agent. The exponent e of the growth cost ~ N^e is the slope of log cost
+Sampling is measured per joint step, learning per row and epoch, with 32 sub-environments and
+separate parameters for each agent. The exponent e of the growth cost ~ N^e is the slope of log cost
 against log N; 1 is linear.
 """
 
@@ -28,11 +28,11 @@ UNITS = {"sample": "us/step", "learn": "us/row/epoch"}
 MOST_GROWTH = 1.0
 
 Costs = Mapping[int, Mapping[str, float]]
-"""Number of agents -> what was measured -> microseconds."""
+"""Number of agents -> quantity -> microseconds."""
 
 
 def setup_of(env: str, algo: str, num_agents: int, effort: Effort) -> Setup:
-    """One size of one team."""
+    """Setup of a team of a given size."""
     env_config: dict[str, Any] = {"num_agents": num_agents}
     if env == "permutation":
         env_config["repeat"] = 25
@@ -46,7 +46,7 @@ def setup_of(env: str, algo: str, num_agents: int, effort: Effort) -> Setup:
 
 
 def measure(setup: Setup, rounds: int) -> dict[str, float]:
-    """Sampling per joint step, learning per row and epoch."""
+    """Measure sampling per joint step, and learning per row and epoch."""
     with built({"team": setup}) as algorithms:
         works: dict[str, Work] = {
             "sample": sampling(algorithms["team"], setup.batch),
@@ -56,7 +56,7 @@ def measure(setup: Setup, rounds: int) -> dict[str, float]:
 
 
 def rows_of(env: str, effort: Effort) -> Iterator[Row]:
-    """All sizes of a team under both algorithms, then how costs grow."""
+    """All sizes of a team with both algorithms, then the growth of costs."""
     with quiet_ray():
         for algo in ALGORITHMS:
             costs: dict[int, dict[str, float]] = {}
@@ -68,7 +68,7 @@ def rows_of(env: str, effort: Effort) -> Iterator[Row]:
 
 
 def size_rows(setup: Setup, num_agents: int, costs: Mapping[str, float]) -> Iterator[Row]:
-    """What one size costs, for the team and for each agent."""
+    """Costs of one size, for the team and per agent."""
     for what, cost in costs.items():
         yield Row(
             labels={
@@ -85,7 +85,7 @@ def size_rows(setup: Setup, num_agents: int, costs: Mapping[str, float]) -> Iter
 
 
 def growth_rows(env: str, algo: str, costs: Costs) -> Iterator[Row]:
-    """Exponents of growth, and how much more the largest team costs than the smallest."""
+    """Exponents of growth, and the ratio of costs of the largest and smallest team."""
     smallest, largest = min(costs), max(costs)
     for what in UNITS:
         found = [costs[num_agents][what] for num_agents in costs]

@@ -1,4 +1,4 @@
-"""Algorithms to measure, and what is timed of them."""
+"""Algorithms to measure, and their timed workloads."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Setup:
         algo: name in ``ALGORITHMS``.
         env: name in ``ENVS``, or ``fake_team``.
         env_config: arguments of the environment.
-        team_reward: how agents' rewards become the team's; None for the environment's way.
+        team_reward: how the agents' rewards are combined; None for the environment's default.
         num_envs: B of each worker.
-        fragment: steps that each copy takes for one batch.
+        fragment: steps of each sub-environment in one batch.
         num_workers: remote workers; with 0 the driver samples.
         epochs: passes over a batch, each one minibatch.
         training: other training settings.
-        max_seq_len: steps after which a recurrent sequence is cut; None leaves RLlib's default.
+        max_seq_len: length at which recurrent sequences are cut; None for RLlib's default.
     """
 
     algo: str
@@ -46,14 +46,14 @@ class Setup:
         return self.num_envs * self.fragment * max(1, self.num_workers)
 
     def settings(self) -> dict[str, Any]:
-        """What a row says about it."""
+        """Settings recorded in a row."""
         names = ("env_config", "num_envs", "fragment", "num_workers", "epochs", "batch")
         shown = {name: getattr(self, name) for name in names}
         extra = {} if self.max_seq_len is None else {"max_seq_len": self.max_seq_len}
         return shown | dict(self.training) | extra
 
     def build(self) -> Any:
-        """The algorithm, ready to sample and to train; ``stop()`` it."""
+        """Build the algorithm; the caller has to ``stop()`` it."""
         config = _config_class(self)()
         config.environment(self.env, env_config=dict(self.env_config), team_reward=self.team_reward)
         config.env_runners(
@@ -83,7 +83,7 @@ def _config_class(setup: Setup) -> Callable[[], Any]:
 
 
 def sampling(algorithm: Any, steps: int) -> Work:
-    """Sample at least so many joint steps in this process."""
+    """Sample at least this number of joint steps in this process."""
     worker = algorithm.team_worker
 
     def work() -> int:
@@ -108,14 +108,14 @@ def remote_sampling(algorithm: Any) -> Work:
 
 
 def sample_fragment(worker: Any) -> Any:
-    """A worker's next batch; the episodes that ended are forgotten."""
+    """A worker's next batch; the metrics of ended episodes are discarded."""
     batch = worker.sample()
     worker.get_metrics()
     return batch
 
 
 def training(algorithm: Any) -> Work:
-    """One whole training iteration: everything in ``algo.train()``."""
+    """One training iteration, ``algo.train()``."""
 
     def work() -> int:
         before = algorithm.num_env_steps
@@ -126,7 +126,7 @@ def training(algorithm: Any) -> Work:
 
 
 def learning(algorithm: Any, epochs: int) -> Work:
-    """All epochs over one batch that was sampled before; a step is one row in one epoch."""
+    """All epochs over one presampled batch; a step is one row in one epoch."""
     batch = algorithm.team_worker.sample()
     policy = algorithm.team_policy
 
@@ -139,7 +139,7 @@ def learning(algorithm: Any, epochs: int) -> Work:
 
 @contextmanager
 def quiet_ray(num_workers: int = 0) -> Iterator[None]:
-    """A private Ray without a word on the terminal; one that is already there is left alone."""
+    """A private Ray without terminal output; a running one is reused."""
     import ray
     import torch
 
@@ -161,7 +161,7 @@ def quiet_ray(num_workers: int = 0) -> Iterator[None]:
 
 @contextmanager
 def built(setups: Mapping[str, Setup]) -> Iterator[dict[str, Any]]:
-    """Algorithms by name, stopped at the end, in the Ray that runs or in one of their own."""
+    """Algorithms by name, stopped at the end, in the running Ray or a private one."""
     with quiet_ray(sum(setup.num_workers for setup in setups.values())):
         algorithms: dict[str, Any] = {}
         try:

@@ -1,4 +1,4 @@
-"""What sampling is made of, alone: the environment, one forward pass, one batch."""
+"""Components of sampling, in isolation: the environment, one forward pass, one batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.speed.measure import Work
 
 
 def parallel_env_work(name: str, config: dict[str, Any], steps: int) -> Work:
-    """One copy of a PettingZoo ``ParallelEnv``, fixed random actions, no wrapper of ours."""
+    """A single PettingZoo ``ParallelEnv`` with fixed random actions, without wrappers."""
     from rllib_agentmixer.envs import make_env
 
     env = make_env(name, **config)
@@ -43,15 +43,15 @@ def vector_env_work(
     team_reward: Any = "shared",
     is_native: bool = True,
 ) -> Work:
-    """B copies as a :class:`VectorTeamEnv`, fixed random actions, ``fragment`` steps of each.
+    """A :class:`VectorTeamEnv` with fixed random actions, ``fragment`` steps per environment.
 
     Args:
         name: of the environment.
         config: its arguments.
         num_envs: B.
-        fragment: steps of each copy in one round.
-        team_reward: how agents' rewards become the team's.
-        is_native: False steps one copy after the other even where there is an array form.
+        fragment: steps of each sub-environment in one round.
+        team_reward: how the agents' rewards are combined.
+        is_native: False steps sub-environments in a loop even where there is a vectorized form.
     """
     from rllib_agentmixer.envs import make_env, make_vector_env
     from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
@@ -59,8 +59,8 @@ def vector_env_work(
     if is_native:
         env = make_vector_env(name, num_envs, config=config, team_reward=team_reward)
     else:
-        one_copy = partial(make_env, name, **config)
-        env = LoopVectorEnv(one_copy, num_envs, name=name, team_reward=team_reward)
+        make_one = partial(make_env, name, **config)
+        env = LoopVectorEnv(make_one, num_envs, name=name, team_reward=team_reward)
     env.reset(0)
     rng = np.random.default_rng(0)
     actions = rng.integers(0, env.spec.num_actions, (fragment, num_envs, env.spec.num_agents))
@@ -74,15 +74,15 @@ def vector_env_work(
 
 
 def forward_work(algorithm: Any, num_envs: int, fragment: int) -> Work:
-    """``module.act`` on one prepared input of B copies, ``fragment`` times."""
+    """``module.act`` on one prepared input of B rows, ``fragment`` times."""
     import torch
 
     from rllib_agentmixer.rollouts.actor import pack_rows
 
     worker = algorithm.team_worker
     module, layout = worker.actor.module, worker.actor.layout
-    copies = worker.team_env_creator.vector(worker.env_context, num_envs)
-    rows = pack_rows(layout, copies.reset(0))
+    vector_env = worker.team_env_creator.vector(worker.env_context, num_envs)
+    rows = pack_rows(layout, vector_env.reset(0))
     inputs = layout.inputs(torch.from_numpy(rows).unsqueeze(0))
     generator = torch.Generator().manual_seed(0)
 
@@ -96,5 +96,5 @@ def forward_work(algorithm: Any, num_envs: int, fragment: int) -> Work:
 
 
 def team_batch_of(algorithm: Any) -> Any:
-    """One sampled fragment as the core's learner reads it."""
+    """One sampled fragment in the format of the core's learner."""
     return algorithm.team_policy.experience(algorithm.team_worker.sample())

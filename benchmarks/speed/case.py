@@ -1,4 +1,4 @@
-"""What a case is: a subject, cut into parts that can be measured alone."""
+"""Definition of a case: a subject, divided into parts that can be measured separately."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.speed.measure import Effort
 from benchmarks.speed.rows import Row
 
 Part = Callable[[Effort], Iterable[Row]]
-"""Measures and hands out rows, one as soon as it is known."""
+"""Measures a part and yields its rows as soon as they are known."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Case:
     Attributes:
         name: on the command line.
         title: in the report.
-        explanation: what is measured and how, in the words of its module.
-        parts: by name; each starts and stops the Ray that it needs.
+        explanation: description of the measurement, from the module's docstring.
+        parts: by name; each starts and stops its own Ray.
         picture: draws the rows of the case into a file, or None.
     """
 
@@ -29,4 +29,4 @@ class Case:
     explanation: str
     parts: Mapping[str, Part]
     picture: str | None = None
-    """Name of the function in ``figures`` that draws the case, or None."""
+    """Name of the function in ``figures`` that plots the case, or None."""

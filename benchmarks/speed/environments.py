@@ -1,12 +1,12 @@
-"""What a step of each environment costs: bare, as part of a team, and in training.
+"""Cost of a step of each environment: bare, as a team, and in training.
 
-* ``bare``: one copy of the environment's own ``ParallelEnv``, no wrapper of ours; its actions
-  are random and legal, and choosing them is not counted.
-* ``team``: copies as arrays, as training steps them: the environment's own batched form where
-  there is one, else one copy after the other behind ``TeamEnv``; per joint step of one copy.
+* ``bare``: a single ``ParallelEnv`` without wrappers; its actions are random and legal, and
+  choosing them is not counted.
+* ``team``: vectorized as in training: the environment's own batched form where there is one,
+  else a loop over ``TeamEnv``; per joint step of one sub-environment.
 * ``training``: AgentMixer in whole iterations, everything in ``algo.train()``.
 
-``overhead`` is what ``TeamEnv`` adds to simple_spread, whose own ``state()`` is part of it.
+``overhead`` is the overhead of ``TeamEnv`` on simple_spread, which includes its ``state()``.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "vmas": ("vmas_balance", "vmas_navigation", "vmas_transport", "vmas_give_way"),
     "others": ("lbf_8x8_2p_2f_coop", "rware_tiny_2ag", "coop_box_pushing"),
 }
-"""Part of the case -> environments."""
+"""Part -> environments."""
 
 
 def family_rows(family: str, effort: Effort) -> Iterator[Row]:
-    """Three rows for each environment of a family."""
+    """Three rows per environment of a family."""
     for name in FAMILIES[family]:
         yield from environment_rows(name, effort)
 
 
 def environment_rows(name: str, effort: Effort) -> Iterator[Row]:
-    """Costs of one environment: bare, in a team, in training."""
+    """Costs of one environment: bare, as a team, in training."""
     from rllib_agentmixer.envs import find_entry, make_env, make_vector_env
 
     entry = find_entry(name)
@@ -62,8 +62,8 @@ def environment_rows(name: str, effort: Effort) -> Iterator[Row]:
     bare, team = stepping_costs(
         partial(make_env, name), partial(make_vector_env, name, num_envs), effort
     )
-    yield _row(name, "bare", bare, {"copies": 1})
-    yield _row(name, "team", team, {"copies": num_envs}, {"x bare": team / bare})
+    yield _row(name, "bare", bare, {"num_envs": 1})
+    yield _row(name, "team", team, {"num_envs": num_envs}, {"x bare": team / bare})
     setup = Setup(
         algo="agentmixer",
         env=name,
@@ -75,13 +75,13 @@ def environment_rows(name: str, effort: Effort) -> Iterator[Row]:
     with built({"train": setup}) as algorithms:
         cost = cpu_us_per_step(training(algorithms["train"]), effort.pick(1, 3))
     details = {"x team": cost / team}
-    yield _row(name, "training", cost, {"copies": num_envs, "epochs": EPOCHS}, details)
+    yield _row(name, "training", cost, {"num_envs": num_envs, "epochs": EPOCHS}, details)
 
 
 def stepping_costs(
     bare: Callable[[], Any], team: Callable[[], Any], effort: Effort
 ) -> tuple[float, float]:
-    """Median processor microseconds per step of one copy and of a team, in turns."""
+    """Median CPU microseconds per step of one environment and of a team, interleaved."""
     from rllib_agentmixer.envs.checks.stepping_speed import bare_speed, team_speed
 
     num_steps = effort.pick(100, 300)
@@ -94,7 +94,7 @@ def stepping_costs(
 
 
 def overhead_rows(effort: Effort) -> Iterator[Row]:
-    """What TeamEnv adds to a step of three agents."""
+    """Overhead of TeamEnv on a step of three agents."""
     from rllib_agentmixer.envs import make_env, make_vector_env
 
     bare, team = stepping_costs(
@@ -108,7 +108,7 @@ def overhead_rows(effort: Effort) -> Iterator[Row]:
         unit="us/step",
         goal=Goal(most=MOST_OVERHEAD_US),
         details={"bare us": bare, "team us": team},
-        settings={"copies": NUM_ENVS, "agents": 3},
+        settings={"num_envs": NUM_ENVS, "agents": 3},
     )
 
 

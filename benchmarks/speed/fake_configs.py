@@ -1,4 +1,4 @@
-"""Configurations that train on :class:`FakeTeam`, also on remote workers."""
+"""Configurations for training on :class:`FakeTeam`, also with remote workers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 
 
 class FakeTeamCreator(TeamEnvCreator):
-    """Builds :class:`FakeTeam` directly.
+    """Creator of :class:`FakeTeam`.
 
-    The registry of environments belongs to one process, so a name that is registered here
-    would be unknown to remote workers.
+    The environment registry is per process, so that a name registered here would be unknown
+    to remote workers.
     """
 
     def vector(self, env_config: dict[str, Any], num_envs: int) -> FakeTeam:
@@ -23,14 +23,14 @@ class FakeTeamCreator(TeamEnvCreator):
 
 
 class FakeAgentMixerConfig(AgentMixerConfig):
-    """AgentMixer on :class:`FakeTeam`; ``env_config`` holds its arguments."""
+    """AgentMixer on :class:`FakeTeam`, with its arguments in ``env_config``."""
 
     def env_creator(self) -> FakeTeamCreator:
         return FakeTeamCreator("fake_team")
 
 
 class FakeMAPPOConfig(MAPPOConfig):
-    """MAPPO on :class:`FakeTeam`; ``env_config`` holds its arguments."""
+    """MAPPO on :class:`FakeTeam`, with its arguments in ``env_config``."""
 
     def env_creator(self) -> FakeTeamCreator:
         return FakeTeamCreator("fake_team")
@@ -40,4 +40,4 @@ FAKE_CONFIGS: dict[str, Callable[[], TeamConfig]] = {
     "agentmixer": FakeAgentMixerConfig,
     "mappo": FakeMAPPOConfig,
 }
-"""Algorithm -> its configuration on the made-up team."""
+"""Algorithm -> its configuration on the synthetic team."""

@@ -1,4 +1,4 @@
-"""Pictures of the suite: growth with agents, scaling with workers."""
+"""Figures of the suite: growth with agents, scaling with workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DPI = 110
 
 
 def draw_agents(rows: Sequence[Row], path: Path) -> None:
-    """Cost against the number of agents on logarithmic axes, with the linear line."""
+    """Plot cost against the number of agents on logarithmic axes, with a linear reference."""
     panels: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row.labels["agents"].isdigit():
@@ -68,7 +68,7 @@ def _draw_growth(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_scaling(rows: Sequence[Row], path: Path) -> None:
-    """Measured shares of an iteration, and the model's prediction for many workers."""
+    """Plot measured stages of an iteration, and the model's prediction for many workers."""
     figure = new_figure(9.4, 3.6)
     longest = _longest_fragments(rows)
     _draw_shares(figure.add_subplot(1, 2, 1), longest)
@@ -77,7 +77,7 @@ def draw_scaling(rows: Sequence[Row], path: Path) -> None:
 
 
 def _longest_fragments(rows: Sequence[Row]) -> list[Row]:
-    """Measured rows with the fragments for which the plan is made."""
+    """Measured rows with the fragment length of the plan."""
     measured = [row for row in rows if row.labels["what"].startswith("measured")]
     longest = max(row.details["rows"] / row.details["workers"] for row in measured)
     return [row for row in measured if row.details["rows"] / row.details["workers"] == longest]
@@ -130,7 +130,7 @@ def _draw_saturation(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_nodes(rows: Sequence[Row], path: Path) -> None:
-    """Stages of an iteration for each number of workers and nodes, and the driver's share."""
+    """Plot stages of an iteration by workers and nodes, and the driver's share."""
     figure = new_figure(9.4, 3.6)
     _draw_stages(figure.add_subplot(1, 2, 1), rows)
     axes = figure.add_subplot(1, 2, 2)
@@ -179,4 +179,4 @@ DRAW: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "draw_nodes": draw_nodes,
     "draw_scaling": draw_scaling,
 }
-"""Name in a case -> what draws it."""
+"""Name in a case -> function that draws it."""

@@ -1,17 +1,17 @@
-"""The settings by which published packages are compared, each with its goal.
+"""Goals at the settings by which published packages are compared.
 
 * ``training``: AgentMixer in whole iterations, everything in ``algo.train()``, start-up
   excluded: batches of 1000 joint steps in one minibatch, 15 epochs, default widths, without and
   with a GRU (sequences of 10 and 20 steps).
 * ``mappo_simple_spread``: MAPPO at its benchmark setting, against the plain PettingZoo
   environment stepped with fixed random actions, and against the same behind ``TeamEnv``.
-* ``agentmixer_over_mappo``: both at the same environment, epochs and batch.
-* ``worker_overhead``: sampling with 32 copies, less the bare environment, less one forward
-  pass (``network.decide``) for each step of all copies. Advantages, values and the batch that
-  the learner gets are part of what is left.
-* ``native``: environments that step all copies as arrays, against their own one-copy form
-  stepped in a plain loop, and in ``LoopVectorEnv`` with its checks.
-* ``device``: wall time of one gradient step on CUDA against the processor.
+* ``agentmixer_over_mappo``: both with the same environment, epochs and batch.
+* ``worker_overhead``: sampling with 32 sub-environments, minus the bare environment, minus one
+  forward pass (``network.decide``) per step of all of them. Advantages, values and the
+  learner's batch are part of the rest.
+* ``native``: vectorized environments, against their own single-environment form stepped in a
+  plain loop, and in ``LoopVectorEnv`` with its checks.
+* ``device``: wall time of one gradient step on CUDA against the CPU.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from benchmarks.speed.rows import Goal, Row
 
 CLIMBING = {"repeat": 25}
 SPREAD = {"local_ratio": 0.5, "max_cycles": 25}
-COPIES = ((8, 125), (50, 20))
-"""Copies and steps of each: two ways to 1000 joint steps."""
+BATCH_SHAPES = ((8, 125), (50, 20))
+"""Sub-environments and steps of each: two combinations with 1000 joint steps."""
 
 LONGEST_SEQUENCES = (None, 10, 20)
-"""Without a GRU, and with one."""
+"""Networks without and with a GRU."""
 
 MOST_TRAINING_US = 340.0
 MOST_OVER_BARE = 2.0
 MOST_OVER_MAPPO = 1.5
 MOST_OVERHEAD_US = 20.0
 LEAST_NATIVE_GAIN = {32: 5.0, 512: 20.0}
-"""Copies -> how much cheaper arrays should be."""
+"""Sub-environments -> required speed-up of the vectorized form."""
 
 
 def on_predator_prey(algo: str = "agentmixer") -> Setup:
-    """The comparison's setting on predator-prey."""
+    """Setup of the comparison on predator-prey."""
     return Setup(algo=algo, env="predator_prey", num_envs=8, fragment=125)
 
 
 def on_climbing(algo: str = "agentmixer") -> Setup:
-    """The comparison's setting on the climbing game, 25 decisions in an episode."""
+    """Setup of the comparison on the climbing game, 25 decisions per episode."""
     return replace(on_predator_prey(algo), env="climbing", env_config=CLIMBING)
 
 
@@ -69,7 +69,7 @@ def on_simple_spread(algo: str = "mappo") -> Setup:
 
 
 def whole_training(effort: Effort) -> Iterator[Row]:
-    """AgentMixer's training iterations."""
+    """Rows of AgentMixer's training iterations."""
     setups = [
         replace(
             setup,
@@ -78,7 +78,9 @@ def whole_training(effort: Effort) -> Iterator[Row]:
             training={"use_gru": max_seq_len is not None},
             max_seq_len=max_seq_len,
         )
-        for (num_envs, fragment), setup in product(COPIES, (on_predator_prey(), on_climbing()))
+        for (num_envs, fragment), setup in product(
+            BATCH_SHAPES, (on_predator_prey(), on_climbing())
+        )
         for max_seq_len in LONGEST_SEQUENCES
     ]
     with quiet_ray():
@@ -90,7 +92,7 @@ def _training_row(setup: Setup, effort: Effort) -> Row:
     with built({"train": setup}) as algorithms:
         cost = interleaved({"train": training(algorithms["train"])}, effort.pick(2, 7))["train"]
     network = f"GRU, sequences of {setup.max_seq_len}" if setup.max_seq_len else "no GRU"
-    what = f"training, {setup.num_envs} copies x {setup.fragment} steps, {network}"
+    what = f"training, {setup.num_envs} sub-environments x {setup.fragment} steps, {network}"
     return Row(
         labels={"environment": setup.env, "what": what},
         value=cost,
@@ -101,7 +103,7 @@ def _training_row(setup: Setup, effort: Effort) -> Row:
 
 
 def mappo_on_simple_spread(effort: Effort) -> Iterator[Row]:
-    """MAPPO's training iterations against the environment alone."""
+    """Rows of MAPPO's training iterations against the bare environment."""
     setup = on_simple_spread()
     with built({"train": setup}) as algorithms:
         works: dict[str, Work] = {
@@ -115,7 +117,7 @@ def mappo_on_simple_spread(effort: Effort) -> Iterator[Row]:
     settings = setup.settings()
     for name, what in (
         ("bare", "plain PettingZoo environment"),
-        ("TeamEnv", "the same, 8 copies behind TeamEnv"),
+        ("TeamEnv", "the same, 8 sub-environments behind TeamEnv"),
         ("sample", "sampling, MAPPO"),
         ("train", "training, MAPPO"),
     ):
@@ -137,7 +139,7 @@ def mappo_on_simple_spread(effort: Effort) -> Iterator[Row]:
 
 
 def agentmixer_over_mappo(effort: Effort) -> Iterator[Row]:
-    """Training iterations of both, taken in turns."""
+    """Training iterations of both, interleaved."""
     with quiet_ray():
         for make in (on_simple_spread, on_predator_prey, on_climbing):
             setups = {algo: make(algo) for algo in ("agentmixer", "mappo")}
@@ -155,7 +157,7 @@ def agentmixer_over_mappo(effort: Effort) -> Iterator[Row]:
 
 
 def worker_overhead(effort: Effort) -> Iterator[Row]:
-    """What the worker adds to the environment and to one forward pass."""
+    """Overhead of the worker over the environment and one forward pass."""
     fragment, num_envs = effort.pick(16, 64), 32
     for env in ("predator_prey", "simple_spread"):
         setup = Setup(algo="agentmixer", env=env, fragment=fragment, num_envs=num_envs)
@@ -167,7 +169,10 @@ def worker_overhead(effort: Effort) -> Iterator[Row]:
             }
             costs = interleaved(works, effort.pick(3, 9))
         yield Row(
-            labels={"environment": env, "what": "the worker's own share of sampling, 32 copies"},
+            labels={
+                "environment": env,
+                "what": "overhead of the worker in sampling, 32 sub-environments",
+            },
             value=costs["sample"] - costs["bare"] - costs["forward"],
             unit="us/step",
             goal=Goal(most=MOST_OVERHEAD_US),
@@ -177,22 +182,22 @@ def worker_overhead(effort: Effort) -> Iterator[Row]:
 
 
 def native_environments(effort: Effort) -> Iterator[Row]:
-    """Arrays against one copy after the other."""
+    """Vectorized environments against a loop."""
     for num_envs, gain in LEAST_NATIVE_GAIN.items():
         fragment = effort.pick(1024, 8192) // num_envs
         works = {
             "arrays": vector_env_work("predator_prey", {}, num_envs, fragment * 8),
-            "one copy": parallel_env_work("predator_prey", {}, 1024),
+            "single environment": parallel_env_work("predator_prey", {}, 1024),
             "LoopVectorEnv": vector_env_work(
                 "predator_prey", {}, num_envs, max(2, fragment // 8), is_native=False
             ),
         }
         costs = interleaved(works, effort.rounds)
-        for kind in ("one copy", "LoopVectorEnv"):
+        for kind in ("single environment", "LoopVectorEnv"):
             yield Row(
                 labels={
                     "environment": "predator_prey",
-                    "what": f"{kind} / arrays, {num_envs} copies",
+                    "what": f"{kind} / arrays, {num_envs} sub-environments",
                 },
                 value=costs[kind] / costs["arrays"],
                 unit="x",
@@ -206,10 +211,10 @@ def native_environments(effort: Effort) -> Iterator[Row]:
 
 
 def device(effort: Effort) -> Iterator[Row]:
-    """One gradient step of AgentMixer on a GPU and on the processor, wall time."""
+    """One gradient step of AgentMixer on a GPU and on the CPU, wall time."""
     import torch
 
-    labels = {"environment": "predator_prey", "what": "gradient step, processor / CUDA"}
+    labels = {"environment": "predator_prey", "what": "gradient step, CPU / CUDA"}
     setup = replace(on_predator_prey(), num_envs=64, fragment=100)
     if not torch.cuda.is_available():
         yield Row(
@@ -234,7 +239,7 @@ def device(effort: Effort) -> Iterator[Row]:
 
 
 def _gradient_steps(algorithm: Any, device_name: str) -> Work:
-    """Five gradient steps on one batch; a step is one row in one gradient step."""
+    """Time five gradient steps on one batch; a step is one row in one gradient step."""
     from copy import deepcopy
 
     import torch

@@ -1,4 +1,4 @@
-"""Timing, medians, and what a number depends on: versions, threads, other load."""
+"""Timing, medians, and the conditions of a measurement: versions, threads, other load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 Choice = TypeVar("Choice")
 
 Work = Callable[[], int]
-"""Something to time; returns how many steps it took."""
+"""A timed workload; returns its number of steps."""
 
 PACKAGES = ("rllib_agentmixer", "ray", "torch", "numpy", "pettingzoo")
 MICROSECONDS = 1e6
@@ -25,7 +25,7 @@ MICROSECONDS = 1e6
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """Extent of a measurement.
 
     Attributes:
         is_quick: few and short rounds: noisier numbers in a fraction of the time.
@@ -34,27 +34,27 @@ class Effort:
     is_quick: bool
 
     def pick(self, quick: Choice, full: Choice) -> Choice:
-        """The choice for this effort."""
+        """The value for this effort."""
         return quick if self.is_quick else full
 
     @property
     def rounds(self) -> int:
-        """Rounds whose median counts."""
+        """Rounds of which the median is reported."""
         return self.pick(2, 5)
 
 
 def interleaved(
     works: Mapping[str, Work], rounds: int, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
-    """Median microseconds per step of several works, after one warm-up of each.
+    """Median microseconds per step of several workloads, after one warm-up of each.
 
-    Rounds go in turns through all works, so that a machine that slows down for a while slows
-    all of them, and their ratios stay.
+    Rounds of the workloads are interleaved, so that a temporary slowdown of the machine affects
+    all of them, and their ratios are preserved.
 
     Args:
         works: by name.
-        rounds: rounds of each work whose median counts.
-        clock: seconds; processor time of this process by default.
+        rounds: rounds of each workload, of which the median is reported.
+        clock: seconds; CPU time of this process by default.
     """
     for work in works.values():
         work()
@@ -68,12 +68,12 @@ def interleaved(
 
 
 def cpu_us_per_step(work: Work, rounds: int) -> float:
-    """Median over rounds of processor microseconds per step, after a warm-up."""
+    """Median over rounds of CPU microseconds per step, after a warm-up."""
     return interleaved({"work": work}, rounds)["work"]
 
 
 def power_of_growth(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """Exponent e of the cost ~ size^e that fits best: slope of log cost against log size."""
+    """Exponent e of the best fit cost ~ size^e: slope of log cost against log size."""
     logs = [[math.log(value) for value in values] for values in (sizes, costs)]
     return statistics.linear_regression(*logs).slope
 
@@ -82,7 +82,7 @@ def wall_seconds(arguments: Sequence[str], rounds: int) -> float:
     """Median wall seconds of a fresh Python with these arguments, after a warm-up.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: the process failed.
     """
     taken = []
     for _ in range(1 + rounds):
@@ -96,7 +96,7 @@ def run_python(arguments: Sequence[str], timeout_s: float = 600.0) -> str:
     """Standard output of a fresh Python with these arguments.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: the process failed.
     """
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
@@ -114,25 +114,25 @@ def run_python(arguments: Sequence[str], timeout_s: float = 600.0) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that take part."""
+    """Versions of the packages involved."""
     return {package: metadata.version(package) for package in PACKAGES}
 
 
 def machine() -> dict[str, Any]:
-    """What all numbers of a run depend on."""
+    """Conditions common to all numbers of a run."""
     return {"cores": os.cpu_count(), "torch_threads": 1}
 
 
 def load_average() -> float:
-    """Processes that wanted a core during the last minute, on average."""
+    """Load average of the last minute."""
     return os.getloadavg()[0]
 
 
 def busy_cores(seconds: float = 1.0) -> float:
-    """Cores that others keep busy, seen while this process sleeps (Linux)."""
-    before = _processor_ticks()
+    """Cores used by other processes, measured while this one sleeps (Linux)."""
+    before = _cpu_ticks()
     time.sleep(seconds)
-    after = _processor_ticks()
+    after = _cpu_ticks()
     total = after.total - before.total
     busy = 1 - (after.idle - before.idle) / total if total else 0.0
     return busy * (os.cpu_count() or 1)
@@ -140,32 +140,32 @@ def busy_cores(seconds: float = 1.0) -> float:
 
 @dataclass(frozen=True)
 class _Ticks:
-    """Ticks of all cores together since the machine started."""
+    """CPU ticks of all cores since boot."""
 
     idle: float
     total: float
 
 
-def _processor_ticks() -> _Ticks:
+def _cpu_ticks() -> _Ticks:
     line = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0]
     ticks = [float(word) for word in line.split()[1:]]
     return _Ticks(idle=ticks[3] + ticks[4], total=sum(ticks[:8]))
 
 
 def free_gigabytes() -> float:
-    """Memory that new processes can have, in GB (Linux)."""
+    """Memory available to new processes, in GB (Linux)."""
     return _kilobytes(Path("/proc/meminfo"), "MemAvailable") / 1e6
 
 
 def resident_megabytes() -> float:
-    """Resident memory of this process now, in MB (Linux)."""
+    """Current resident memory of this process, in MB (Linux)."""
     return _kilobytes(Path("/proc/self/status"), "VmRSS") / 1e3
 
 
 def peak_resident_megabytes() -> float:
     """Largest resident memory of this process so far, in MB (Linux).
 
-    Not ``ru_maxrss``: it starts at what the parent had when it forked.
+    Not ``ru_maxrss``: it starts at the value of the parent at the fork.
     """
     return _kilobytes(Path("/proc/self/status"), "VmHWM") / 1e3
 
@@ -174,4 +174,4 @@ def _kilobytes(path: Path, name: str) -> float:
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{name}:"):
             return float(line.split()[1]) * 1.024  # the kernel's kB are KiB
-    raise OSError(f"{path} has no {name}; memory is measured on Linux alone")
+    raise OSError(f"{path} has no {name}; memory is measured on Linux only")

@@ -1,4 +1,4 @@
-"""Runs the demonstration and tells how much memory its driver took.
+"""Probe of the driver's memory in the demonstration.
 
     python -m benchmarks.speed.memory_probe FOLDER MINUTES
 
@@ -16,7 +16,7 @@ from rllib_agentmixer.runs.local_ray import keep_ray_private
 
 
 def main(out: Path, minutes: float) -> None:
-    """Run the demonstration in this process, then print."""
+    """Run the demonstration in this process and print its memory."""
     from rllib_agentmixer.runs import demo
 
     stages = {}

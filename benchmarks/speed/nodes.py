@@ -1,15 +1,15 @@
 """Workers on other nodes: 1, 2 and 4 workers over 1 to 3 Ray nodes of this machine.
 
-The team of ``scaling`` (a step of 32 copies sleeps for 50 milliseconds) in batches of 256 rows
-for each worker, so that more workers make more rows in the same time of sampling. With one node
+The team of ``scaling`` (a step of 32 sub-environments sleeps for 50 milliseconds) in batches of
+256 rows per worker, so that more workers sample more rows in the same time. With one node
 driver and workers share it; with two all workers are on the other one; with three they are on
-two others. Nodes have object stores of their own, and what travels between them goes through
-sockets, as it would between machines. The least of 15 rounds counts: whatever else runs on the
+two others. Nodes have their own object stores, and data between them is sent through
+sockets, as between machines. Reported is the minimum of 15 rounds, since other load on the
 machine only adds time.
 
-What this shows: what it costs that batches and weights leave a node, and how the driver's share
-of an iteration grows with workers. What it cannot show: the time of a real network, and
-environments that compute, which would need more than the cores of one machine.
+It shows the cost of sending batches and weights between nodes, and the growth of the driver's
+share of an iteration with workers. It cannot show the time of a real network, nor environments
+that compute, which would need more cores than those of one machine.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ PROBE_SECONDS = 600.0
 
 
 def probe(environment: dict[str, str], rounds: int) -> list[dict[str, Any]]:
-    """Observations of a driver in a process of its own: Ray reads a token once.
+    """Observations of a driver in a separate process, as Ray reads a token only once.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: the process failed.
     """
     settings = json.dumps({"counts": COUNTS, "rounds": rounds})
     done = subprocess.run(
@@ -53,7 +53,7 @@ def probe(environment: dict[str, str], rounds: int) -> list[dict[str, Any]]:
 
 
 def rows_of(num_nodes: int, effort: Effort) -> Iterator[Row]:
-    """All counts of workers on one cluster."""
+    """Rows for all numbers of workers on one cluster."""
     from cluster.local_cluster import LocalCluster
 
     busy = busy_cores()

@@ -1,4 +1,4 @@
-"""A driver on a cluster, for ``nodes.py``: prints the parts of an iteration for growing workers.
+"""Driver on a cluster, for ``nodes.py``: prints the parts of an iteration by worker count.
 
 python -m benchmarks.speed.nodes_probe '{"counts": [1, 2, 4], "rounds": 3}'
 """
@@ -14,14 +14,14 @@ from benchmarks.speed.scaling import FRAGMENTS, NUM_ENVS, SETUP, Driver
 
 
 def node_of(worker: Any) -> str:
-    """The node that a worker is on."""
+    """The node of a worker."""
     import ray
 
     return ray.get_runtime_context().get_node_id()
 
 
 def least(driver: Driver, rounds: int) -> dict[str, Any]:
-    """The least of several rounds for each part, and for a whole iteration."""
+    """The minimum over rounds of each part, and of a whole iteration."""
     driver.set_fragment(max(FRAGMENTS))
     driver.parts_once()
     parts = [driver.parts_once() for _ in range(rounds)]
@@ -36,7 +36,7 @@ def least(driver: Driver, rounds: int) -> dict[str, Any]:
 
 
 def observe(counts: list[int], rounds: int) -> list[dict[str, Any]]:
-    """One observation for each count, with the number of nodes that the workers are on."""
+    """One observation per count, with the number of nodes that have workers."""
     observed = []
     with quiet_ray(max(counts)):
         algorithm = SETUP.build()

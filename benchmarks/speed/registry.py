@@ -17,4 +17,4 @@ from benchmarks.speed.case import Case
 MODULES = (goals, environments, throughput, agents, startup, workers, scaling, nodes)
 
 CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in MODULES}
-"""Name on the command line -> case, in the order of the report."""
+"""Case by name on the command line, in the order of the report."""

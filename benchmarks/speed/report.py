@@ -1,4 +1,4 @@
-"""The page of the suite, made from its rows alone."""
+"""Report of the suite, generated from its rows alone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def markdown(cases: Mapping[str, Case], rows: Sequence[Row], command: str) -> st
 
     Args:
         cases: all of the suite, in the order of the page.
-        rows: of the file; those of cases that no longer exist are left out.
-        command: that makes the page.
+        rows: of the file; those of cases that no longer exist are omitted.
+        command: that generates the page.
     """
     rows = [row for row in rows if row.case in cases]
     parts = ["# Speed", f"```\n{command}\n```", _provenance(rows), _goals(rows)]
@@ -32,7 +32,7 @@ def markdown(cases: Mapping[str, Case], rows: Sequence[Row], command: str) -> st
 
 
 def write(cases: Mapping[str, Case], rows: Sequence[Row], json_file: Path, command: str) -> Path:
-    """Write the page beside the file of rows, pictures into the folder ``images`` beside that."""
+    """Write the page beside the file of rows, and figures to the folder ``images`` beside that."""
     from benchmarks.speed import figures
 
     page = json_file.with_suffix(".md")
@@ -46,12 +46,12 @@ def write(cases: Mapping[str, Case], rows: Sequence[Row], json_file: Path, comma
 
 
 def picture_name(case: Case) -> str:
-    """File of a case's picture."""
+    """File of a case's figure."""
     return f"speed_{case.name}.png"
 
 
 def _provenance(rows: Iterable[Row]) -> str:
-    """Every version that took part, and a warning about quick rows."""
+    """All versions used, and a warning about quick rows."""
     found: dict[str, set[str]] = defaultdict(set)
     rows = list(rows)
     for row in rows:
@@ -61,16 +61,16 @@ def _provenance(rows: Iterable[Row]) -> str:
     cores = sorted({str(row.settings["cores"]) for row in rows if "cores" in row.settings})
     lines = [f"Made with: {listed}; {' / '.join(cores)} cores, one torch thread."]
     lines.append(
-        "Processor time of the measuring process, medians of rounds, unless a unit says *wall*. "
+        "CPU time of the measuring process, medians of rounds, unless a unit says *wall*. "
         "Absolute values depend on the machine; compare ratios."
     )
     if any(row.is_quick for row in rows):
-        lines.append("**Some rows were measured with `--quick`: few rounds, noisy numbers.**")
+        lines.append("**Some rows were measured with `--quick`: few rounds, noisy results.**")
     return "\n\n".join(lines)
 
 
 def _goals(rows: Iterable[Row]) -> str:
-    """Every row with a goal."""
+    """Table of all rows with a goal."""
     with_goal = [row for row in rows if row.goal is not None]
     if not with_goal:
         return ""
@@ -110,7 +110,7 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def common_details(rows: Sequence[Row]) -> list[str]:
-    """Details that deserve a column: those of at least every third row."""
+    """Details with a column: those of at least every third row."""
     counts = Counter(name for row in rows for name in row.details)
     return [name for name, count in counts.items() if 3 * count >= len(rows)]
 
@@ -126,7 +126,7 @@ def _as_text(lines: Iterable[Sequence[str]]) -> str:
 
 
 def shown(value: float | None) -> str:
-    """A number with three significant digits, thousands in full; counts as they are."""
+    """A number with three significant digits, thousands in full; counts unchanged."""
     if value is None:
         return NO_VALUE
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""One measured number with its goal, and the file that holds all of them."""
+"""Rows: measured numbers with their goals, and the file that stores them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIGITS = 5
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound that a measured number should keep.
+    """Bounds of a measured number.
 
     Attributes:
         most: largest value that meets the goal; None for no upper bound.
@@ -27,7 +27,7 @@ class Goal:
     least: float | None = None
 
     def is_met_by(self, value: float) -> bool:
-        """Whether the value lies within the bounds, which belong to it."""
+        """True if the value lies within the bounds, which are inclusive."""
         above = self.most is not None and value > self.most
         below = self.least is not None and value < self.least
         return not (above or below)
@@ -42,12 +42,12 @@ class Row:
     """One result.
 
     Attributes:
-        labels: what was measured, most general word first; they name the row.
+        labels: the measured quantity, most general label first; they name the row.
         value: the number; None where it could not be measured.
         unit: of the value; ``x`` for a ratio.
-        goal: bound that the value should keep, or None.
+        goal: bounds of the value, or None.
         details: other numbers that belong to it, by a name that holds their unit.
-        note: why there is no value, or what to know when reading it.
+        note: why there is no value, or a remark on it.
         settings: sizes and options under which it was measured.
         case: the case that measured it.
         part: the part of the case.
@@ -69,18 +69,18 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Its labels in a row."""
+        """Name of the row: its labels joined."""
         return "/".join(self.labels.values())
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is met; None without a goal or without a value."""
+        """True if the goal is met; None without a goal or without a value."""
         if self.goal is None or self.value is None:
             return None
         return self.goal.is_met_by(self.value)
 
     def to_entry(self) -> dict[str, Any]:
-        """Plain data for the file: what is empty is left out, measurements are rounded."""
+        """Plain data for the file: empty entries are omitted, measurements are rounded."""
         entry = {name: value for name, value in asdict(self).items() if value not in (None, "", {})}
         entry["value"] = None if self.value is None else rounded(self.value)
         if self.details:
@@ -93,21 +93,21 @@ class Row:
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any]) -> Row:
-        """What :meth:`to_entry` wrote."""
+        """Inverse of :meth:`to_entry`."""
         row = cls(**entry)
         return replace(row, goal=Goal(**entry["goal"])) if "goal" in entry else row
 
 
 def rounded(value: float) -> float:
-    """The value with as many digits as a measurement deserves; whole numbers are counts."""
+    """The value in significant digits; integers are counts and unchanged."""
     return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
 
 
 def read(path: Path) -> list[Row]:
-    """Rows of a file; none where there is no file.
+    """Rows of a file; empty if it does not exist.
 
     Raises:
-        ConfigError: the file holds something else.
+        ConfigError: the file has another format.
     """
     if not path.is_file():
         return []
@@ -115,12 +115,12 @@ def read(path: Path) -> list[Row]:
         return [Row.from_entry(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
-            f"{path} holds no rows of this suite ({error}); remove it or name another --json"
+            f"{path} holds no rows of this suite ({error}); remove it or choose another --json"
         ) from error
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
-    """Replace the file by these rows, one in each line."""
+    """Write rows to a file, one per line."""
     lines = [json.dumps(row.to_entry()) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
@@ -132,7 +132,7 @@ def merged(old: Iterable[Row], new: Iterable[Row], order: Iterable[tuple[str, st
     Args:
         old: of the file.
         new: all rows of the parts that were measured.
-        order: case and part of everything that is kept, as the file lists them.
+        order: case and part of all rows to keep, in the order of the file.
     """
     new = list(new)
     measured = {(row.case, row.part) for row in new}

@@ -1,17 +1,17 @@
-"""How training scales to 10, 100 and 1000 workers: a model, checked as far as two cores allow.
+"""Scaling of training to 10, 100 and 1000 workers: a model, validated on two cores.
 
-Every worker steps 32 copies of a made-up team whose step sleeps for 50 milliseconds, as a slow
-simulator would take, but leaves the processor to others: so many workers fit on two cores. An
-iteration is sampling by all workers, then the driver's work: fetching their batches (gather),
-joining them (concatenate), all epochs (learn), sending the new weights (broadcast). Each part
-is timed for 1, 2, 4, .. workers and for two lengths of fragments, which tells apart what grows
-with workers and what with rows. Seconds are modelled as
+Every worker steps 32 sub-environments of a synthetic team whose step sleeps for 50
+milliseconds, like a slow simulator that leaves the CPU free, so that many workers fit on two
+cores. An iteration is sampling by all workers, then the driver's work: fetching their batches
+(gather), joining them (concatenate), all epochs (learn), sending the new weights (broadcast).
+Each part is timed for 1, 2, 4, .. workers and for two lengths of fragments, which separates
+growth with workers from growth with rows. Seconds are modelled as
 
     fixed + per_worker * workers + per_row * rows
 
-where learning knows no workers and broadcasting no rows. The largest count of workers is held
-out: the model has to predict its whole ``training_step()``. Everything beyond is an
-extrapolation: one machine, no network, a driver whose memory holds the batch.
+where learning does not depend on workers, nor broadcasting on rows. The largest number of
+workers is held out: the model has to predict its whole ``training_step()``. Larger numbers are
+extrapolated: one machine, no network, a driver whose memory holds the batch.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from rllib_agentmixer.errors import ConfigError
 NUM_ENVS = 32
 STEP_SECONDS = 0.05
 FRAGMENTS = (4, 8)
-"""Steps of each copy in one batch; the plan is made for the longer one."""
+"""Steps of each sub-environment in one batch; the plan uses the longer one."""
 
 NUM_EPOCHS = 5
 LEAST_FREE_GB = 6.0
 EACH_WORKER_GB = 0.4
 LEAST_COUNTS = 3
-"""Two to fit, one to check."""
+"""Minimum number of measured worker counts: two to fit, one to validate."""
 
 
 def counts(effort: Effort) -> tuple[int, ...]:
-    """Numbers of workers that are tried; the last one is held out."""
+    """Measured numbers of workers; the last one is held out."""
     return effort.pick((1, 2, 4, 6), (1, 2, 4, 8, 16))
 
 
@@ -65,40 +65,40 @@ SETUP = Setup(
     num_workers=1,
     epochs=NUM_EPOCHS,
 )
-"""What training starts with; workers are added later."""
+"""Initial setup of training; workers are added later."""
 
 
 @contextmanager
 def timed(name: str, taken: dict[str, float]) -> Iterator[None]:
-    """Note the wall seconds of a block under a name."""
+    """Record the wall seconds of a block under a name."""
     started = time.perf_counter()
     yield
     taken[name] = time.perf_counter() - started
 
 
 class Driver:
-    """One algorithm whose group of workers grows, timed part by part.
+    """Driver with a growing number of workers, timed stage by stage.
 
     Args:
-        algorithm: built with one remote worker.
+        algorithm: algorithm built with one remote worker.
     """
 
     def __init__(self, algorithm: Any) -> None:
         self.algorithm = algorithm
         self.group = algorithm.workers_group
         self.policy = algorithm.team_policy
-        # One minibatch, however many rows there are.
+        # One minibatch, regardless of the number of rows.
         learner = self.policy.learner
         learner.rllib = replace(learner.rllib, minibatch_size=None)
 
     def grow(self, num_workers: int) -> None:
-        """Start workers until there are so many."""
+        """Start workers until there are this many."""
         missing = num_workers - self.group.num_remote_workers()
         if missing:
             self.group.add_workers(missing, validate=True)
 
     def set_fragment(self, fragment: int) -> None:
-        """Batches of ``fragment`` steps of each copy, one from each worker."""
+        """Batches of ``fragment`` steps of each sub-environment, one from each worker."""
 
         def change(worker: Any) -> None:
             worker.config = worker.config.copy(copy_frozen=False)
@@ -112,7 +112,7 @@ class Driver:
         self.algorithm.sampler = type(self.algorithm.sampler)(self.group, config)
 
     def parts_once(self) -> dict[str, float]:
-        """Wall seconds of sampling and of every stage, one after the other."""
+        """Wall seconds of sampling and of every stage, sequentially."""
         import ray
         from ray.rllib.policy.sample_batch import concat_samples
 
@@ -134,11 +134,11 @@ class Driver:
         return taken
 
     def wait_for_workers(self) -> None:
-        """Until all have taken in what was sent to them."""
+        """Wait until all workers have received their weights."""
         self.group.foreach_env_runner(lambda worker: None, local_env_runner=False)
 
     def iteration_once(self) -> float:
-        """Wall seconds of a whole ``training_step()``."""
+        """Wall seconds of a ``training_step()``."""
         started = time.perf_counter()
         self.algorithm.training_step()
         taken = time.perf_counter() - started
@@ -162,7 +162,7 @@ class Driver:
         )
 
     def bytes_that_travel(self) -> Bytes:
-        """Weights, and one worker's batch, as Ray serialises them."""
+        """Serialized sizes of the weights and of one worker's batch."""
         import ray
         from ray._private.worker import global_worker
 
@@ -180,7 +180,7 @@ class Driver:
 
 
 def observe_all(driver: Driver, effort: Effort) -> list[Observation]:
-    """All counts that memory allows, each with both lengths of fragments."""
+    """All worker counts that memory allows, each with both lengths of fragments."""
     found = []
     for num_workers in counts(effort):
         needed = EACH_WORKER_GB * (num_workers - driver.group.num_remote_workers())
@@ -192,13 +192,13 @@ def observe_all(driver: Driver, effort: Effort) -> list[Observation]:
     if len({observation.num_workers for observation in found}) < LEAST_COUNTS:
         raise ConfigError(
             f"a model and its check need {LEAST_COUNTS} counts of workers, but only "
-            f"{free_gigabytes():.1f} GB are free and {LEAST_FREE_GB:g} have to stay; free some"
+            f"{free_gigabytes():.1f} GB are free and {LEAST_FREE_GB:g} must remain; free some"
         )
     return found
 
 
 def rows_of(effort: Effort) -> Iterator[Row]:
-    """Measurements, the model, its check, and the plan."""
+    """Rows of measurements, model, validation and plan."""
     with quiet_ray(max(counts(effort))):
         algorithm = SETUP.build()
         driver = Driver(algorithm)

@@ -1,4 +1,4 @@
-"""How an iteration's time grows with workers: a linear model, and what it predicts."""
+"""Linear model of an iteration's time by the number of workers, and its predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "learn": ("fixed", "per_row"),
     "broadcast": ("fixed", "per_worker"),
 }
-"""What the driver does in one iteration while no worker samples -> what its seconds depend on."""
+"""Stage of the driver while no worker samples -> variables that its seconds depend on."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class StageCost:
     per_row: float = 0.0
 
     def seconds(self, num_workers: float, rows: float) -> float:
-        """What an iteration of this size takes."""
+        """Seconds for an iteration of this size."""
         return self.fixed + self.per_worker * num_workers + self.per_row * rows
 
     def __add__(self, other: StageCost) -> StageCost:
@@ -60,11 +60,11 @@ class StageCost:
 
 @dataclass(frozen=True)
 class ScalingModel:
-    """The driver's share by stage, and what workers take to sample.
+    """Seconds of the driver by stage, and of sampling.
 
     Attributes:
-        stages: stage -> what it costs.
-        sampling_s: seconds in which every worker samples its fragment, however many they are.
+        stages: stage -> its cost.
+        sampling_s: seconds in which every worker samples its fragment, independent of their number.
         rows_per_worker: joint steps of one fragment.
     """
 
@@ -74,7 +74,7 @@ class ScalingModel:
 
     @property
     def driver(self) -> StageCost:
-        """All stages together."""
+        """Total cost of all stages."""
         return sum(self.stages.values(), StageCost())
 
     def driver_s(self, num_workers: float) -> float:
@@ -82,17 +82,17 @@ class ScalingModel:
         return self.driver.seconds(num_workers, num_workers * self.rows_per_worker)
 
     def iteration_s(self, num_workers: float) -> float:
-        """Seconds of one iteration: the driver's work follows sampling."""
+        """Seconds of one iteration: sampling, then the driver's work."""
         return self.sampling_s + self.driver_s(num_workers)
 
     @property
     def seconds_for_each_worker(self) -> float:
-        """By how much one worker more prolongs the driver's work."""
+        """Additional seconds of the driver per worker."""
         return self.driver.per_worker + self.driver.per_row * self.rows_per_worker
 
     @property
     def saturation(self) -> float:
-        """Workers at which the driver works as long as the workers do; 0 if it always does."""
+        """Number of workers at which the driver takes as long as sampling; 0 if it always does."""
         left = self.sampling_s - self.driver.fixed
         if left <= 0:
             return 0.0
@@ -100,22 +100,22 @@ class ScalingModel:
         return left / each if each > 0 else float("inf")
 
     def without(self, stage: str) -> ScalingModel:
-        """The same if one stage took no time."""
+        """Model in which one stage takes no time."""
         left = {name: cost for name, cost in self.stages.items() if name != stage}
         return replace(self, stages=left)
 
     def largest_stage(self, num_workers: int) -> str:
-        """Where the driver's time goes at that size."""
+        """Seconds of the driver's stages at that size."""
         rows = num_workers * self.rows_per_worker
         return max(self.stages, key=lambda name: self.stages[name].seconds(num_workers, rows))
 
 
 def fit_stage(observations: Sequence[Observation], stage: str) -> StageCost:
-    """The cost that fits best, with no negative part, errors relative to what was measured.
+    """Best fit of a cost with non-negative coefficients, by relative errors.
 
     Raises:
-        ConfigError: too few sizes, or rows that always are the same multiple of workers:
-            then the two shares cannot be told apart.
+        ConfigError: too few sizes, or rows that always are the same multiple of workers, so
+            that the two coefficients cannot be identified.
     """
     from scipy.optimize import nnls
 
@@ -133,13 +133,13 @@ def fit_stage(observations: Sequence[Observation], stage: str) -> StageCost:
         )
     seconds = np.array([o.stages[stage] for o in observations])
     relative = features / np.maximum(seconds, 1e-9)[:, None]
-    sizes = relative.max(0)  # rows are thousands of times larger than one
+    sizes = relative.max(0)  # normalize: rows are in the thousands
     found, _ = nnls(relative / sizes, np.ones(len(seconds)))
     return StageCost(**{term: float(x) for term, x in zip(terms, found / sizes, strict=True)})
 
 
 def fit(observations: Sequence[Observation], rows_per_worker: int) -> ScalingModel:
-    """The model that fits best, for fragments of ``rows_per_worker``.
+    """Best fit of the model for fragments of ``rows_per_worker``.
 
     The workers' own time is the median over observations with such fragments.
 

@@ -1,4 +1,4 @@
-"""What the scaling case reports: measured sizes, the model, its check, and the plan."""
+"""Rows of the scaling case: measured sizes, the model, its check, and the plan."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from benchmarks.speed.scaling_model import Observation, ScalingModel
 
 PLANNED = (10, 100, 1000)
 MOST_ERROR = 0.25
-"""Largest error of the prediction for the held-out count, as a share of what was measured."""
+"""Largest relative error of the prediction for the held-out count."""
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """What travels in one iteration.
+    """Bytes sent in one iteration.
 
     Attributes:
-        weights: that every worker gets.
-        batch: that one worker sends, for the longer fragments.
+        weights: sent to every worker.
+        batch: sent by one worker, for the longer fragments.
     """
 
     weights: int
@@ -30,7 +30,7 @@ class Bytes:
 def measured_rows(
     observations: Sequence[Observation], settings: Mapping[str, Any]
 ) -> Iterator[Row]:
-    """Every measured size."""
+    """Rows of the measured sizes."""
     for observation in observations:
         each = observation.rows // observation.num_workers
         yield Row(
@@ -49,7 +49,7 @@ def measured_rows(
 
 
 def bytes_rows(travelling: Bytes, rows: int) -> Iterator[Row]:
-    """What every worker is sent, and what it sends: a batch of so many rows."""
+    """Bytes sent to and by every worker, the latter for a batch of this many rows."""
     for what, size in (("weights, to", travelling.weights), ("batch, from", travelling.batch)):
         yield Row(
             labels={"what": f"{what} each worker"},
@@ -60,7 +60,7 @@ def bytes_rows(travelling: Bytes, rows: int) -> Iterator[Row]:
 
 
 def model_rows(model: ScalingModel) -> Iterator[Row]:
-    """Coefficients of the driver's stages."""
+    """Rows of the coefficients of the driver's stages."""
     for stage, cost in [*model.stages.items(), ("driver", model.driver)]:
         yield Row(
             labels={"what": f"model of {stage}"},
@@ -75,7 +75,7 @@ def model_rows(model: ScalingModel) -> Iterator[Row]:
 
 
 def check_row(model: ScalingModel, observations: Sequence[Observation], held_out: int) -> Row:
-    """How far the prediction for the held-out count is off."""
+    """Relative error of the prediction for the held-out count."""
     rows = held_out * model.rows_per_worker
     measured = next(o for o in observations if o.num_workers == held_out and o.rows == rows)
     predicted = model.iteration_s(held_out)
@@ -95,7 +95,7 @@ def check_row(model: ScalingModel, observations: Sequence[Observation], held_out
 
 
 def plan_rows(model: ScalingModel, travelling: Bytes) -> Iterator[Row]:
-    """What to expect of many workers, and where the driver becomes the bottleneck."""
+    """Predictions for many workers, and the number at which the driver becomes the bottleneck."""
     for num_workers in PLANNED:
         driver_s, iteration_s = model.driver_s(num_workers), model.iteration_s(num_workers)
         rows = num_workers * model.rows_per_worker
@@ -130,11 +130,11 @@ REMEDIES = {
     "concatenate": "learn from the workers' batches without joining them",
     "broadcast": "send weights through a tree of nodes, or every few iterations",
 }
-"""Stage that takes most of the driver's time -> what to do about it."""
+"""Stage that takes most of the driver's time -> remedy."""
 
 
 def advice(model: ScalingModel, num_workers: int) -> str:
-    """What limits training at that size, and what then helps."""
+    """Bottleneck at that size, and its remedy."""
     driver_s = model.driver_s(num_workers)
     if driver_s <= model.sampling_s:
         return f"workers limit: the driver is busy {driver_s / model.iteration_s(num_workers):.0%}"

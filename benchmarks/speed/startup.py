@@ -1,16 +1,16 @@
-"""How soon work starts, and how much memory the driver takes; fresh processes, wall time.
+"""Start-up time and the driver's memory, in fresh processes; wall time.
 
 * ``imports``: ``import rllib_agentmixer`` and ``rllib-agentmixer --help``; neither may load
   Ray or PyTorch, which is checked.
 * ``first_iteration``: from the start of ``rllib-agentmixer train predator_prey`` to the end of
   the first training iteration, with the command's own defaults and a fresh MLflow store. The
-  time is shared out by a thread that looks at the main thread's stack every 5 milliseconds and
-  gives the time since its last look to one owner: the innermost frame of this package, Ray,
-  RLlib or MLflow; where an import of something else is under way, to ``imports``. Whatever
-  they call in PyTorch, NumPy or the standard library is thus their own, and the training
-  iteration counts as this package's.
-* ``memory``: peak resident memory of the driver in ``rllib-agentmixer demo``, and what
-  importing alone takes, each in a process of its own. Resident memory counts pages of
+  time is attributed by a thread that samples the main thread's stack every 5 milliseconds and
+  assigns the time since its last sample to one owner: the innermost frame of this package,
+  Ray, RLlib or MLflow; during other imports, to ``imports``. Their calls of PyTorch, NumPy or
+  the standard library thus count as their own, and the training iteration counts as this
+  package's.
+* ``memory``: peak resident memory of the driver in ``rllib-agentmixer demo``, and of imports
+  alone, each in a separate process. Resident memory counts pages of
   libraries and of Ray's object store that are shared with other processes.
 """
 
@@ -57,7 +57,7 @@ IMPORTS = {
         "rllib_agentmixer.AgentMixerConfig"
     ),
 }
-"""What is imported -> program."""
+"""Imported packages -> program."""
 
 MEASURE_PEAK = (
     "\nfrom benchmarks.speed.measure import peak_resident_megabytes"
@@ -66,7 +66,7 @@ MEASURE_PEAK = (
 
 
 def import_rows(effort: Effort) -> Iterator[Row]:
-    """Seconds until the package is imported, and until the help is printed."""
+    """Rows of the seconds until the package is imported, and until the help is printed."""
     rounds = effort.pick(3, 9)
     programs = {
         "python alone": (["-c", "pass"], None),
@@ -86,9 +86,9 @@ def import_rows(effort: Effort) -> Iterator[Row]:
 
 
 def first_iteration_rows(effort: Effort) -> Iterator[Row]:
-    """Seconds until the first iteration has ended, and whose they were."""
+    """Seconds until the first iteration has ended, by owner."""
     runs = []
-    # The first run warms the disk's cache.
+    # The first run warms the disk cache.
     for _ in range(effort.pick(1, 4)):
         with tempfile.TemporaryDirectory() as folder:
             output = run_python(["-m", "benchmarks.speed.startup_probe", folder])
@@ -114,7 +114,7 @@ def _first_iteration_row(what: str, seconds: float, most: float | None) -> Row:
 
 
 def memory_rows(effort: Effort) -> Iterator[Row]:
-    """Megabytes of the driver at the demonstration's setting, then of imports alone."""
+    """Rows of the driver's memory in the demonstration, then of imports alone."""
     with tempfile.TemporaryDirectory() as folder:
         minutes = str(effort.pick(0.05, 0.3))
         arguments = ["-m", "benchmarks.speed.memory_probe", str(Path(folder) / "demo"), minutes]

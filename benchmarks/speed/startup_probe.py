@@ -1,4 +1,4 @@
-"""Trains one iteration from the command line and tells whose time it was.
+"""Profile of one training iteration from the command line, by owner of the time.
 
     python -m benchmarks.speed.startup_probe FOLDER
 
@@ -28,19 +28,19 @@ OWNERS = (
     ("alembic", "MLflow"),
     ("sqlalchemy", "MLflow"),
 )
-"""Package -> who is charged; the first that fits counts."""
+"""Package -> owner of its time; the first match counts."""
 
 IMPORTS = "imports"
-NOBODY = "the rest"
+UNATTRIBUTED = "the rest"
 INTERPRETER = "starting Python"
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def owner_of(frame: FrameType | None) -> str:
-    """Who is at work, found from the innermost frame outwards.
+    """Owner of the current frame, searched from the innermost frame outwards.
 
-    The body of a module of this package is its own work. Whatever runs because the body of
-    another module does is part of that import.
+    Module bodies of this package count as its own work; anything that the body of another
+    module runs is part of that import.
     """
     found = None
     while frame is not None:
@@ -51,7 +51,7 @@ def owner_of(frame: FrameType | None) -> str:
             return found or OURS
         found = found or owner
         frame = frame.f_back
-    return found or NOBODY
+    return found or UNATTRIBUTED
 
 
 def _owner_of_module(module: str) -> str | None:
@@ -62,7 +62,7 @@ def _owner_of_module(module: str) -> str | None:
 
 
 class Watcher(threading.Thread):
-    """Shares out the main thread's time until a file has a first line.
+    """Attributes the main thread's time to owners until a file has a first line.
 
     Args:
         file: whose first line ends the measurement.
@@ -93,14 +93,14 @@ class Watcher(threading.Thread):
 
 
 def seconds_since_start() -> float:
-    """Wall time since this process was started (Linux; to a hundredth of a second)."""
+    """Wall time since this process was started (Linux; resolution 10 ms)."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     up_s = float(Path("/proc/uptime").read_text().split()[0])
     return up_s - float(fields[19]) / CLOCK_TICKS
 
 
 def main(folder: Path) -> None:
-    """Train, then print."""
+    """Train and print the times."""
     before = seconds_since_start()
     watcher = Watcher(folder / "run" / "progress.jsonl")
     watcher.start()

@@ -1,4 +1,4 @@
-"""A made-up team: arrays of stated sizes, at a cost that is stated too."""
+"""Synthetic team: arrays of given sizes, with a given cost per step."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ EPISODE_LENGTH = 25
 
 
 class FakeTeam(VectorTeamEnv):
-    """B copies whose arrays never change; all episodes end together after 25 steps.
+    """B sub-environments with constant arrays; all episodes end together after 25 steps.
 
-    Stepping costs next to no processor time and no randomness, so what is measured around it
-    is the package's own. ``step_seconds`` stands for a slow simulator: every step of all copies
-    sleeps that long, which leaves the processor to others, so that many workers fit on few
-    cores.
+    Stepping has a negligible CPU cost and no randomness, so that measurements around it show
+    the package's own cost. ``step_seconds`` simulates a slow simulator: every step of all
+    sub-environments sleeps that long, which leaves the CPU free, so that many workers fit on
+    few cores.
 
     Args:
         num_envs: B.
         num_agents: N.
-        step_seconds: wall time of one step of all copies.
+        step_seconds: wall time of one step of all sub-environments.
     """
 
     def __init__(self, num_envs: int, num_agents: int = 3, step_seconds: float = 0.0) -> None:

@@ -1,9 +1,9 @@
-"""Processor time per joint step, against the bare environment and RLlib's own PPO.
+"""CPU time per joint step, against the bare environment and RLlib's own PPO.
 
-For each environment, with 32 copies and 15 epochs:
+For each environment, with 32 sub-environments and 15 epochs:
 
-* ``bare``: the copies stepped as arrays with fixed actions, nothing else;
-* ``sample``: this package's worker, one forward pass of AgentMixer for all copies;
+* ``bare``: the vectorized environment stepped with fixed actions;
+* ``sample``: this package's worker, one forward pass of AgentMixer for all sub-environments;
 * ``train``: whole training iterations of AgentMixer;
 * ``stock_classic_sample``, ``stock_classic_train``: RLlib's PPO on the classic API stack, the
   team as one flattened gymnasium environment, its default network at the same widths;
@@ -33,16 +33,16 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "memory_game": {},
     "simple_spread": {},
 }
-"""Environment -> its arguments."""
+"""Environment -> arguments."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """Extent of a measurement.
 
     Attributes:
-        fragment: steps of each copy in one round.
-        rounds: rounds whose median counts.
+        fragment: steps of each sub-environment in one round.
+        rounds: rounds of which the median is reported.
     """
 
     fragment: int
@@ -54,20 +54,20 @@ class Sizes:
 
 
 def flat_team_env(name: str, env_context: Any = None) -> Any:
-    """The team as RLlib's stock samplers like it: one flat Box observation, one copy."""
+    """The team for RLlib's stock samplers: one environment with a flat Box observation."""
     from gymnasium.wrappers import FlattenObservation
 
     from rllib_agentmixer.envs import make_env
     from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
     from rllib_agentmixer.envs.team_gym import TeamGymEnv
 
-    one_copy = partial(make_env, name, **ENVIRONMENTS[name])
-    # Of the two ways to one copy this is the cheaper one: stock PPO gets the better deal.
-    return FlattenObservation(TeamGymEnv(LoopVectorEnv(one_copy, 1, name)))
+    make_one = partial(make_env, name, **ENVIRONMENTS[name])
+    # The cheaper of the two forms of a single environment, in favour of stock PPO.
+    return FlattenObservation(TeamGymEnv(LoopVectorEnv(make_one, 1, name)))
 
 
 def stock(name: str, sizes: Sizes, *, is_new_stack: bool) -> Any:
-    """RLlib's PPO with the same sizes, epochs and batch."""
+    """Configuration of RLlib's PPO with the same sizes, epochs and batch."""
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.tune.registry import register_env
 
@@ -92,7 +92,7 @@ def stock(name: str, sizes: Sizes, *, is_new_stack: bool) -> Any:
 
 
 def stock_works(algorithm: Any, sizes: Sizes, *, is_new_stack: bool) -> dict[str, Work]:
-    """Sampling alone and whole training iterations of RLlib's PPO."""
+    """Timed functions of RLlib's PPO: sampling, and training iterations."""
     runner = algorithm.env_runner
 
     def sample_classic() -> int:
@@ -122,7 +122,7 @@ def _sampled(algorithm: Any, is_new_stack: bool) -> int:
 
 
 def costs_of(works: dict[str, Work], rounds: int) -> dict[str, float]:
-    """Processor microseconds per joint step of one work after the other."""
+    """CPU microseconds per joint step of each workload, one after the other."""
     return {name: cpu_us_per_step(work, rounds) for name, work in works.items()}
 
 
@@ -151,7 +151,7 @@ def measure(name: str, sizes: Sizes) -> Iterator[tuple[str, float]]:
 
 
 def rows_of(name: str, effort: Effort) -> Iterator[Row]:
-    """Costs of one environment, with the ratios that matter."""
+    """Costs of one environment, with their ratios."""
     sizes = Sizes(fragment=effort.pick(16, 64), rounds=effort.rounds)
     settings = {
         "env_config": ENVIRONMENTS[name],

@@ -1,9 +1,9 @@
 """Wall time with remote workers: sampling alone with one and two, whole iterations with 0 to 2.
 
-Sampling: every worker steps 32 copies for 100 steps and its batch is gathered by the driver.
-One and two workers take turns. Training: the demonstration's batch of 6400 joint steps and
-15 epochs. Only a machine with two idle cores can show what a second worker brings; rows carry
-the cores that others kept busy just before, and a warning where that was more than a little.
+Sampling: every worker steps 32 sub-environments for 100 steps and its batch is gathered by the
+driver. One and two workers are interleaved. Training: the demonstration's batch of 6400 joint
+steps and 15 epochs. Only a machine with two idle cores can show the speed-up by a second
+worker; rows record the cores used by others just before, and a warning if the load was high.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ LEAST_GAIN = 1.7
 NUM_ENVS = 32
 BATCH = 6400
 MOST_BUSY = 0.2
-"""Cores in use by others above which the gain of a second worker cannot be seen."""
+"""Cores used by others above which the gain of a second worker is not measurable."""
 
 
 def warning(busy: float) -> str:
-    """What to say about a busy machine; nothing about an idle one."""
+    """Warning about a busy machine; empty on an idle one."""
     if busy <= MOST_BUSY:
         return ""
     load = load_average()
-    return f"others kept {busy:.1f} cores busy (load average {load:.1f}): not to be trusted"
+    return f"others used {busy:.1f} cores (load average {load:.1f}): unreliable measurement"
 
 
 def sampling_rows(env: str, effort: Effort) -> Iterator[Row]:
-    """One worker against two, in turns."""
+    """One worker against two, interleaved."""
     fragment = effort.pick(50, 100)
     setups = {
         num_workers: Setup(
@@ -69,7 +69,7 @@ def sampling_rows(env: str, effort: Effort) -> Iterator[Row]:
 
 
 def training_rows(env: str, effort: Effort) -> Iterator[Row]:
-    """Whole iterations of the same batch with 0, 1 and 2 workers."""
+    """Rows of training iterations of the same batch with 0, 1 and 2 workers."""
     batch = effort.pick(BATCH // 4, BATCH)
     setups = {
         num_workers: Setup(
@@ -98,7 +98,7 @@ def training_rows(env: str, effort: Effort) -> Iterator[Row]:
 
 
 def rows_of(env: str, effort: Effort) -> Iterator[Row]:
-    """Sampling, then training."""
+    """Rows of sampling, then of training."""
     yield from sampling_rows(env, effort)
     yield from training_rows(env, effort)
 

@@ -4,6 +4,6 @@
 
 A study is a list of cells; a cell is one configuration of an algorithm on an environment.
 Every finished run is one line of ``docs/results/<study>.jsonl``; the table
-``docs/results/<study>.md`` and the picture ``docs/images/study_<study>.png`` are made from
-those lines alone.
+``docs/results/<study>.md`` and the figure ``docs/images/study_<study>.png`` are
+generated from those lines alone.
 """

@@ -22,7 +22,7 @@ OUT = Path("docs/results")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what is missing, then write the report."""
+    """Run missing cells and seeds, then write the report."""
     chosen = _parser().parse_args(arguments)
     if chosen.list or chosen.name is None:
         list_studies()
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run_study(chosen)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
+        print("interrupted; run the same command to continue", file=sys.stderr)
         return 130
     except AgentMixerError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_study(chosen: argparse.Namespace) -> int:
-    """Run and report the study that the arguments name; 1 if a run failed."""
+    """Run and report the study; exit code 1 if a run failed."""
     if chosen.name not in STUDIES:
         raise ConfigError(unknown_name("study", chosen.name, STUDIES))
     study = STUDIES[chosen.name]
@@ -58,12 +58,12 @@ def run_study(chosen: argparse.Namespace) -> int:
 
 
 def run_missing(cells: Sequence[Cell], num_seeds: int, num_jobs: int, lines: Path) -> int:
-    """Run the cells and seeds that have no successful line yet; the number that failed."""
+    """Run the cells and seeds without a successful line; returns the number of failures."""
     from benchmarks.studies.runner import run_tasks
     from benchmarks.studies.task import Task
 
     done = results.finished(results.read(lines))
-    # Seed by seed, so that an interrupted study has all cells on fewer seeds.
+    # Seed by seed, so that an interrupted study covers all cells on fewer seeds.
     tasks = [
         Task(cell, seed)
         for seed in range(num_seeds)
@@ -77,7 +77,7 @@ def run_missing(cells: Sequence[Cell], num_seeds: int, num_jobs: int, lines: Pat
 
 
 class Progress:
-    """Writes every result down and says so.
+    """Appends results to a file and prints the progress.
 
     Args:
         total: runs to do.
@@ -104,7 +104,7 @@ class Progress:
 
 
 def outcome(result: Result) -> str:
-    """The result in a few words."""
+    """Short description of a result."""
     if result.returns is None:
         return f"FAILED ({result.error})"
     return f"individual {result.returns.individual:.2f}, joint {result.returns.joint:.2f}"
@@ -121,20 +121,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.studies", description="Run a learning study and report it."
     )
-    parser.add_argument("name", nargs="?", help="which study; see --list")
-    parser.add_argument("--seeds", type=_positive, help="runs of each cell; default: the study's")
-    parser.add_argument("--jobs", type=_positive, default=1, help="processes, with a Ray each")
+    parser.add_argument("name", nargs="?", help="name of the study; see --list")
+    parser.add_argument("--seeds", type=_positive, help="runs per cell; default: the study's")
+    parser.add_argument(
+        "--jobs", type=_positive, default=1, help="number of processes, each with its own Ray"
+    )
     parser.add_argument(
         "--only",
         nargs="+",
         action="extend",
         default=[],
         metavar="LABEL=VALUE",
-        help="run these cells only; values of one label are alternatives",
+        help="run only these cells; values of one label are alternatives",
     )
-    parser.add_argument("--steps", type=_positive, help="environment steps of each run")
+    parser.add_argument("--steps", type=_positive, help="environment steps per run")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of results; default {OUT}")
-    parser.add_argument("--list", action="store_true", help="name all studies")
+    parser.add_argument("--list", action="store_true", help="list all studies")
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     return parser
 

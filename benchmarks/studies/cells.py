@@ -1,4 +1,4 @@
-"""What is compared: cells, and studies made of them."""
+"""Cells of studies, and the studies made of them."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from rllib_agentmixer.adapters.team_config import TeamConfig
 
 NOT_APPLICABLE = "-"
-"""Value of a label that says nothing about a cell."""
+"""Value of a label that does not apply to a cell."""
 
 DIAL = "dial"
-"""Label with numbers: the report draws final returns against it."""
+"""Numeric label: the report plots final returns against it."""
 
 REACHED_TOLERANCE = 0.01
-"""How far below its target a return may end."""
+"""Tolerance below the target."""
 
 Labels = dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One configuration, to be run on several seeds.
+    """Configuration that is run on several seeds.
 
     Attributes:
-        study: that the cell belongs to.
-        labels: its coordinates in the study, which become columns of the table.
+        study: name of the study.
+        labels: coordinates in the study, which become columns of the table.
         algo: name in ``ALGORITHMS``.
         env: name of an environment.
-        env_config: its arguments.
-        settings: RLlib's or this package's, as ``key=value`` on the command line.
+        env_config: arguments of the environment.
+        settings: settings of RLlib or this package, as ``key=value`` on the command line.
         steps: joint environment steps to train for.
-        team_reward: how the agents' rewards become the team's.
+        team_reward: how the agents' rewards are combined.
         target: return that the individual policies are to reach; None for none.
-        num_evaluations: on the way, as near as whole iterations allow; the last is at the end.
+        num_evaluations: during training, at iteration boundaries; the last is at the end.
     """
 
     study: str
@@ -56,7 +56,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Hash of all that decides the outcome of a run: names and target are left out."""
+        """Hash of everything that determines the outcome of a run, without names and target."""
         content = [
             self.algo,
             self.env,
@@ -69,24 +69,24 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """Its settings as ``rllib-agentmixer train`` takes them."""
+    def overrides(self) -> tuple[str, ...]:
+        """Settings as ``key=value`` arguments of ``rllib-agentmixer train``."""
         env = {f"env.{name}": value for name, value in self.env_config.items()}
         settings = {"team_reward": self.team_reward, **env, **self.settings}
         return tuple(f"{name}={json.dumps(value)}" for name, value in settings.items())
 
     def config(self, seed: int) -> TeamConfig:
-        """A checked configuration.
+        """A validated configuration.
 
         Raises:
             ConfigError: an unknown name, or a value out of its range.
         """
         from rllib_agentmixer.commands.common import make_config
 
-        return make_config(self.env, self.algo, seed, 0, self.words)
+        return make_config(self.env, self.algo, seed, 0, self.overrides)
 
     def reaches_target(self, individual_return: float) -> bool:
-        """Whether a final return meets the target, if there is one."""
+        """True if a final return meets the target; False without one."""
         return self.target is not None and individual_return >= self.target - REACHED_TOLERANCE
 
     def __str__(self) -> str:
@@ -95,15 +95,15 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A question, and the cells that answer it.
+    """A comparison of cells.
 
     Attributes:
         name: on the command line, and of its files.
-        question: what the comparison is about, in a sentence.
+        question: subject of the comparison, in a sentence.
         make_cells: builds the grid.
-        num_seeds: runs of each cell unless asked otherwise.
-        panels: labels whose every combination gets a panel of its own in the picture.
-        dial_names: environment -> what the label ``dial`` turns there.
+        num_seeds: default number of runs per cell.
+        panels: labels whose combinations are the panels of the figure.
+        dial_names: environment -> axis name of the label ``dial``.
         references: known returns of a cell's environment by name, for dotted lines.
     """
 
@@ -117,10 +117,10 @@ class Study:
 
 
 def choose(cells: list[Cell], conditions: Iterable[str]) -> list[Cell]:
-    """Cells whose labels meet all ``label=value`` conditions; values of one label are either-or.
+    """Cells whose labels meet all ``label=value`` conditions; values of one label are alternatives.
 
     Raises:
-        ConfigError: no cell has such a label or value, or none is left.
+        ConfigError: unknown label or value, or no cell is left.
     """
     wanted: dict[str, set[str]] = {}
     for condition in conditions:

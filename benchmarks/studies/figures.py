@@ -1,4 +1,4 @@
-"""Pictures of studies: learning curves, or final returns against a dial."""
+"""Figures of studies: learning curves, or final returns against a dial."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLOURS = (
 )
 MARKERS = "osD^vPX<>*"
 WIDEST, NARROWEST = 4.0, 1.2
-"""Line widths of the first and of the last line: where curves coincide, all stay visible."""
+"""Line widths of the first and the last line, so that coinciding curves stay visible."""
 MOST_COLUMNS = 3
 PANEL_INCHES = (4.2, 3.1)
 OFFSET = "offset points"
@@ -36,15 +36,15 @@ LEGEND_INCHES = 2.6
 
 Panel = tuple[str, ...]
 Look = dict[str, Any]
-"""How a line is drawn, in matplotlib's words."""
+"""Keyword arguments of matplotlib for a line."""
 
 
 def save_figure(study: Study, entries: Sequence[CellResults], path: Path) -> None:
-    """Draw all cells that have runs.
+    """Plot all cells that have runs.
 
     Args:
-        study: its panels; cells with the label ``dial`` are drawn against it.
-        entries: at least one.
+        study: study with its panels; cells with the label ``dial`` are plotted against it.
+        entries: cells with their runs, at least one.
         path: PNG to write.
 
     Raises:
@@ -72,12 +72,12 @@ def save_figure(study: Study, entries: Sequence[CellResults], path: Path) -> Non
 def _draw_curves(
     axes: Axes, entries: Sequence[CellResults], study: Study, looks: dict[str, Look]
 ) -> None:
-    """Individual return over environment steps."""
+    """Plot individual returns over environment steps."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     for entry in entries:
         curves = [run.curve for run in entry.runs]
-        points = list(zip(*curves, strict=False))  # as far as every seed came
+        points = list(zip(*curves, strict=False))  # up to the steps that every seed reached
         steps = [point[0][0] for point in points]
         summaries = [summarize([seed[1] for seed in point]) for point in points]
         _draw_line(axes, steps, summaries, looks[_line(study, entry.cell)])
@@ -90,7 +90,7 @@ def _draw_curves(
 def _draw_dial(
     axes: Axes, entries: Sequence[CellResults], study: Study, looks: dict[str, Look]
 ) -> None:
-    """Final individual and joint return against the dial."""
+    """Plot final individual and joint returns against the dial."""
     for line, look in looks.items():
         mine = [entry for entry in entries if _line(study, entry.cell) == line]
         mine.sort(key=lambda entry: float(entry.cell.labels[DIAL]))
@@ -103,7 +103,7 @@ def _draw_dial(
 
 
 def _draw_references(axes: Axes, entries: Sequence[CellResults], study: Study) -> None:
-    """What theory says, where it says something: named at the right end of a dotted line."""
+    """Known returns as dotted lines, named at their right end."""
     known = {float(e.cell.labels[DIAL]): study.references(e.cell) for e in entries}
     dial = sorted(known)
     for name in known[dial[0]]:
@@ -119,7 +119,7 @@ def _draw_line(axes: Axes, x: Sequence[float], summaries: Sequence[Summary], loo
 
 
 def _look(place: int, num_lines: int) -> Look:
-    """Colour, marker and width of a line by its place among all."""
+    """Colour, marker and width of a line, by its index."""
     share = place / max(1, num_lines - 1)
     return {
         "color": COLOURS[place % len(COLOURS)],
@@ -144,7 +144,7 @@ def _panel(study: Study, cell: Cell) -> Panel:
 
 
 def _line(study: Study, cell: Cell) -> str:
-    """Name of a cell's line: its labels that neither make panels nor an axis."""
+    """Name of a cell's line: its labels besides those of panels and axis."""
     apart = (*study.panels, DIAL)
-    words = [value for label, value in cell.labels.items() if label not in apart]
-    return " ".join(word for word in words if word != NOT_APPLICABLE)
+    values = [value for label, value in cell.labels.items() if label not in apart]
+    return " ".join(value for value in values if value != NOT_APPLICABLE)

@@ -1,4 +1,4 @@
-"""The table of a study, made from its lines alone."""
+"""Report of a study, generated from its lines alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_VALUE = "-"
 
 @dataclass(frozen=True)
 class CellResults:
-    """A cell and the runs of it that ended well, by seed."""
+    """A cell and its successful runs, by seed."""
 
     cell: Cell
     runs: tuple[Result, ...]
@@ -37,12 +37,12 @@ class CellResults:
 
     @property
     def num_reached(self) -> int:
-        """Seeds whose individual policies met the target."""
+        """Number of seeds whose individual policies met the target."""
         return sum(self.cell.reaches_target(returns.individual) for returns in self.returns)
 
 
 def gather(cells: Sequence[Cell], results: Iterable[Result]) -> list[CellResults]:
-    """The successful runs of every cell that has any, in the order of the grid."""
+    """Cells with successful runs, in the order of the grid."""
     by_key: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         if result.error is None:
@@ -57,14 +57,14 @@ def gather(cells: Sequence[Cell], results: Iterable[Result]) -> list[CellResults
 def markdown(
     study: Study, cells: Sequence[Cell], results: Sequence[Result], *, picture: str, command: str
 ) -> str:
-    """The whole page.
+    """Markdown page of a study.
 
     Args:
-        study: that is reported.
-        cells: all of its grid, whether they ran or not.
-        results: lines of its file; those of other cells are left out.
-        picture: address of the picture, from the page.
-        command: that makes the page.
+        study: study to report.
+        cells: all cells of its grid, including those without runs.
+        results: results in its file; those of other cells are ignored.
+        picture: path of the figure, relative to the page.
+        command: command that generates the page.
     """
     known = {cell.key: cell for cell in cells}
     mine = [result for result in results if result.key in known]
@@ -86,7 +86,7 @@ def markdown(
 
 
 def _provenance(runs: Sequence[Result]) -> str:
-    """Every version that took part."""
+    """All versions used."""
     found: dict[str, set[str]] = defaultdict(set)
     for run in runs:
         for name, version in run.versions.items():
@@ -98,8 +98,12 @@ def _provenance(runs: Sequence[Result]) -> str:
 
 
 def _shared_settings(cells: Sequence[Cell]) -> str:
-    """Settings that all cells have in common, as on the command line."""
-    shared = [word for word in cells[0].words if all(word in cell.words for cell in cells)]
+    """Settings shared by all cells, as on the command line."""
+    shared = [
+        override
+        for override in cells[0].overrides
+        if all(override in cell.overrides for cell in cells)
+    ]
     return f"In all cells: `{' '.join(shared)}`." if shared else ""
 
 
@@ -133,7 +137,7 @@ def _row(entry: CellResults, labels: Sequence[str], has_target: bool) -> list[st
 
 
 def with_interval(summary: Summary) -> str:
-    """Mean and interval; the mean alone where there is one value only."""
+    """Mean and interval; only the mean for a single value."""
     if summary.n == 1:
         return f"{summary.mean:.2f}"
     return f"{summary.mean:.2f} [{summary.low:.2f}, {summary.high:.2f}]"
@@ -155,7 +159,7 @@ def _failures(known: dict[str, Cell], results: Sequence[Result]) -> str:
 def write(
     study: Study, cells: Sequence[Cell], results: Sequence[Result], out: Path, command: str
 ) -> Path:
-    """Write the table into a folder and the picture into the folder ``images`` beside it."""
+    """Write the page to a folder and the figure to the folder ``images`` beside it."""
     from benchmarks.studies.figures import save_figure
 
     picture = out.absolute().parent / "images" / f"study_{study.name}.png"

@@ -1,4 +1,4 @@
-"""One finished run, and the file of lines that remembers it."""
+"""Result of one run, and the file of lines that stores it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.studies.cells import Cell
 
 DIGITS = 5
-"""Significant digits of measured numbers in a line."""
+"""Significant digits of measured numbers."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Returns:
     """Mean team return per episode of a final evaluation.
 
     Attributes:
-        individual: individual policies, modes: what would be deployed.
+        individual: individual policies, modes: the deployed policies.
         joint: joint policy, modes.
         individual_sampled: individual policies, sampled actions.
         joint_sampled: joint policy, sampled actions.
@@ -35,7 +35,7 @@ class Returns:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How a run of one cell on one seed ended.
+    """Result of one run: a cell and a seed.
 
     Attributes:
         key: of the cell.
@@ -43,12 +43,12 @@ class Result:
         cell: its coordinates and settings, for readers of the file.
         error: why it failed; None if it did not.
         env_steps: joint environment steps trained.
-        seconds: wall time of everything: building, training, evaluation.
+        seconds: total wall time: building, training, evaluation.
         setup_seconds: the part before the first training iteration.
         returns: of the final evaluation; None after an error.
         curve: [env steps, individual return, joint return] of every evaluation.
         metrics: of the last training iteration.
-        versions: of what computed, and of the environment's rules.
+        versions: of the packages, and of the environment's rules.
     """
 
     key: str
@@ -64,7 +64,7 @@ class Result:
     versions: dict[str, str] = field(default_factory=dict)
 
     def to_line(self) -> str:
-        """Compact JSON; settings as they are, measurements rounded."""
+        """Compact JSON; settings unchanged, measurements rounded."""
         entries = asdict(self)
         exact = ("cell", "versions", "error")
         rounded = {name: v if name in exact else _rounded(v) for name, v in entries.items()}
@@ -72,7 +72,7 @@ class Result:
 
     @classmethod
     def from_line(cls, line: str) -> Result | None:
-        """Read a line back; None if it is damaged or was written in another form."""
+        """Parse a line; None if it is damaged or has another format."""
         try:
             entries = json.loads(line)
             if entries.get("returns"):
@@ -83,13 +83,13 @@ class Result:
 
 
 def described(cell: Cell) -> dict[str, Any]:
-    """What a line says about its cell."""
+    """Description of a cell in a line."""
     names = [entry.name for entry in fields(cell) if entry.name != "target"]
     return {name: getattr(cell, name) for name in names}
 
 
 def append(path: Path, result: Result) -> None:
-    """Add one whole line, also when other processes write to the same file."""
+    """Append one line atomically, also with concurrent writers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -102,7 +102,7 @@ def append(path: Path, result: Result) -> None:
 
 
 def read(path: Path) -> list[Result]:
-    """The last result of every cell and seed; a success is never replaced by a failure."""
+    """Last result per cell and seed; a failure never replaces a success."""
     if not path.is_file():
         return []
     kept: dict[tuple[str, int], Result] = {}
@@ -117,7 +117,7 @@ def read(path: Path) -> list[Result]:
 
 
 def finished(results: Iterable[Result]) -> set[tuple[str, int]]:
-    """Cells and seeds that need not run again; failures may."""
+    """Cells and seeds with a successful run; failed ones may run again."""
     return {(result.key, result.seed) for result in results if result.error is None}
 
 

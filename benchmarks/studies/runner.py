@@ -1,4 +1,4 @@
-"""Run tasks in this process, or in several with a Ray each."""
+"""Execution of tasks in this process, or in several with one Ray instance each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.studies.task import Task, attempt, failure, own_ray
 
 READY = "ready"
 PATIENCE_S = 10.0
-"""Time that a process gets to stop its Ray at the end."""
+"""Time limit for a process to stop its Ray at the end."""
 
 Record = Callable[[Result], None]
 Serve = Callable[[Connection], None]
@@ -26,7 +26,7 @@ def serve(
     surroundings: Callable[[], AbstractContextManager[None]] = own_ray,
     run: Callable[[Task], Result] = attempt,
 ) -> None:
-    """What a process does: tasks in, results out, until the other end closes."""
+    """Function run by a process: receives tasks, sends results, until the pipe closes."""
     with surroundings():
         connection.send(READY)
         while True:
@@ -40,13 +40,13 @@ def serve(
 def run_tasks(tasks: Sequence[Task], num_jobs: int, record: Record, serve: Serve = serve) -> None:
     """Run all tasks and hand each result to ``record``, in the order in which they end.
 
-    A task that raises, or takes its process along, becomes a failed result; the others go on.
+    A task that raises, or kills its process, becomes a failed result; the others continue.
 
     Args:
         tasks: in the order in which they start.
         num_jobs: processes; 1 runs everything in this one.
         record: called in this process.
-        serve: what the processes do, if there are several.
+        serve: function run by the processes, if there are several.
     """
     if not tasks:
         return
@@ -59,12 +59,12 @@ def run_tasks(tasks: Sequence[Task], num_jobs: int, record: Record, serve: Serve
 
 
 def run_in_processes(waiting: deque[Task], num_jobs: int, record: Record, serve: Serve) -> None:
-    """Run tasks in processes that are started again when they die; empties ``waiting``."""
+    """Run tasks in processes that are restarted when they die; empties ``waiting``."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
     members: list[Member] = []
     try:
         for _ in range(num_jobs):
-            # One after another: each finds its ports free, and works while the next starts.
+            # Sequential startup avoids port conflicts; each works while the next starts.
             members.append(Member(serve))
             members[-1].give(waiting.popleft())
         while busy := [member for member in members if member.task is not None]:
@@ -81,7 +81,7 @@ def run_in_processes(waiting: deque[Task], num_jobs: int, record: Record, serve:
 
 
 class Member:
-    """A process that runs one task after another."""
+    """Process that runs tasks sequentially."""
 
     def __init__(self, serve: Serve) -> None:
         self.serve = serve
@@ -89,10 +89,10 @@ class Member:
         self.start()
 
     def start(self) -> None:
-        """Start the process, and wait until its Ray is up.
+        """Start the process, and wait until its Ray instance is ready.
 
         Raises:
-            RuntimeError: it died before.
+            RuntimeError: the process died.
         """
         context = get_context("spawn")
         self.connection, its_end = context.Pipe()
@@ -106,11 +106,11 @@ class Member:
 
     @property
     def handles(self) -> tuple[Any, int]:
-        """What becomes ready when there is a result or the process died."""
+        """Objects that become ready when there is a result or the process died."""
         return self.connection, self.process.sentinel
 
     def give(self, task: Task) -> None:
-        """Let it run a task; a process that died is started again first."""
+        """Send it a task; a process that died is restarted first."""
         if not self.process.is_alive():
             self.connection.close()
             self.start()
@@ -118,7 +118,7 @@ class Member:
         self.connection.send(task)
 
     def take(self) -> Result:
-        """The result of its task; a failure if the process died over it."""
+        """The result of its task; a failure if the process died."""
         task, self.task = self.task, None
         assert task is not None
         try:
@@ -130,7 +130,7 @@ class Member:
         return failure(task, f"the process died with exit code {self.process.exitcode}")
 
     def close(self) -> None:
-        """Let it stop its Ray; a process that is in the middle of a task is terminated."""
+        """Stop it with its Ray; a process in the middle of a task is terminated."""
         self.connection.close()
         if self.task is None:
             self.process.join(PATIENCE_S)

@@ -1,4 +1,4 @@
-"""One run of one cell: train, evaluate on the way and at the end, say how it ended."""
+"""One run of one cell: training, evaluations and the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.studies.results import Result, Returns, described
 from rllib_agentmixer.runs.local_ray import start_ray
 
 EPISODES = 32
-"""Episodes of every evaluation, for each way to play."""
+"""Episodes of every evaluation, per policy and mode."""
 
 LEARNER_METRICS = (
     "mode_agreement",
@@ -40,9 +40,9 @@ class Task:
 
 @contextmanager
 def own_ray() -> Iterator[None]:
-    """A Ray of this process's own, one torch thread, and silence on the terminal.
+    """A private Ray, one torch thread, and no output on the terminal.
 
-    A Ray that runs already is taken, and left running.
+    A running Ray is reused, and left running.
     """
     import ray
     import torch
@@ -65,19 +65,19 @@ def own_ray() -> Iterator[None]:
 
 
 def attempt(task: Task) -> Result:
-    """Run a task; an error becomes a result that names it."""
+    """Run a task; an error becomes a failed result."""
     started = time.monotonic()
     try:
         result = _run(task)
-    except Exception as error:  # whatever it was, the other tasks must go on
+    except Exception as error:  # any error: the other tasks must continue
         traceback.print_exc()
         result = failure(task, f"{type(error).__name__}: {error}")
-    gc.collect()  # cycles hold the networks; waiting for the collector costs 3 MB a run
+    gc.collect()  # reference cycles keep the networks alive, 3 MB per run
     return replace(result, seconds=time.monotonic() - started)
 
 
 def failure(task: Task, reason: str) -> Result:
-    """The result of a task that did not end well."""
+    """The result of a failed task."""
     return Result(
         key=task.cell.key, seed=task.seed, cell=described(task.cell), error=" ".join(reason.split())
     )
@@ -131,7 +131,7 @@ def _final_returns(evaluation: dict[str, Any]) -> Returns:
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:
-    """The learner's chosen metrics, as far as the algorithm and the environment have them."""
+    """Selected learner metrics, if the algorithm and the environment have them."""
     from rllib_agentmixer.tracking import metrics_of
 
     curves = metrics_of(result)

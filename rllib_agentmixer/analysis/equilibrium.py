@@ -1,15 +1,15 @@
-r"""How far a joint distribution is from an equilibrium: exact, for normal-form games.
+r"""Exact equilibrium gaps of joint distributions in normal-form games.
 
-Every gap is the largest gain that one player could have by deviating alone, in payoff
-units; 0 means equilibrium. With :math:`p` the distribution over joint actions, :math:`u_i`
-player i's payoffs:
+Every gap is the largest gain of one player by a unilateral deviation, in payoff units; 0
+means equilibrium. With :math:`p` the distribution over joint actions and :math:`u_i` the
+payoffs of player i:
 
 * correlated: the deviation may depend on the recommended action (Aumann 1987),
-* coarse correlated: it is chosen before the recommendation,
-* Nash: the players mix independently.
+* coarse correlated: the deviation is chosen before the recommendation,
+* Nash: the players randomize independently.
 
 AgentMixer's joint policy converges to an :math:`\epsilon`-approximate correlated equilibrium
-(arXiv:2401.08728, theorem 2); these functions say what epsilon is.
+(arXiv:2401.08728, theorem 2); these functions compute epsilon.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_ENTRIES = 20_000_000
 """Largest payoff table that is enumerated."""
 
 TOLERANCE = 1e-6
-"""How far probabilities may be from summing to one."""
+"""Tolerance for the sum of probabilities."""
 
 Array = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def correlated_equilibrium_gap(payoffs: ArrayLike, distribution: ArrayLike) -> f
         distribution: [A_1, .., A_N] probability of every joint action.
 
     Raises:
-        ConfigError: shapes that do not fit, no distribution, or a game too large.
+        ConfigError: mismatched shapes, not a distribution, or too large a game.
     """
     table, joint = _game(payoffs), _distribution(distribution)
     _check_fit(table, joint)
@@ -79,12 +79,12 @@ def nash_gap(payoffs: ArrayLike, strategies: Sequence[ArrayLike]) -> float:
 
 
 def product(strategies: Sequence[ArrayLike]) -> Array:
-    """[A_1, .., A_N] joint distribution of independent strategies."""
+    """[A_1, .., A_N] product distribution of independent strategies."""
     return reduce(np.multiply.outer, [np.asarray(s, np.float64) for s in strategies])
 
 
 def _swap_gains(payoff: Array, joint: Array, player: int) -> Array:
-    """[recommended, played] expected gain of playing one action where another was advised."""
+    """[recommended, played] expected gain of playing one action where another is recommended."""
     by_action = np.moveaxis(joint, player, 0).reshape(joint.shape[player], -1)
     worth = np.moveaxis(payoff, player, 0).reshape(joint.shape[player], -1)
     played = by_action @ worth.T

@@ -1,9 +1,9 @@
-r"""What a few seeds say: means, interquartile means, and intervals by bootstrap.
+r"""Statistics over few seeds: means, interquartile means and bootstrap intervals.
 
 The interquartile mean ignores the best and the worst quarter of the runs, so that one lucky
-or failed seed moves it less than the mean. The bootstrap asks how much a statistic moves when
-the same number of runs is drawn again from those at hand; with three to ten seeds its
-intervals are rough, and narrower than they should be.
+or failed seed affects it less than the mean. The bootstrap estimates how much a statistic
+varies when the runs are resampled with replacement; with three to ten seeds its intervals
+are rough, and too narrow.
 
 References: Efron, "Bootstrap methods: another look at the jackknife", 1979; Agarwal et al.,
 "Deep reinforcement learning at the edge of the statistical precipice", NeurIPS 2021,
@@ -26,12 +26,12 @@ Statistic = Callable[..., Any]
 """A function of an array and ``axis``: np.mean, np.median, :func:`interquartile_mean`."""
 
 TRIMMED_SHARE = 0.25
-"""Share of the values that the interquartile mean leaves out at each end."""
+"""Fraction of the values that the interquartile mean trims at each end."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a statistic lies with the asked confidence."""
+    """Confidence interval of a statistic."""
 
     low: float
     high: float
@@ -39,14 +39,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Summary:
-    """A sample in seven numbers.
+    """Summary statistics of a sample.
 
     Attributes:
-        n: values.
-        mean: of all values.
+        n: number of values.
+        mean: mean of all values.
         iqm: mean of the middle half.
         low: lower end of the bootstrap interval of the mean.
-        high: its upper end.
+        high: upper end of the interval.
         min: smallest value.
         max: largest value.
     """
@@ -61,13 +61,13 @@ class Summary:
 
 
 def interquartile_mean(values: ArrayLike, axis: int | None = None) -> Any:
-    """Mean of the middle half: floor(n / 4) values are left out at each end.
+    """Mean of the middle half: floor(n / 4) values are trimmed at each end.
 
     Fewer than four values are all kept.
 
     Args:
         values: finite numbers.
-        axis: along which the mean is taken; None for all values, which gives a float.
+        axis: axis of the mean; None for all values, which returns a float.
 
     Raises:
         ConfigError: no values, or NaN or infinity among them.
@@ -91,14 +91,14 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap: the middle ``confidence`` of the statistic over resamples.
 
-    The same arguments always give the same interval.
+    The same arguments always return the same interval.
 
     Args:
         values: one finite number per run.
-        statistic: takes an array [num_resamples, n] and ``axis``.
-        confidence: share of resamples inside the interval, in (0, 1).
-        num_resamples: draws of n values with replacement.
-        seed: of the latents.
+        statistic: function of an array [num_resamples, n] and ``axis``.
+        confidence: fraction of resamples inside the interval, in (0, 1).
+        num_resamples: number of resamples of n values with replacement.
+        seed: seed of the resampling.
 
     Raises:
         ConfigError: no values, NaN or infinity, or an argument out of its range.
@@ -113,14 +113,14 @@ def stratified_interval(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """The bootstrap with draws within each stratum, such as the runs of one environment.
+    """Bootstrap that resamples within each stratum, such as the runs of one environment.
 
     Args:
-        strata: of each, one finite number per run.
-        statistic: of all values together; takes an array [num_resamples, n] and ``axis``.
-        confidence: share of resamples inside the interval, in (0, 1).
-        num_resamples: draws with replacement, of as many values as each stratum has.
-        seed: of the latents.
+        strata: per stratum, one finite number per run.
+        statistic: statistic of all values: function of an array [num_resamples, n] and ``axis``.
+        confidence: fraction of resamples inside the interval, in (0, 1).
+        num_resamples: number of resamples with replacement, each of the stratum's size.
+        seed: seed of the resampling.
 
     Raises:
         ConfigError: no values, NaN or infinity, or an argument out of its range.
@@ -131,15 +131,15 @@ def stratified_interval(
     if num_resamples < 1:
         raise ConfigError(f"num_resamples must be at least 1, got {num_resamples!r}")
     rng = np.random.default_rng(seed)
-    latents = [a[rng.integers(len(a), size=(num_resamples, len(a)))] for a in arrays]
-    found = np.asarray(statistic(np.concatenate(latents, axis=1), axis=1))
+    resamples = [a[rng.integers(len(a), size=(num_resamples, len(a)))] for a in arrays]
+    found = np.asarray(statistic(np.concatenate(resamples, axis=1), axis=1))
     tail = (1 - confidence) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
     return Interval(float(low), float(high))
 
 
 def summarize(values: ArrayLike, confidence: float = 0.95) -> Summary:
-    """All of :class:`Summary`; the interval is that of the mean.
+    """Summary of a sample; the interval is that of the mean.
 
     Raises:
         ConfigError: no values, NaN or infinity, or a confidence out of its range.

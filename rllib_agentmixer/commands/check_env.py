@@ -1,4 +1,4 @@
-"""Command ``check-env``: does an environment keep what it promises, and does a failure repeat?"""
+"""Command ``check-env``: conformance checks of an environment, and replay of failures."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ COLOURS = {"ok": "green", "note": "yellow", "FAIL": "bold red"}
 
 @click.command(name="check-env")
 @click.argument("env")
-@click.option("--steps", type=click.IntRange(10), default=300, show_default=True, help="Of play.")
+@click.option(
+    "--steps", type=click.IntRange(10), default=300, show_default=True, help="Random steps."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--team-reward", type=click.Choice(["shared", "sum", "mean"]))
 @click.option("--replay", type=click.Path(path_type=Path), help="Repeat a recorded failure.")
 @click.option("--json", "as_json", is_flag=True)
 @click.argument("settings", nargs=-1)
 def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
-    r"""Examine ENV (a name, module:function or a PettingZoo module) with key=value SETTINGS.
+    r"""Check ENV (a name, module:function or a PettingZoo module) with key=value SETTINGS.
 
-    Exit code 1 if something must be mended before training.
+    Exit code 1 if something must be fixed before training.
 
     \b
     Examples:
@@ -35,7 +37,7 @@ def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
     """
     from rllib_agentmixer.runs.settings import parse_settings
 
-    # As in training, env.name=value is an argument; here nothing else could be meant.
+    # As in training, env.name=value is an argument; the prefix is optional here.
     config = {k.removeprefix("env."): v for k, v in parse_settings(settings).items()}
     if options["replay"] is not None:
         _replay(env, config, options["replay"], options["team_reward"])
@@ -73,7 +75,7 @@ def _print_report(env: str, findings: list[Any]) -> None:
 
 
 def _replay(env: str, config: dict[str, Any], path: Path, team_reward: str | None) -> None:
-    """Play a recorded episode again; exit code 1 if it fails again."""
+    """Replay a recorded episode; exit code 1 if it fails again."""
     from rllib_agentmixer.envs.construction import make_env
     from rllib_agentmixer.envs.registry import resolve_env
     from rllib_agentmixer.envs.stepping.recordings import Recording, replay
@@ -81,15 +83,16 @@ def _replay(env: str, config: dict[str, Any], path: Path, team_reward: str | Non
     recording, entry = Recording.load(path), resolve_env(env)
     if entry.name != recording.environment:
         raise ConfigError(
-            f"{path} was recorded in {recording.environment!r}, got {entry.name!r}; name the same"
+            f"{path} was recorded in {recording.environment!r}, got {entry.name!r}; use the "
+            "environment of the recording"
         )
     reward: Any = team_reward or entry.team_reward
     failure = replay(partial(make_env, env, **config), recording, reward)
     if failure is None:
         click.echo(
-            f"{len(recording.actions)} steps with seed {recording.seed} passed; it was: "
-            f"{recording.error}"
+            f"{len(recording.actions)} steps with seed {recording.seed} passed; the recorded error "
+            f"was: {recording.error}"
         )
         return
-    click.echo(f"again: {failure}")
+    click.echo(f"failed again: {failure}")
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""Command ``compare``: algorithms of an MLflow experiment side by side."""
+"""Command ``compare``: comparison of the algorithms in an MLflow experiment."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("experiment")
-@click.option("--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI or runs/mlflow.db")
+@click.option("--tracking-uri", help="Default: MLFLOW_TRACKING_URI or runs/mlflow.db.")
 @click.option("--sweep", help="Only runs of this sweep.")
 @click.option("--metric", help="Default: return of the individual policies, else joint return.")
 @click.option("--group-by", default="algorithm", show_default=True, help="Tag or parameter.")
 @click.option(
-    "--last", type=click.IntRange(1), default=1, show_default=True, help="Values averaged."
+    "--last", type=click.IntRange(1), default=1, show_default=True, help="Final values averaged."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the figure as PNG.")
 @click.option("--any-environment", is_flag=True, help="Compare across environments.")
 @click.option("--json", "as_json", is_flag=True)
 def compare(experiment: str, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Print what the groups of an EXPERIMENT's runs reached, with bootstrap intervals."""
+    """Print final values of the groups in an EXPERIMENT, with bootstrap intervals."""
     from rllib_agentmixer.tracking import comparison
     from rllib_agentmixer.tracking.tracked_runs import choose_metric, find_runs, read_run
 
@@ -36,8 +36,8 @@ def compare(experiment: str, out: Path | None, as_json: bool, **options: Any) ->
     if not options["any_environment"]:
         comparison.check_same_environment(runs)
     groups = comparison.group_runs(runs, options["group_by"], options["last"])
-    for words in comparison.warnings_about(runs, groups):
-        click.echo(f"warning: {words}", err=True)
+    for warning in comparison.warnings_about(runs, groups):
+        click.echo(f"warning: {warning}", err=True)
     if out is not None:
         from rllib_agentmixer.tracking.comparison_figure import save_comparison
 
@@ -65,13 +65,13 @@ def _store(tracking_uri: str | None) -> Any:
     uri = tracking_uri or default_tracking_uri(Path("runs") / "any")
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.is_file():
-        raise ConfigError(f"no MLflow store at {path}; name one with --tracking-uri")
+        raise ConfigError(f"no MLflow database at {path}; give one with --tracking-uri")
     try:
         return answering_store(uri)
     except StoreUnavailableError as error:
         raise ConfigError(
-            f"the MLflow store {without_password(uri)} does not answer: {error}; start it, or "
-            "name another with --tracking-uri"
+            f"the MLflow server {without_password(uri)} is unavailable: {error}; start it, or "
+            "give another with --tracking-uri"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Reports of commands: JSON for machines, a table for people."""
+"""Output of commands: JSON or a table."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def show(report: dict[str, Any], as_json: bool, title: str) -> None:
     table = Table("", "", title=title, title_justify="left", show_header=False)
     numbers = flatten(report)
     for name, value in numbers.items():
-        is_whole = value.is_integer() and abs(value) < 1e12
-        table.add_row(name, f"{int(value):,}" if is_whole else f"{value:.4g}")
+        is_integer = value.is_integer() and abs(value) < 1e12
+        table.add_row(name, f"{int(value):,}" if is_integer else f"{value:.4g}")
     for name, value in report.items():
         if isinstance(value, (str, list)):
             table.add_row(name, value if isinstance(value, str) else ", ".join(value))

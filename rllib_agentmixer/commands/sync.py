@@ -1,4 +1,4 @@
-"""Command ``sync``: send what a run could not send while its MLflow server was away."""
+"""Command ``sync``: upload of metrics that were spooled while MLflow was unavailable."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rllib_agentmixer.errors import ConfigError
 
 @click.command()
 @click.argument("run_folder", type=click.Path(path_type=Path))
-@click.option("--tracking-uri", help="Where the MLflow store is now; default: where it was.")
+@click.option("--tracking-uri", help="Default: the tracking URI of the run.")
 @click.option("--json", "as_json", is_flag=True)
 def sync(run_folder: Path, tracking_uri: str | None, as_json: bool) -> None:
-    """Send left-over metrics of RUN_FOLDER, and of all runs below it, to MLflow."""
+    """Send unsent metrics of RUN_FOLDER, and of all runs below it, to MLflow."""
     from rllib_agentmixer.tracking import sync_folder
     from rllib_agentmixer.tracking.spool import SPOOL_FILE
 
     spools = sorted(run_folder.rglob(SPOOL_FILE))
     if not spools:
         raise ConfigError(
-            f"{run_folder} holds no {SPOOL_FILE}; name a run that was logged to MLflow"
+            f"{run_folder} has no {SPOOL_FILE}; give the folder of a run that was logged to MLflow"
         )
-    # A parent run comes first: its children need its id.
+    # Parent runs come first: their children need the id.
     sent = {str(path.parent): sync_folder(path.parent, tracking_uri) for path in spools}
     show({"records_sent": sent, "runs": list(sent)}, as_json, title="sync")

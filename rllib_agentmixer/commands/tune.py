@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SHOWN = 4
 WIDTH = 110
-"""Columns of a table that is printed into a file or a job's log."""
+"""Width of a table that is written to a file or a job's log, in characters."""
 
 
 @click.command()
@@ -31,31 +31,35 @@ WIDTH = 110
     "spaces",
     multiple=True,
     metavar="KEY=RANGE|FILE|shipped",
-    help="What trials differ in; may be repeated. Default: shipped.",
+    help="Searched hyperparameter; may be repeated. Default: shipped.",
 )
-@click.option("--samples", type=click.IntRange(1), default=8, show_default=True, help="Trials.")
+@click.option(
+    "--samples", type=click.IntRange(1), default=8, show_default=True, help="Number of trials."
+)
 @click.option("--scheduler", default="asha", show_default=True, help="asha, pbt or none.")
 @click.option("--search", default="random", show_default=True, help="random or optuna.")
 @click.option(
-    "--steps", type=click.IntRange(1), default=200_000, show_default=True, help="A trial's."
+    "--steps", type=click.IntRange(1), default=200_000, show_default=True, help="Per trial."
 )
 @click.option("--grace-steps", type=click.IntRange(1), help="Default: a tenth of --steps.")
 @click.option("--metric", help="Default: return of the individual policies.")
-@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="A trial's.")
-@click.option("--concurrent", type=click.IntRange(1), help="Most trials at a time.")
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Per trial.")
+@click.option("--concurrent", type=click.IntRange(1), help="Maximum concurrent trials.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--max-failures", type=click.IntRange(0), default=2, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the search.")
-@click.option("--resume", is_flag=True, help="Go on with the search in --out.")
-@click.option("--resume-if-possible", is_flag=True, help="Go on if --out holds a search.")
-@click.option("--experiment", default="rllib_agentmixer", show_default=True, help="In MLflow.")
+@click.option("--resume", is_flag=True, help="Resume the search in --out.")
+@click.option("--resume-if-possible", is_flag=True, help="Resume if --out contains a search.")
+@click.option(
+    "--experiment", default="rllib_agentmixer", show_default=True, help="MLflow experiment."
+)
 @click.option("--no-mlflow", is_flag=True, help="Write files only.")
-@click.option("--tracking-optional", is_flag=True, help="Search also while MLflow is away.")
-@click.option("--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI or sqlite.")
+@click.option("--tracking-optional", is_flag=True, help="Run even if MLflow is unavailable.")
+@click.option("--tracking-uri", help="Default: MLFLOW_TRACKING_URI or SQLite.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("settings", nargs=-1)
 def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
-    r"""Search hyperparameters on ENV, with key=value SETTINGS that all trials share.
+    r"""Search hyperparameters on ENV, with key=value SETTINGS shared by all trials.
 
     \b
     Examples:
@@ -74,7 +78,7 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
     resume = options["resume"] or (options["resume_if_possible"] and is_search(out))
     if resume:
         plan = read_plan(out)
-        plan.check_unchanged(_said(env, settings, plan))
+        plan.check_unchanged(_given_options(env, settings, plan))
         config = _shared_config(plan)
     else:
         assert env is not None  # noqa: S101 - checked above
@@ -91,7 +95,7 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
 def new_plan(
     env: str, settings: tuple[str, ...], options: dict[str, Any]
 ) -> tuple[SearchPlan, ClassicConfig]:
-    """A checked plan, with the configuration that its trials share."""
+    """Validated plan, with the configuration shared by its trials."""
     from rllib_agentmixer.runs.settings import parse_settings
     from rllib_agentmixer.runs.training import EVALUATED_RETURN
     from rllib_agentmixer.search.plan import SearchPlan
@@ -99,7 +103,7 @@ def new_plan(
 
     fixed = parse_settings(settings)
     algo, seed, workers = options["algo"], options["seed"], options["workers"]
-    draft_config(env, algo, seed, workers, {})  # an unknown algorithm has no space
+    draft_config(env, algo, seed, workers, {})  # rejects unknown algorithms, which have no space
     by_pbt = options["scheduler"] == "pbt"
     names = ("samples", "scheduler", "search", "steps", "grace_steps", "workers", "concurrent")
     others = ("seed", "max_failures", "experiment", "tracking_uri", "tracking_optional")
@@ -122,7 +126,7 @@ def new_plan(
 
 
 def _check_evaluated(plan: SearchPlan, config: ClassicConfig) -> None:
-    """Refuse trials whose results would lack the metric now and then."""
+    """Reject trials whose results would lack the metric in some iterations."""
     found = plan.space.get("evaluation_interval")
     intervals = found.extremes if found else (config.evaluation_interval,)
     if plan.metric.startswith("evaluation/") and any(interval != 1 for interval in intervals):
@@ -134,7 +138,7 @@ def _check_evaluated(plan: SearchPlan, config: ClassicConfig) -> None:
 
 
 def _most_workers(plan: SearchPlan, config: ClassicConfig) -> int:
-    """Remote workers of the largest trial: a private Ray needs a processor for each."""
+    """Remote workers of the largest trial: a local Ray instance needs a CPU for each."""
     from rllib_agentmixer.runs.training import num_workers
 
     names = ("num_env_runners", "evaluation_num_env_runners")
@@ -143,13 +147,13 @@ def _most_workers(plan: SearchPlan, config: ClassicConfig) -> int:
 
 
 def _shared_config(plan: SearchPlan) -> ClassicConfig:
-    """What trials share; each is evaluated after every iteration, since that decides."""
+    """Configuration shared by all trials; each is evaluated after every iteration."""
     settings = {"evaluation_interval": 1} | plan.settings
     return draft_config(plan.env, plan.algorithm, plan.seed, plan.workers, settings)
 
 
-def _said(env: str | None, settings: tuple[str, ...], plan: SearchPlan) -> dict[str, Any]:
-    """What the command line of a resumed search says about its plan."""
+def _given_options(env: str | None, settings: tuple[str, ...], plan: SearchPlan) -> dict[str, Any]:
+    """Plan entries that the command line of a resumed search sets explicitly."""
     from rllib_agentmixer.runs.settings import parse_settings
     from rllib_agentmixer.search.spaces import read_space
 
@@ -157,22 +161,22 @@ def _said(env: str | None, settings: tuple[str, ...], plan: SearchPlan) -> dict[
     kept = ("samples", "scheduler", "search", "steps", "grace_steps", "workers", "concurrent")
     others = ("seed", "metric", "max_failures", "experiment", "tracking_uri", "tracking_optional")
     names = {"algo": "algorithm"} | {name: name for name in (*kept, *others)}
-    said: dict[str, Any] = {
+    given: dict[str, Any] = {
         field: context.params[option]
         for option, field in names.items()
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE
     }
     if context.params["no_mlflow"]:
-        said["use_mlflow"] = False
+        given["use_mlflow"] = False
     if env is not None:
-        said["env"] = env
+        given["env"] = env
     if settings:
-        said["settings"] = parse_settings(settings)
+        given["settings"] = parse_settings(settings)
     if context.params["spaces"]:
         by_pbt = plan.scheduler == "pbt"
-        words = context.params["spaces"]
-        said["space"] = read_space(words, plan.algorithm, perturbable_only=by_pbt)
-    return said
+        specs = context.params["spaces"]
+        given["space"] = read_space(specs, plan.algorithm, perturbable_only=by_pbt)
+    return given
 
 
 def _report(outcome: SearchOutcome, plan: SearchPlan, out: Path, as_json: bool) -> None:
@@ -202,7 +206,7 @@ def _report(outcome: SearchOutcome, plan: SearchPlan, out: Path, as_json: bool) 
 
 
 def _print_trials(outcome: SearchOutcome, plan: SearchPlan) -> None:
-    """The best trials side by side: settings are many, and lines are short."""
+    """Print the best trials as columns, since there are many settings."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,6 +1,6 @@
-"""Environments: a registry of names, and every environment as B copies of a team in arrays.
+"""Environments: a registry, and a vectorized form of each that steps a team as arrays.
 
-| name | agents | actions | what it asks for |
+| name | agents | actions | task |
 |---|---|---|---|
 | matrix_game | 2 (permutation: N) | 3 (N) | any of the games below by ``game=`` |
 | climbing | 2 | 3 | leave the safe equilibrium 7 for the optimum 11 |
@@ -19,15 +19,16 @@
 | coop_box_pushing; open_spiel | 2 | 4 | push the large box together (extra ``openspiel``) |
 | smacv2_terran_5v5, ..; smacv2 | 5 to 20 | 11 to 29 | SMACv2; the user installs the game |
 | simple_spread | 3 | 5 | cover landmarks (mpe2; extra ``mpe``) |
-| simple_reference | 2 | 50 | tell each other where to go (``mpe``) |
+| simple_reference | 2 | 50 | communicate each other's goal (``mpe``) |
 | simple_speaker_listener | 2 | 3, 5 | one sees, the other moves (``mpe``) |
 | simple_tag | 3 | 5 | catch a scripted prey (``mpe``) |
 | multiwalker | 3 | Box 4 | carry a package (extra ``sisl``) |
 | pursuit | 8 | 5 | surround evaders; images (``sisl``) |
 | knights_archers_zombies | 4 | 6 | agents die one by one (extra ``butterfly``) |
 
-``make_env`` gives one copy as a PettingZoo ``ParallelEnv``, ``make_vector_env`` B copies as
-arrays, ``register_env`` adds a name. Importing this package imports no third-party package.
+``make_env`` returns one environment as a PettingZoo ``ParallelEnv``, ``make_vector_env``
+B sub-environments as arrays; ``register_env`` adds a name. Importing this package imports no
+third-party package.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ MPE = (
         name="simple_reference",
         constructor="rllib_agentmixer.envs.simulators.mpe:simple_reference",
         extra="mpe",
-        summary="two agents tell each other where to go (mpe2 simple_reference_v3)",
+        summary="two agents communicate each other's goal (mpe2 simple_reference_v3)",
         version="3",
         actions="either",
     ),

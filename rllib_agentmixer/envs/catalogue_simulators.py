@@ -69,7 +69,11 @@ def _vmas(name: str, summary: str, team_reward: TeamReward = "shared", **fixed: 
 
 
 VMAS = (
-    _vmas("vmas", "any scenario of VMAS, B copies as one batch: scenario=", team_reward="mean"),
+    _vmas(
+        "vmas",
+        "any scenario of VMAS, B sub-environments as one batch: scenario=",
+        team_reward="mean",
+    ),
     _vmas("vmas_balance", "carry a ball on a beam upwards (VMAS)", scenario="balance"),
     _vmas(
         "vmas_navigation",

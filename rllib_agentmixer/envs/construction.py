@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.entry import EnvEntry
 from rllib_agentmixer.envs.registry import ENVS, nearest, resolve_env
-from rllib_agentmixer.envs.stepping.supersuit_wrappers import is_refusal
+from rllib_agentmixer.envs.stepping.supersuit_wrappers import is_supersuit_error
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 CONFIG_PARAMETERS = frozenset(
     {"config", "env_config", "ctx", "context", "cfg", "env_ctx", "env_context", "_"}
 )
-"""Names by which RLlib's creators take the whole ``env_config`` as one dictionary."""
+"""Parameter names under which RLlib's creators receive the whole ``env_config``."""
 
 _INTERFACE = ("possible_agents", "observation_space", "action_space", "reset", "step")
 
 
 def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
-    """One copy of an environment as a PettingZoo ``ParallelEnv``.
+    """A single environment as a PettingZoo ``ParallelEnv``.
 
     Args:
         env: registered name, import path ``module:function``, function, or class.
@@ -43,29 +43,29 @@ def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
     """
     entry = resolve_env(env)
     try:
-        copy = _call_constructor(entry, _load(entry.constructor), dict(config))
+        built = _call_constructor(entry, _load(entry.constructor), dict(config))
     except ImportError as error:
         raise _import_failure(entry, error) from error
     except (AssertionError, AttributeError) as error:
-        if not is_refusal(error):
+        if not is_supersuit_error(error):
             raise
         raise EnvContractError(
-            f"environment {entry.name!r}: a SuperSuit wrapper refuses it ({error}); its wrappers "
+            f"environment {entry.name!r}: a SuperSuit wrapper rejects it ({error}); its wrappers "
             "take plain Box observations, so send action masks in infos and not in observations"
         ) from error
-    if hasattr(copy, "agent_iter"):
-        copy = _in_parallel(entry, copy)
-    missing = [part for part in _INTERFACE if not hasattr(copy, part)]
+    if hasattr(built, "agent_iter"):
+        built = _in_parallel(entry, built)
+    missing = [part for part in _INTERFACE if not hasattr(built, part)]
     if missing:
         raise EnvContractError(
             f"environment {entry.name!r}: the constructor must return a PettingZoo ParallelEnv, "
-            f"got {type(copy).__name__} (missing: {', '.join(missing)})"
+            f"got {type(built).__name__} (missing: {', '.join(missing)})"
         )
-    return copy
+    return built
 
 
 def _in_parallel(entry: EnvEntry, env: Any) -> Any:
-    """An environment whose agents act in turn as one in which they act at once."""
+    """An AECEnv (agents act in turn) converted to a ParallelEnv (agents act at once)."""
     if not getattr(env, "metadata", {}).get("is_parallelizable", False):
         raise EnvContractError(
             f"environment {entry.name!r}: the AECEnv {type(env).__name__} does not say that its "
@@ -85,23 +85,23 @@ def make_vector_env(
     restart_failed: bool = False,
     step_time_limit_s: float | None = None,
 ) -> VectorTeamEnv:
-    """B copies of an environment as team arrays, stepped together.
+    """A vectorized environment: B sub-environments as team arrays, stepped together.
 
-    The environment's own batched form is used where there is one; else one copy after the
-    other is stepped in a loop.
+    The environment's own batched form is used where there is one; else the sub-environments
+    are stepped in a loop.
 
     Args:
         env: as in :func:`make_env`.
         num_envs: B.
         config: arguments of the environment's constructor.
-        team_reward: how the agents' rewards become one: ``"shared"`` (they must be equal),
-            ``"sum"`` or ``"mean"``; None for the environment's own way.
-        restart_failed: replace a copy that raises by a fresh one, instead of stopping.
-        step_time_limit_s: how long one copy may take for a step or a reset; None for ever.
+        team_reward: how the agents' rewards are combined: ``"shared"`` (they must be equal),
+            ``"sum"`` or ``"mean"``; None for the environment's default.
+        restart_failed: replace a sub-environment that raises by a fresh one, instead of stopping.
+        step_time_limit_s: time limit of a sub-environment's step or reset; None for no limit.
             Batched forms are not limited.
     """
     if not isinstance(num_envs, int) or num_envs < 1:
-        raise ConfigError(f"num_envs must be a whole number of at least 1, got {num_envs!r}")
+        raise ConfigError(f"num_envs must be an integer of at least 1, got {num_envs!r}")
     entry, config = resolve_env(env), dict(config or {})
     team_reward = team_reward or entry.team_reward
     batched = _batched_form(entry, num_envs, config, team_reward)
@@ -123,7 +123,7 @@ def make_vector_env(
 def _batched_form(
     entry: EnvEntry, num_envs: int, config: dict[str, Any], team_reward: TeamReward
 ) -> VectorTeamEnv | None:
-    """The environment's own batched form, unless it cannot combine rewards as asked for."""
+    """The environment's own batched form, unless it does not support ``team_reward``."""
     if entry.vector is None:
         return None
     try:
@@ -141,7 +141,7 @@ def _batched_form(
 
 
 def _import_failure(entry: EnvEntry, error: ImportError) -> Exception:
-    """What to tell the user about an import that failed."""
+    """Error for a failed import, with installation instructions."""
     if entry.install is not None:
         return MissingExtraError(
             f"environment {entry.name!r} needs a package that is not installed ({error}); "
@@ -223,7 +223,7 @@ def _check_arguments(
 
 
 def _generic_name(entry: EnvEntry) -> str:
-    """Name under which an environment's fixed arguments can be chosen, if it has one."""
+    """Name of the entry that leaves this one's fixed arguments open, if there is one."""
     same = [other for other in ENVS.values() if other.constructor == entry.constructor]
     return min(same, key=lambda other: len(other.fixed), default=entry).name
 

@@ -1,4 +1,4 @@
-"""What the package knows about an environment that has a name."""
+"""Registry entry of a named environment."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ class EnvEntry:
 
     name: str
     constructor: str | Callable[..., ParallelEnv]
-    """Builds one copy from keyword arguments, or from one dictionary as in RLlib."""
+    """Builds an environment from keyword arguments, or from one dictionary as in RLlib."""
 
     vector: str | Callable[..., VectorTeamEnv] | None = None
     """Builds the batched form: ``vector(num_envs, name=..., **config)``; None if there is none."""
 
     extra: str | None = None
-    """Extra of this package that brings what the constructor imports."""
+    """Extra of this package that installs what the constructor imports."""
 
     summary: str = ""
     version: str = "1"
-    """Of the rules: results under different versions are not comparable."""
+    """Version of the rules: results under different versions are not comparable."""
 
     fixed: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """Arguments that the name stands for and the user cannot change."""
+    """Arguments fixed by the name, which the user cannot change."""
 
     team_reward: TeamReward = "shared"
-    """How the agents' rewards become the team's unless the user says otherwise."""
+    """Default combination of the agents' rewards into the team reward."""
 
     actions: Literal["discrete", "continuous", "either", "unknown"] = "discrete"
     """``either``: an argument chooses."""
 
     state: Literal["env", "concatenated", "unknown"] = "env"
-    """Whether the environment has a global state, or all observations in a row serve."""
+    """True if the environment has a global state; else the observations are concatenated."""
 
     is_reproducible: bool = True
-    """Whether a seed fixes everything random."""
+    """True if a seed determines all randomness."""
 
     install: str | None = None
-    """What to do where no extra can bring a package; ends the message of its absence."""
+    """Installation instructions where no extra installs the package, for error messages."""
 
     @property
     def description(self) -> str:
-        """Summary and what to install, for listings."""
+        """Summary and extra, for listings."""
         return f"{self.summary} (extra: {self.extra})" if self.extra else self.summary

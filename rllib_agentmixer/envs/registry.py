@@ -37,17 +37,17 @@ def register_env(
     version: str = "1",
     team_reward: TeamReward = "shared",
 ) -> None:
-    """Make an environment known by name.
+    """Register an environment under a name.
 
     Args:
         name: as given to ``.environment(name)`` and to the command line.
         constructor: builds a PettingZoo ``ParallelEnv`` from the entries of ``env_config`` as
             keyword arguments, or from the whole dictionary if it takes a single ``config``.
         vector: batched form, called as ``vector(num_envs, name=name, **env_config)``.
-        extra: extra of this package that brings what the constructor imports.
+        extra: extra of this package that installs what the constructor imports.
         summary: one line for listings.
-        version: of the rules; stamped into results.
-        team_reward: how the agents' rewards become the team's unless the user says otherwise.
+        version: of the rules; recorded in results.
+        team_reward: default combination of the agents' rewards into the team reward.
 
     Raises:
         ConfigError: the name already belongs to another constructor.
@@ -78,7 +78,7 @@ def register_env(
 
 
 def find_entry(name: str) -> EnvEntry | None:
-    """Entry of a name, or None; ``penalty_<number>`` is understood for any number."""
+    """Entry of a name, or None; ``penalty_<number>`` is accepted for any number."""
     if name in ENVS:
         return ENVS[name]
     penalty = re.fullmatch(r"penalty_(\d+(?:\.\d+)?)", name)
@@ -115,23 +115,23 @@ def resolve_env(env: EnvLike) -> EnvEntry:
 
 
 def trusted_environment(recorded: str, named: str | None = None) -> str:
-    """The environment to play in, without letting a file choose which code runs.
+    """The environment to evaluate in, without letting a file choose which code runs.
 
     Args:
-        recorded: what a checkpoint or an export says that it was trained in.
-        named: what the user says; it is taken as it is.
+        recorded: training environment recorded in a checkpoint or an export.
+        named: given by the user; used unchanged.
 
     Raises:
-        ConfigError: the recorded one is none of the registry's, and the user named none.
+        ConfigError: the recorded one is not in the registry, and the user named none.
     """
     if named is not None:
         return named
     if find_entry(recorded) is not None:
         return recorded
     raise ConfigError(
-        f"these policies were trained in {recorded!r}, which is no environment of this package; "
-        "playing them would import and call what the file names. If you know where they come "
-        f"from, name it yourself: --env {recorded} (env={recorded!r} in Python)"
+        f"these policies were trained in {recorded!r}, which is not an environment of this "
+        "package; playing them would import and call what the file names. If you know where "
+        f"they come from, name it yourself: --env {recorded} (env={recorded!r} in Python)"
     )
 
 
@@ -140,11 +140,11 @@ def _unlisted(name: str, constructor: str | Callable[..., ParallelEnv]) -> EnvEn
 
 
 def is_import_path(text: Any) -> bool:
-    """Whether this is text of the form ``module:function``."""
+    """True if this is a string of the form ``module:function``."""
     return isinstance(text, str) and re.fullmatch(r"[\w.]+:[\w.]+", text) is not None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """End of a message that proposes the known name closest to an unknown one, if any."""
+    """Message suffix that suggests the closest known name, if any."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else ""

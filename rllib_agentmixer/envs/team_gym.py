@@ -1,4 +1,4 @@
-"""A team as one gymnasium environment: what RLlib's stock machinery sees."""
+"""A team as one gymnasium environment, as RLlib's stock components see it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rllib_agentmixer.envs.vector_env import TeamObs, TeamReward, TeamSpec, Vect
 
 
 class TeamSpace(spaces.Dict):
-    """Joint observation of a team; carries the team's spec so that models can size themselves.
+    """Joint observation of a team; carries the team's spec, from which models take their sizes.
 
     Args:
         spec: the team.
@@ -44,12 +44,13 @@ def joint_action_space(spec: TeamSpec) -> spaces.Space:
 
 
 class TeamGymEnv(gymnasium.Env):
-    """Facade over a :class:`VectorTeamEnv` of one copy, for single-agent algorithms.
+    """Facade over a :class:`VectorTeamEnv` of one environment, for single-agent algorithms.
 
-    The vectorised worker keeps its B copies behind the same facade and steps them directly.
+    The vectorized worker keeps its B sub-environments behind the same facade and steps them
+    directly.
 
     Args:
-        vector_env: the copies; stepping through this class needs exactly one.
+        vector_env: the vectorized environment; stepping through this class requires B = 1.
     """
 
     def __init__(self, vector_env: VectorTeamEnv) -> None:
@@ -59,15 +60,15 @@ class TeamGymEnv(gymnasium.Env):
         self.action_space = joint_action_space(vector_env.spec)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple:
-        """Start an episode (in all copies)."""
+        """Start an episode (in all sub-environments)."""
         super().reset(seed=seed)
         return _as_dict(self.vector_env.reset(seed)), {}
 
     def step(self, action: np.ndarray) -> tuple:
-        """Take one joint action in the single copy; the last observation is the true last one."""
+        """Step the single environment; at the end of an episode returns its final observation."""
         if self.vector_env.num_envs != 1:
             raise ValueError(
-                f"step() of the gymnasium facade needs 1 copy, this one has "
+                f"step() of the gymnasium facade needs 1 sub-environment, this one has "
                 f"{self.vector_env.num_envs}; step its vector_env instead"
             )
         spec = self.vector_env.spec
@@ -82,11 +83,11 @@ class TeamGymEnv(gymnasium.Env):
         )
 
     def render(self) -> np.ndarray | None:
-        """RGB picture of the first copy."""
+        """RGB picture of the first sub-environment."""
         return self.vector_env.render(0)
 
     def close(self) -> None:
-        """Release the copies."""
+        """Close the sub-environments."""
         self.vector_env.close()
 
 
@@ -99,11 +100,11 @@ class TeamEnvCreator:
     """RLlib's environment creator; picklable, so remote workers build the same environment.
 
     Attributes:
-        source: a name from ENVS, an import path, or a function to a ParallelEnv.
-        team_reward: how agents' rewards become the team's (``shared``, ``sum``, ``mean``);
-            None for the environment's own way.
-        restart_failed: replace copies that crash.
-        step_time_limit_s: how long a copy may take for a step or a reset; None for ever.
+        source: a name from ENVS, an import path, or a function that returns a ParallelEnv.
+        team_reward: how the agents' rewards are combined (``shared``, ``sum``, ``mean``); None
+            for the environment's default.
+        restart_failed: replace sub-environments that crash.
+        step_time_limit_s: time limit of a sub-environment's step or reset; None for no limit.
     """
 
     source: str | Callable[..., Any]
@@ -112,11 +113,11 @@ class TeamEnvCreator:
     step_time_limit_s: float | None = None
 
     def __call__(self, env_config: dict[str, Any]) -> TeamGymEnv:
-        """One copy behind the gymnasium facade."""
+        """One environment behind the gymnasium facade."""
         return TeamGymEnv(self.vector(env_config, 1))
 
     def vector(self, env_config: dict[str, Any], num_envs: int) -> VectorTeamEnv:
-        """B copies, stepped as arrays."""
+        """B sub-environments, stepped as arrays."""
         return make_vector_env(
             self.source,
             num_envs,

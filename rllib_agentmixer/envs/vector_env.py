@@ -1,8 +1,8 @@
-"""The contract between environments and rollouts: a team, B copies at a time, as arrays.
+"""The interface between environments and rollouts: B sub-environments of a team as arrays.
 
-Axes: B copies, N agents, O observation features (padded to the largest agent), S state
+Axes: B sub-environments, N agents, O observation features (padded to the largest agent), S state
 features, A actions or action dimensions (padded likewise). Native environments implement
-:class:`VectorTeamEnv` directly; any PettingZoo ``ParallelEnv`` gets there through
+:class:`VectorTeamEnv` directly; any PettingZoo ``ParallelEnv`` is adapted by
 :class:`rllib_agentmixer.envs.stepping.loop_vector_env.LoopVectorEnv`.
 """
 
@@ -19,18 +19,18 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 TeamReward = Literal["shared", "sum", "mean"]
-"""How agents' rewards become the team's; ``shared`` asserts that they are equal."""
+"""Combination of the agents' rewards; ``shared`` asserts that they are equal."""
 
 
 @dataclass(frozen=True, eq=False)
 class TeamSpec:
-    """Names, sizes and kinds of a team: all that networks and exports need to know.
+    """Specification of a team (names, sizes, kinds), from which networks are built.
 
     Agents are ordered; row i of every array belongs to ``agents[i]``.
     """
 
     name: str
-    """Environment name as the user gave it, for stamps in results and exports."""
+    """Environment name as given by the user, for metadata of results and exports."""
 
     agents: tuple[str, ...]
     obs_sizes: tuple[int, ...]
@@ -38,7 +38,7 @@ class TeamSpec:
 
     state_size: int
     state_kind: Literal["env", "concatenated"]
-    """``env``: the environment's own ``state()``; ``concatenated``: all observations in a row."""
+    """``env``: the environment's ``state()``; ``concatenated``: all observations."""
 
     action_kind: Literal["discrete", "continuous"]
     action_sizes: tuple[int, ...]
@@ -54,12 +54,12 @@ class TeamSpec:
     """Unflattened observation shapes; empty means one-dimensional, as ``obs_sizes``."""
 
     has_action_mask: bool = False
-    """Whether the environment itself forbids actions (padding is always masked)."""
+    """True if the environment itself masks actions (padding is always masked)."""
 
     version: str = "0"
 
     team_reward: TeamReward = "shared"
-    """How the agents' rewards become the team's: the scale of every return."""
+    """Combination of the agents' rewards, which sets the scale of every return."""
 
     @property
     def num_agents(self) -> int:
@@ -82,7 +82,7 @@ class TeamSpec:
 
 @dataclass(frozen=True, eq=False)
 class TeamObs:
-    """What the team and the trainer see in B copies. Arrays may be reused by the next step."""
+    """Observation of B sub-environments. Arrays may be reused by the next step."""
 
     obs: FloatArray
     """[B, N, O] each agent's own observation, zero-padded."""
@@ -99,46 +99,46 @@ class TeamObs:
 
 @dataclass(frozen=True, eq=False)
 class TeamStep:
-    """Result of one step of B copies. Copies that ended are already reset."""
+    """Result of one step of B sub-environments. Sub-environments that ended are already reset."""
 
     observation: TeamObs
-    """What to act on next: first observation of the new episode in copies that ended."""
+    """Next observation; the first one of the new episode where an episode ended."""
 
     reward: FloatArray
     """[B] team reward."""
 
     agent_rewards: FloatArray
-    """[B, N] rewards as the environment gave them."""
+    """[B, N] rewards as returned by the environment."""
 
     terminated: BoolArray
-    """[B] the episode reached a terminal state: nothing follows it."""
+    """[B] the episode reached a terminal state: its value is 0."""
 
     truncated: BoolArray
-    """[B] the episode was cut (time limit): value would have followed. Never both."""
+    """[B] the episode was cut (time limit): its value is bootstrapped. Never both."""
 
     final_observation: TeamObs
-    """Last observation of the copies that ended; other rows equal ``observation``'s."""
+    """Last observation of the sub-environments that ended; other rows equal ``observation``'s."""
 
     faulty: BoolArray
-    """[B] the copy crashed and was restarted; its episode does not count."""
+    """[B] the sub-environment crashed and was restarted; its episode does not count."""
 
     info: dict[str, np.ndarray] = field(default_factory=dict)
-    """[B] diagnostics per copy, such as ``won``."""
+    """[B] diagnostics per sub-environment, such as ``won``."""
 
 
 class VectorTeamEnv(ABC):
-    """B copies of one environment, stepped together, reset automatically when they end."""
+    """Vectorized environment: B sub-environments with automatic resets."""
 
     spec: TeamSpec
     num_envs: int
 
     @abstractmethod
     def reset(self, seed: int | None = None) -> TeamObs:
-        """Start fresh episodes in all copies; the seed fixes everything random after it."""
+        """Start new episodes everywhere; the seed determines all randomness from here on."""
 
     @abstractmethod
     def step(self, actions: np.ndarray) -> TeamStep:
-        """Advance every copy by one joint action.
+        """Step every sub-environment by one joint action.
 
         Args:
             actions: [B, N] integers, or [B, N, A] floats within the action bounds.
@@ -146,7 +146,7 @@ class VectorTeamEnv(ABC):
 
     @abstractmethod
     def get_state(self) -> Any:
-        """A picklable snapshot from which :meth:`set_state` continues bit for bit.
+        """A picklable snapshot from which :meth:`set_state` continues exactly.
 
         Returns None where the environment cannot be copied; resumed training then starts
         with fresh episodes.
@@ -157,12 +157,12 @@ class VectorTeamEnv(ABC):
         """Continue from a snapshot of :meth:`get_state`."""
 
     def payoffs(self) -> np.ndarray | None:
-        """[N, A_1, .., A_N] what each agent gets in a game of one decision; None elsewhere."""
+        """[N, A_1, .., A_N] payoffs of each agent in a one-shot game; None elsewhere."""
         return None
 
-    def render(self, copy: int = 0) -> np.ndarray | None:
-        """RGB picture [height, width, 3] of one copy, or None if it cannot be drawn."""
+    def render(self, env_index: int = 0) -> np.ndarray | None:
+        """RGB picture [height, width, 3] of one sub-environment, or None if not supported."""
         return None
 
-    def close(self) -> None:  # noqa: B027  most environments hold nothing to release
-        """Release what the copies hold."""
+    def close(self) -> None:  # noqa: B027  most environments hold no resources
+        """Close the sub-environments."""

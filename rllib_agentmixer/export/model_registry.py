@@ -1,4 +1,4 @@
-"""MLflow's model registry: one model per agent, loaded and used without Ray and without pickle."""
+"""Registration in the MLflow Model Registry: one model per agent, without Ray or pickle."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def register_export(
     tracking_uri: str | None = None,
     trained_in: Path | None = None,
 ) -> dict[str, str]:
-    """Register every agent's policy of an export as ``<name>-<agent>``.
+    """Register the policy of every agent of an export as ``<name>-<agent>``.
 
     Args:
-        folder: written by ``rllib-agentmixer export``; graphs are added where it has none.
-        name: of the team.
-        alias: given to the new versions, such as ``champion``; it leaves earlier ones.
-        tracking_uri: store or server; None for the one of the run that was exported.
-        trained_in: a place in the run's folder; None for the export's own.
+        folder: folder written by ``rllib-agentmixer export``; ONNX graphs are added if missing.
+        name: model name of the team.
+        alias: alias moved to the new versions, such as ``champion``.
+        tracking_uri: MLflow tracking URI; None for that of the exported run.
+        trained_in: path inside the run's folder; None for the export's own.
 
     Returns:
-        Version by name of the model.
+        Version by model name.
 
     Raises:
-        ConfigError: the store does not answer, or a name that MLflow does not take.
-        ExportError: a graph that does not act like its policy.
+        ConfigError: the MLflow server is unavailable, or MLflow rejects the name.
+        ExportError: a graph differs from its policy.
     """
     if not name or _NAME.search(name):
         raise ConfigError(f"a model's name has letters, digits, `_ - .` and spaces, got {name!r}")
@@ -85,7 +85,7 @@ def register_export(
 
 
 def _origin_of(folder: Path, tracking_uri: str | None) -> RunIdentity | None:
-    """The MLflow run in whose folder an export lies, if it reached its store."""
+    """MLflow run whose folder contains the export, if it was created on the server."""
     for place in (folder, *list(folder.absolute().parents)[:2]):
         if (place / RUN_FILE).is_file():
             identity = known_identity(place, tracking_uri)
@@ -94,7 +94,7 @@ def _origin_of(folder: Path, tracking_uri: str | None) -> RunIdentity | None:
 
 
 def _run_for(client: MlflowClient, origin: RunIdentity | None, name: str, uri: str) -> str:
-    """The run that trained the team, where the store knows it; else one for the registration."""
+    """Run that trained the team if the server has it, else a new run for the registration."""
     from mlflow.exceptions import MlflowException
 
     if origin is not None and origin.run_id is not None:
@@ -123,12 +123,12 @@ def _tags_of(folder: Path, manifest: dict[str, Any], run_id: str) -> dict[str, s
 
 @contextmanager
 def _saved_model(folder: Path, entry: dict[str, Any], graph: ActingGraph) -> Iterator[Path]:
-    """A folder with the agent's graph as an MLflow model."""
+    """Temporary folder with the agent's graph as an MLflow model."""
     import onnx
     from mlflow.onnx import save_model
 
     content = read_checked(folder, entry["onnx"], entry["onnx_sha256"])
-    # Everything else that a user needs: spaces, and constants for sampling.
+    # Everything else that users need: spaces, and constants for sampling.
     notes = {name: value for name, value in entry.items() if name != "fixture"}
     with tempfile.TemporaryDirectory() as place:
         saved = Path(place) / "model"

@@ -1,18 +1,18 @@
-"""Exported policies as ONNX graphs: observation in, action out, in one file without code.
+"""Export of individual policies as ONNX graphs, from observation to action.
 
-A graph holds what :class:`~rllib_agentmixer.runtime.IndividualPolicy` does between an agent's
-observation and its action, preprocessing included. Inputs and outputs by name:
+A graph computes what :class:`~rllib_agentmixer.runtime.IndividualPolicy` does, including
+preprocessing. Inputs and outputs by name:
 
     obs          [B, O]   the agent's own observation, flattened
     state_in     [B, H]   recurrent policies only; zeros at the start of an episode
     action_mask  [B, A]   discrete actions only; True where legal
-    action       [B]      the mode as the environment takes it ([B, places] for MultiDiscrete,
-                          [B, A] in environment units for continuous actions)
+    action       [B]      the mode in the environment's action space ([B, components] for
+                          MultiDiscrete, [B, A] in environment units for continuous actions)
     logits       [B, A]   discrete actions
     mean, log_std  [B, A] continuous actions, policy units
     state_out    [B, H]   recurrent policies only
 
-No graph is handed out before it was compared with the PyTorch policy over many steps.
+Every graph is compared with the PyTorch policy over many steps before it is written.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ LARGEST_BATCH = 4096
 
 
 def to_onnx(policy: IndividualPolicy) -> bytes:
-    """A policy as the bytes of an ONNX file, proved to act like it.
+    """Convert a policy to an ONNX model, verified against it.
 
     Raises:
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
-        ExportError: the graph computes something else.
+        ExportError: the outputs of the graph differ from the policy's.
     """
     check_onnx_available()
     graph = ActingGraph(policy).eval()
@@ -61,16 +61,16 @@ def to_onnx(policy: IndividualPolicy) -> bytes:
             verbose=False,
         )
     if program is None:
-        raise ExportError(f"{policy.agent}: PyTorch gave no ONNX program")
+        raise ExportError(f"{policy.agent}: PyTorch returned no ONNX program")
     model = program.model_proto
-    _forget_origin(model)
+    _strip_source_locations(model)
     content = model.SerializeToString()
     check_graph(policy, graph, content)
     return content
 
 
-def _forget_origin(model: Any) -> None:
-    """PyTorch notes for each node from which line of which file on this machine it came."""
+def _strip_source_locations(model: Any) -> None:
+    """Remove the source file and line that PyTorch records for each node."""
     model.doc_string = ""
     for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
         del part.metadata_props[:]
@@ -78,13 +78,13 @@ def _forget_origin(model: Any) -> None:
 
 
 def _dynamic_shapes(num_inputs: int, batch: Any) -> Any:
-    """The batch axis of every input; all but ``obs`` arrive as ``*others``."""
+    """Dynamic batch axis of every input; all but ``obs`` are passed as ``*others``."""
     others = tuple({0: batch} for _ in range(num_inputs - 1))
     return ({0: batch}, others) if others else ({0: batch},)
 
 
 def check_onnx_available() -> None:
-    """Raise MissingExtraError unless everything is installed that writes and checks graphs."""
+    """Raise MissingExtraError unless all packages for writing and checking graphs exist."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -96,17 +96,17 @@ def check_onnx_available() -> None:
 
 
 def add_onnx(folder: str | Path) -> dict[str, Any]:
-    """Write a graph per agent into an export folder and note them in its manifest.
+    """Add an ONNX graph per agent to an export folder and record them in its manifest.
 
     Args:
-        folder: written by ``rllib-agentmixer export``.
+        folder: folder written by ``rllib-agentmixer export``.
 
     Returns:
-        The manifest; each agent's entry has ``onnx`` (file) and ``onnx_sha256`` now, and
-        ``onnx`` of the whole says the largest difference from the PyTorch policies.
+        The manifest. Each agent's entry has ``onnx`` (file) and ``onnx_sha256``; the top-level
+        ``onnx`` contains the largest difference from the PyTorch policies.
 
     Raises:
-        ExportError: no export, or a graph that computes something else.
+        ExportError: not an export, or a graph differs from its policy.
         MissingExtraError: a package is not installed.
     """
     check_onnx_available()

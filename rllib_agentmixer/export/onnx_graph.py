@@ -35,11 +35,11 @@ class ActingGraph(nn.Module):
         return ["action", *heads, *(["state_out"] if self.is_recurrent else [])]
 
     def forward(self, obs: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        given = dict(zip(self.input_names[1:], others, strict=True))
+        inputs = dict(zip(self.input_names[1:], others, strict=True))
         rows = self.preprocessing.observation(obs).unsqueeze(0)
         num_actions = self.network.sizes.num_actions
-        mask = given.get("action_mask", torch.ones(obs.shape[0], num_actions, dtype=torch.bool))
-        state = given["state_in"].unsqueeze(0) if self.is_recurrent else None
+        mask = inputs.get("action_mask", torch.ones(obs.shape[0], num_actions, dtype=torch.bool))
+        state = inputs["state_in"].unsqueeze(0) if self.is_recurrent else None
         output = self.network(rows, mask.unsqueeze(0), state)
         head = output.head[0]
         state_out = (output.hidden[0],) if self.is_recurrent else ()
@@ -52,14 +52,14 @@ class ActingGraph(nn.Module):
         parts = self.preprocessing.action_parts
         if not parts:
             return chosen + self.preprocessing.action_start
-        places = []
-        for size in reversed(parts):  # the last place changes fastest
-            places.append(chosen % size)
+        components = []
+        for size in reversed(parts):  # the last component varies fastest
+            components.append(chosen % size)
             chosen = chosen // size
-        return torch.stack(places[::-1], -1) + torch.tensor(self.preprocessing.action_starts)
+        return torch.stack(components[::-1], -1) + torch.tensor(self.preprocessing.action_starts)
 
     def example(self, batch: int) -> Arrays:
-        """Inputs of the right shapes."""
+        """Example inputs of the right shapes."""
         sizes = self.network.sizes
         arrays: Arrays = {"obs": np.zeros((batch, sizes.obs_size), np.float32)}
         if self.is_recurrent:

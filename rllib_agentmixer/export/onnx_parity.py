@@ -1,4 +1,4 @@
-"""Proof that an ONNX graph acts like the PyTorch policy that it was made from."""
+"""Parity check of an ONNX graph with the PyTorch policy that it was exported from."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from rllib_agentmixer.runtime import IndividualPolicy
 
 NUM_RANDOM_STEPS = 200
-"""Steps of made-up observations over which graph and policy are compared, beside real ones."""
+"""Steps of random observations over which graph and policy are compared, beside real ones."""
 BATCH_SIZES = (1, 7)
 TOLERANCE = 1e-5
-"""Largest difference of a logit or mean, as a share of the largest one where that is above 1."""
+"""Largest difference of a logit or mean, relative to the largest value if that exceeds 1."""
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def session_of(content: bytes) -> Any:
-    """An onnxruntime session on one CPU thread, which small graphs are fastest with."""
+    """ONNX Runtime session on one CPU thread, which is fastest for small graphs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -40,17 +40,17 @@ def check_graph(
     observations: Any = None,
     seed: int = 0,
 ) -> float:
-    """Largest difference between a file and its policy over recurrent play with masks.
+    """Largest difference between a graph and its policy over recurrent steps with masks.
 
     Args:
-        policy: compared with for one agent at a time.
-        graph: compared with for a batch of agents.
-        content: the ONNX file.
-        observations: [S, O] real ones to start from; None for made-up ones only.
-        seed: of made-up observations and masks.
+        policy: reference for one agent at a time.
+        graph: reference for a batch of agents.
+        content: serialized ONNX model.
+        observations: [S, O] real observations to start with; None for random ones only.
+        seed: seed of the random observations and masks.
 
     Raises:
-        ExportError: they differ by more than ``TOLERANCE``, or choose other actions.
+        ExportError: they differ by more than ``TOLERANCE``, or choose different actions.
     """
     session = session_of(content)
     rng = np.random.default_rng(seed)
@@ -63,14 +63,14 @@ def check_graph(
 def _steps(
     graph: ActingGraph, batch: int, observations: Any, rng: np.random.Generator
 ) -> list[Arrays]:
-    """Inputs but for the state: real observations, then made-up ones around them, and masks."""
+    """Inputs without the state: real observations, then random ones, and masks."""
     obs_size = graph.network.sizes.obs_size
     real = np.zeros((0, obs_size)) if observations is None else np.asarray(observations)
     centre, spread = (real.mean(0), 1 + real.std(0)) if len(real) else (0.0, 3.0)
-    made_up = centre + spread * rng.standard_normal((NUM_RANDOM_STEPS, batch, obs_size))
+    random_obs = centre + spread * rng.standard_normal((NUM_RANDOM_STEPS, batch, obs_size))
     repeated = np.repeat(real[:, None], batch, axis=1)
     steps = []
-    for obs in np.concatenate([repeated, made_up]).astype(np.float32):
+    for obs in np.concatenate([repeated, random_obs]).astype(np.float32):
         step: Arrays = {"obs": obs}
         if graph.is_discrete:
             num_actions = graph.network.sizes.num_actions
@@ -84,7 +84,7 @@ def _steps(
 def _compare(
     session: Any, policy: IndividualPolicy, graph: ActingGraph, steps: list[Arrays]
 ) -> float:
-    """The file and the policy each carry their own recurrent state along."""
+    """Largest difference over a sequence; graph and policy each carry their own state."""
     batch = len(steps[0]["obs"])
     state = expected_state = graph.example(batch).get("state_in")
     largest = 0.0
@@ -107,13 +107,13 @@ def _compare(
 
 @torch.no_grad()
 def _together(graph: ActingGraph, inputs: Arrays) -> Arrays:
-    """What the graph gives in PyTorch."""
+    """Outputs of the PyTorch graph for a batch."""
     outputs = graph(*(torch.from_numpy(inputs[name]) for name in graph.input_names))
     return {name: output.numpy() for name, output in zip(graph.output_names, outputs, strict=True)}
 
 
 def _alone(policy: IndividualPolicy, graph: ActingGraph, inputs: Arrays) -> Arrays:
-    """What the policy does, called as its users call it."""
+    """Outputs of the policy for a single agent, through its public interface."""
     obs, mask = inputs["obs"][0], inputs.get("action_mask", [None])[0]
     state = torch.from_numpy(inputs["state_in"])[None] if "state_in" in inputs else None
     head, after = policy.head(obs, state, mask)
@@ -130,17 +130,17 @@ def _alone(policy: IndividualPolicy, graph: ActingGraph, inputs: Arrays) -> Arra
 
 
 def _difference(name: str, found: Arrays, expected: Arrays, values: NDArray[Any]) -> float:
-    """Largest distance of an output, as a share of the largest number where that is above 1."""
+    """Largest difference of an output, relative to its largest value if that exceeds 1."""
     if values.shape != found[name].shape:
         return float("inf")
     target = values.astype(np.float64)
     gap = np.abs(found[name] - target)
     if name == "action" and "logits" in expected:
-        # Rounding decides between actions that are equally good.
+        # Rounding decides between actions with equal logits.
         best = np.sort(expected["logits"], axis=-1)[:, -2:]
         gap = gap[best[:, -1] - best[:, 0] > TOLERANCE] if best.shape[1] == 2 else gap
         return float(gap.max(initial=0.0))
-    # A forbidden logit is so large that float32 has no fractions left.
+    # Masked logits are too large for float32 to resolve fractions.
     is_forbidden = target <= MASKED_LOGIT / 2
     gap[is_forbidden & (found[name] <= MASKED_LOGIT / 2)] = 0.0
     scale = max(1.0, float(np.abs(target[~is_forbidden]).max(initial=0.0)))

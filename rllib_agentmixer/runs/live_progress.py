@@ -1,4 +1,4 @@
-"""What a training run tells its user while it goes on: one live table."""
+"""Live progress table of a training run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The numbers of one training iteration that a person watches.
+    """Displayed metrics of one training iteration.
 
     Attributes:
         env_steps: joint environment steps so far.
         joint_return: mean episode return of the exploring joint policy in training.
         individual_return: mean return of the individual policies at the last evaluation.
-        mode_agreement: share of decisions whose joint and individual modes agree.
+        mode_agreement: fraction of decisions whose joint and individual modes agree.
     """
 
     env_steps: int
@@ -31,7 +31,7 @@ class Snapshot:
 
 
 def snapshot(result: dict[str, Any], last_individual: float = math.nan) -> Snapshot:
-    """Pick the watched numbers from RLlib's result."""
+    """Extract the displayed metrics from RLlib's result."""
     stats = result["info"]["learner"].get("default_policy", {}).get("learner_stats", {})
     evaluation = result.get("evaluation", {}).get("individual", {})
     return Snapshot(
@@ -44,11 +44,11 @@ def snapshot(result: dict[str, Any], last_individual: float = math.nan) -> Snaps
 
 @dataclass
 class LiveProgress:
-    """A live table on a terminal, a plain line now and then where there is none.
+    """Live table in a terminal, periodic lines elsewhere.
 
     Attributes:
-        total_steps: where training ends; None when only time limits it.
-        time_limit_s: seconds of training after which it ends; None for no limit.
+        total_steps: steps at which training ends; None if only time limits it.
+        time_limit_s: training time limit in seconds; None for no limit.
     """
 
     total_steps: int | None
@@ -78,11 +78,11 @@ class LiveProgress:
             self._live.stop()
 
     def begin(self, env_steps: int) -> None:
-        """Start the clock at a step count (not 0 in a resumed run)."""
+        """Start the timer at a step count (nonzero in a resumed run)."""
         self.started, self.first_steps = time.monotonic(), env_steps
 
     def show(self, now: Snapshot) -> None:
-        """Draw the numbers of an iteration."""
+        """Display the metrics of an iteration."""
         elapsed = time.monotonic() - self.started
         steps = now.env_steps - (self.first_steps or 0)
         rate = steps / elapsed if elapsed > 0 else math.nan
@@ -103,7 +103,7 @@ class LiveProgress:
             )
 
     def seconds_left(self, env_steps: int, rate: float, elapsed: float) -> float:
-        """Time to the first of the two limits."""
+        """Estimated time until the first of the two limits."""
         by_steps = by_time = math.inf
         if self.total_steps is not None and rate > 0:
             by_steps = max(0.0, self.total_steps - env_steps) / rate
@@ -137,12 +137,12 @@ class LiveProgress:
 
 
 def _number(value: float) -> str:
-    """Two decimals; a dash before the first value."""
+    """Value with two decimals; a dash if there is none yet."""
     return f"{value:.2f}" if math.isfinite(value) else "-"
 
 
 def _share(value: float) -> str:
-    """Per cent; a dash where nothing is measured, as without a policy modifier."""
+    """Percentage; a dash if not measured, as without a policy modifier."""
     return f"{value:.1%}" if math.isfinite(value) else "-"
 
 

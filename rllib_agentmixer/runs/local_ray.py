@@ -1,4 +1,4 @@
-"""A private Ray on this machine, or the cluster that the environment names."""
+"""Startup of a local Ray instance, or connection to the cluster in ``RAY_ADDRESS``."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import os
 import secrets
 
 OBJECT_STORE_BYTES = 512 * 2**20
-"""Shared memory of a private Ray: batches of a few workers need far less."""
+"""Object store of a local Ray instance: batches of a few workers need far less."""
 
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Keeps a node on 127.0.0.1. Ray on Linux otherwise takes the address of a network card in its
-place and listens on all of them; by its name the variable is for other systems, but all heed it."""
+"""Binds a node to 127.0.0.1. On Linux Ray otherwise replaces it by the address of a network
+interface and listens on all of them; despite its name, the variable applies to all systems."""
 
 
 def keep_ray_private() -> None:
-    """Set what Ray reads once, when it is first imported: call before anything imports it.
+    """Set the environment variables that Ray reads on import; call before Ray is imported.
 
-    A private Ray listens on the loopback address and asks for a token. Without one in the
-    environment Ray writes it into the home folder, where others can read it. A cluster's own
-    settings are left alone.
+    A local Ray instance listens on the loopback address and requires a token. Without one in
+    the environment Ray writes it to the home folder, where others can read it. Settings of a
+    cluster are left unchanged.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if cluster_address() is not None:
@@ -31,19 +31,19 @@ def keep_ray_private() -> None:
 
 
 def cluster_address() -> str | None:
-    """The cluster that RAY_ADDRESS names, or None for a private Ray."""
+    """Address of the cluster in RAY_ADDRESS, or None for a local Ray instance."""
     address = os.environ.get("RAY_ADDRESS", "")
     return None if address in ("", "local") else address
 
 
 def start_ray(num_workers: int) -> None:
-    """Join the cluster that RAY_ADDRESS names, else start a private one.
+    """Connect to the cluster in RAY_ADDRESS, else start a local Ray instance.
 
-    The private one listens on the loopback address and has enough logical CPUs for the
-    workers whatever the machine has. A cluster has to have one free for each worker.
+    The local instance listens on the loopback address and declares enough logical CPUs for
+    the workers, whatever the machine has. A cluster must have a free CPU for each worker.
 
     Raises:
-        ConfigError: the cluster does not answer, refuses the token, or has too few CPUs.
+        ConfigError: the cluster is unavailable, rejects the token, or has too few CPUs.
     """
     import ray
 
@@ -51,13 +51,13 @@ def start_ray(num_workers: int) -> None:
         return
     address = cluster_address()
     if address is not None:
-        from rllib_agentmixer.runs.ray_cluster import join_cluster, wait_for_processors
+        from rllib_agentmixer.runs.ray_cluster import join_cluster, wait_for_cpus
 
         join_cluster(address)
-        wait_for_processors(num_workers)
+        wait_for_cpus(num_workers)
         return
     if num_workers:
-        # RLlib's own way to start workers makes Ray's backend print advice as an error.
+        # The way RLlib starts workers makes Ray's backend log advice as an error.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.init(
         address="local",

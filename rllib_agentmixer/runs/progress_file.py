@@ -1,4 +1,4 @@
-"""``progress.jsonl``: one line of numbers per training iteration, whole lines only."""
+"""Progress file ``progress.jsonl``: one JSON line per training iteration."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ PROGRESS = "progress.jsonl"
 
 
 class ProgressFile:
-    """Appends rows to ``<run folder>/progress.jsonl``; a full disk loses none of them.
+    """Writer of ``<run folder>/progress.jsonl`` that loses no rows when the disk is full.
 
-    Rows that cannot be written wait in memory, and every further row tries again.
+    Rows that cannot be written are buffered in memory and retried with every further row.
 
     Args:
         run_folder: folder of the run.
-        rows: of the run's earlier part, which the file is cut back to.
+        rows: rows of the run so far, to which the file is truncated.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder is not writable.
     """
 
     def __init__(self, run_folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -34,12 +34,12 @@ class ProgressFile:
         self._waiting: list[str] = []
 
     def append(self, row: dict[str, Any]) -> bool:
-        """Write a row and those that wait; False while the disk does not take them."""
+        """Write a row and all buffered ones; False if they could not be written."""
         self._waiting.append(_line(row))
         data = "".join(self._waiting).encode()
         try:
             with self.path.open("r+b") as file:
-                file.truncate(self._end)  # what an earlier attempt left half-written
+                file.truncate(self._end)  # partial line of a failed write
                 file.seek(self._end)
                 file.write(data)
         except OSError as error:
@@ -54,7 +54,7 @@ class ProgressFile:
 
 
 def read_progress(run_folder: Path) -> list[dict[str, Any]]:
-    """Rows of a run; a last line cut short by a crash is dropped."""
+    """Rows of a run; a last line truncated by a crash is dropped."""
     path = run_folder / PROGRESS
     if not path.is_file():
         return []

@@ -1,4 +1,4 @@
-"""Join a Ray cluster: is it there, does it let us in, has it room, do its nodes have our code."""
+"""Connection to a Ray cluster: reachability, authentication, free CPUs and package code."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray in the environment of a submitted job."""
 
 ADVICE = (
-    "check that the head runs there, that no firewall is between, and RAY_ADDRESS (host:port of "
-    "the head's control store, mostly port 6379; unset it to train on this machine alone)"
+    "check that the head node is running, that no firewall blocks it, and RAY_ADDRESS (host:port "
+    "of the head's GCS, usually port 6379; unset it to train on this machine only)"
 )
 
 
 def join_cluster(address: str) -> None:
     """Connect this process as a driver.
 
-    Workers get this very package: nodes may hold another version of it, or none. A submitted
-    job has its own runtime environment, which is left as it is.
+    Workers receive this package: nodes may have another version of it, or none. A submitted
+    job has its own runtime environment, which is left unchanged.
 
     Raises:
-        ConfigError: nothing answers at the address, or it refuses this driver.
+        ConfigError: the cluster is unreachable, or rejects this driver.
     """
     check_answers(address)
-    # RLlib's own way to start workers makes Ray's backend print advice as an error.
+    # The way RLlib starts workers makes Ray's backend log advice as an error.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     settings: dict[str, Any] = {}
     if SUBMITTED not in os.environ:
@@ -53,23 +53,23 @@ def join_cluster(address: str) -> None:
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise ConfigError(
             f"the Ray cluster at {address} answers but cannot be joined: {error}; check that "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH name the cluster's token, and that Ray "
-            f"here ({ray.__version__}) and there are the same version"
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH give the cluster's token, and that the "
+            f"cluster has the Ray version of this process ({ray.__version__})"
         ) from error
 
 
 def check_answers(address: str) -> None:
-    """Find out in seconds what Ray would try for more than a minute, and then end the process.
+    """Fail within seconds where Ray would retry for over a minute and then exit the process.
 
     Raises:
-        ConfigError: no such host, nothing listens there, or not an address of a control store.
+        ConfigError: unknown host, connection refused, or not the address of a GCS.
     """
     if address == "auto":
         return
     if "://" in address:
         raise ConfigError(
-            f"RAY_ADDRESS={address!r} is no address that a training can join: give host:port of "
-            "the head's control store; for a jobs address (http://) use `ray job submit`"
+            f"RAY_ADDRESS={address!r} is no address that a driver can connect to: give host:port "
+            "of the head's GCS; for a jobs address (http://) use `ray job submit`"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
@@ -80,21 +80,21 @@ def check_answers(address: str) -> None:
         raise ConfigError(f"no Ray cluster answers at {address}: {error}; {ADVICE}") from error
 
 
-def wait_for_processors(num_workers: int) -> None:
-    """Return once the cluster has a free CPU for every worker.
+def wait_for_cpus(num_workers: int) -> None:
+    """Block until the cluster has a free CPU for every worker.
 
-    Without this, workers that fit nowhere would be waited for without a word. The CPUs are
-    asked for as a placement group, which an autoscaler answers with new nodes, and given back
-    to the workers that start next.
+    Otherwise RLlib would silently wait for workers that cannot be scheduled. The CPUs are
+    requested as a placement group, for which an autoscaler adds nodes, and released for the
+    workers that start next.
 
     Raises:
-        ConfigError: they are not free within ``RLLIB_AGENTMIXER_CLUSTER_WAIT_S`` seconds.
+        ConfigError: they do not become free within ``RLLIB_AGENTMIXER_CLUSTER_WAIT_S`` seconds.
     """
     if not num_workers:
         return
-    patience = wait_seconds()
+    timeout = wait_seconds()
     group = placement_group([{"CPU": 1}] * num_workers, strategy="SPREAD")
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     try:
         if group.wait(timeout_seconds=FIRST_WAIT_S):
             return
@@ -102,22 +102,22 @@ def wait_for_processors(num_workers: int) -> None:
             logger.warning(
                 "Waiting up to %d s for %d free CPUs: %s.", left, num_workers, describe_cluster()
             )
-            if group.wait(timeout_seconds=min(REPORT_EVERY_S, left)):  # whole seconds only
+            if group.wait(timeout_seconds=min(REPORT_EVERY_S, left)):  # integers only
                 return
         raise ConfigError(
             f"the cluster has no free CPU for each of {num_workers} workers after "
-            f"{patience:g} s: {describe_cluster()}; train with fewer --workers, add nodes, or "
-            f"raise {WAIT_VARIABLE} where an autoscaler or a queue brings them later"
+            f"{timeout:g} s: {describe_cluster()}; train with fewer --workers, add nodes, or "
+            f"raise {WAIT_VARIABLE} if an autoscaler or a queue adds them later"
         )
     finally:
         remove_placement_group(group)
 
 
 def wait_seconds() -> float:
-    """How long to wait for CPUs, from the environment.
+    """Time to wait for CPUs, from the environment.
 
     Raises:
-        ConfigError: not a number of seconds.
+        ConfigError: not a nonnegative number.
     """
     text = os.environ.get(WAIT_VARIABLE, str(DEFAULT_WAIT_S))
     try:
@@ -125,12 +125,12 @@ def wait_seconds() -> float:
     except ValueError:
         seconds = -1.0
     if not seconds >= 0:
-        raise ConfigError(f"{WAIT_VARIABLE} is a number of seconds, at least 0, got {text!r}")
+        raise ConfigError(f"{WAIT_VARIABLE} must be a number of seconds, at least 0, got {text!r}")
     return seconds
 
 
 def describe_cluster() -> str:
-    """What is there: ``1 of 4 CPUs free on 3 nodes (0, 2, 2)``."""
+    """Summary such as ``1 of 4 CPUs free on 3 nodes (0, 2, 2)``."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     each = [node["Resources"].get("CPU", 0.0) for node in nodes]
     free = ray.available_resources().get("CPU", 0.0)

@@ -1,7 +1,7 @@
-"""Run a tuned example until its expectation is met or its steps are spent.
+"""Runner of tuned examples: training until the targets are met or the steps are used up.
 
-A tuned example is a Python file with module-level ``config`` and ``stop``; the learning
-tests import the same two, so example and test cannot drift apart.
+A tuned example is a Python file with module-level ``config`` and ``stop``. The learning
+tests import both, so that examples and tests stay consistent.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ STEPS = "num_env_steps_sampled_lifetime"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an example ended.
+    """Outcome of a tuned example.
 
     Attributes:
-        seed: of the run.
-        targets: what was to be reached, all in one result.
-        values: the metrics in the last result that held them all.
-        env_steps: joint environment steps taken.
-        seconds: of training and evaluation.
+        seed: seed of the run.
+        targets: metrics to reach, all in the same result.
+        values: the metrics in the last result that contains all of them.
+        env_steps: joint environment steps sampled.
+        seconds: time of training and evaluation.
     """
 
     seed: int
@@ -59,16 +59,16 @@ def run_until(config: ClassicConfig, stop: dict[str, float], seed: int) -> Outco
     """Train a copy of a configuration until ``stop``.
 
     Args:
-        config: unfrozen configuration; its seed is replaced.
+        config: configuration, not frozen; its seed is replaced.
         stop: metrics with their targets, and ``num_env_steps_sampled_lifetime``.
-        seed: of the run.
+        seed: seed of the run.
 
     Raises:
-        ConfigError: ``stop`` has another form.
+        ConfigError: ``stop`` lacks a metric or a step limit.
     """
     targets = {name: value for name, value in stop.items() if name != STEPS}
     if not targets or STEPS not in stop:
-        raise ConfigError(f"stop must hold a metric and {STEPS!r}, got {list(stop)}")
+        raise ConfigError(f"stop must contain a metric and {STEPS!r}, got {list(stop)}")
     algorithm: Any = config.copy(copy_frozen=False).debugging(seed=seed).build_algo()
     started = time.monotonic()
     outcome = Outcome(seed, targets, {}, 0, 0.0)
@@ -85,12 +85,14 @@ def run_until(config: ClassicConfig, stop: dict[str, float], seed: int) -> Outco
 def train(
     config: ClassicConfig, stop: dict[str, float], arguments: list[str] | None = None
 ) -> list[Outcome]:
-    """Command line of a tuned example, with the flags of RLlib's own examples."""
+    """Command line of a tuned example, with the flags of RLlib's examples."""
     parser = argparse.ArgumentParser(description="Run a tuned example.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--num-env-runners", type=int, help="remote rollout workers")
-    parser.add_argument("--stop-reward", type=float, help="another target")
-    parser.add_argument("--stop-timesteps", type=int, help="another limit of environment steps")
+    parser.add_argument("--stop-reward", type=float, help="override the target")
+    parser.add_argument(
+        "--stop-timesteps", type=int, help="override the limit of environment steps"
+    )
     parser.add_argument("--as-test", action="store_true", help="fail if the target is missed")
     chosen = parser.parse_args(arguments)
     from rllib_agentmixer.runs.local_ray import start_ray

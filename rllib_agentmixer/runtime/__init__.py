@@ -1,4 +1,4 @@
-"""Exported individual policies, loaded and run with PyTorch alone: no Ray, no pickle.
+"""Inference with exported individual policies in plain PyTorch, without Ray or pickle.
 
 >>> policies = load_policies("exported/")
 >>> policy = policies["predator_0"]

@@ -1,4 +1,4 @@
-"""Individual policies of an export: loading, acting and the proof that they act alike."""
+"""Individual policies of an export: loading, inference and parity checks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from rllib_agentmixer.runtime.tensor_files import read_safetensors
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 PARITY_TOLERANCE = 1e-5
-"""Largest allowed difference of a logit or mean from what the checkpoint computes."""
+"""Largest allowed difference of a logit or mean from the checkpoint's."""
 
 
 class IndividualPolicy:
-    """One agent's policy: own observation in, own action out.
+    """Policy of one agent: maps its own observation to its action.
 
     Args:
-        agent: its name.
-        network: individual policies of a team of one.
-        preprocessing: constants of the training run.
+        agent: name of the agent.
+        network: individual policies of a single-agent team.
+        preprocessing: observation and action transforms of the training run.
         action_shape: shape of one continuous action.
     """
 
@@ -50,11 +50,11 @@ class IndividualPolicy:
         return self.network.encoder.gru is not None
 
     def seed(self, seed: int) -> None:
-        """Fix the noise of sampled actions."""
+        """Seed action sampling."""
         self.generator.manual_seed(seed)
 
     def initial_state(self) -> Tensor | None:
-        """Recurrent state at the start of an episode; None for a policy without memory."""
+        """Recurrent state at the start of an episode; None for a feed-forward policy."""
         gru = self.network.encoder.gru
         if gru is None:
             return None
@@ -82,17 +82,16 @@ class IndividualPolicy:
 
         Args:
             obs: the agent's observation, or PettingZoo's ``{"observation", "action_mask"}``.
-            state: what the previous call returned; :meth:`initial_state` at the start.
-            action_mask: legal actions; None reads the observation's, else all are legal.
+            state: recurrent state from the previous call; :meth:`initial_state` at the start.
+            action_mask: legal actions; None uses the observation's mask, else all are legal.
             explore: sample instead of taking the mode.
 
         Returns:
-            The action as the environment takes it (an ``int``; whole numbers of a combined
-            action or floats: an array where the observation was a NumPy array, else a tensor),
-            and the next state.
+            The action in the environment's action space (an ``int``; for MultiDiscrete and Box
+            an array if the observation was a NumPy array, else a tensor), and the next state.
 
         Raises:
-            EnvContractError: wrong size, a number that is not finite, or nothing legal.
+            EnvContractError: wrong size, non-finite observation, or no legal action.
         """
         if isinstance(obs, dict):
             action_mask = obs.get("action_mask") if action_mask is None else action_mask
@@ -118,7 +117,7 @@ class IndividualPolicy:
         if flat.numel() != expected:
             raise EnvContractError(
                 f"{self.agent}: observation has {flat.numel()} numbers, the policy was trained on "
-                f"{expected}; give the observation of this agent in the training environment"
+                f"{expected}; pass the observation of this agent in the training environment"
             )
         if not bool(flat.isfinite().all()):
             raise EnvContractError(f"{self.agent}: observation is not finite: {flat.tolist()}")
@@ -137,14 +136,14 @@ class IndividualPolicy:
 
 
 def load_policies(path: str | Path, *, verify: bool = True) -> dict[str, IndividualPolicy]:
-    """Individual policies of an export folder, by agent name in the team's order.
+    """Load the individual policies of an export, by agent name in the team's order.
 
     Args:
         path: folder written by ``rllib-agentmixer export``.
         verify: recompute the stored examples and compare.
 
     Raises:
-        ExportError: missing, damaged, of another format, or not computing what it should.
+        ExportError: missing, damaged, of an unsupported format, or failing the parity check.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
@@ -162,10 +161,10 @@ def load_policies(path: str | Path, *, verify: bool = True) -> dict[str, Individ
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The checked manifest of an export folder.
+    """Validated manifest of an export folder.
 
     Raises:
-        ExportError: not there, not readable, or of another format.
+        ExportError: missing, unreadable, or of an unsupported format.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -184,15 +183,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_parity(policy: IndividualPolicy, fixture: dict[str, Any]) -> float:
-    """Largest difference between stored outputs and those computed now.
+    """Largest difference between the stored and the recomputed outputs.
 
     Raises:
-        ExportError: beyond ``PARITY_TOLERANCE``, or another mode.
+        ExportError: it exceeds ``PARITY_TOLERANCE``, or the modes differ.
     """
     state, largest = policy.initial_state(), 0.0
     alive = fixture.get("alive") or [True] * len(fixture["obs"])
     for step, obs in enumerate(fixture["obs"]):
-        if not alive[step]:  # an agent that comes back starts afresh
+        if not alive[step]:  # an agent that rejoins starts from the initial state
             state = policy.initial_state()
             continue
         head, state = policy.head(obs, state, fixture["action_mask"][step])
@@ -203,7 +202,7 @@ def check_parity(policy: IndividualPolicy, fixture: dict[str, Any]) -> float:
         if difference > PARITY_TOLERANCE or (is_discrete and head.argmax() != expected.argmax()):
             raise ExportError(
                 f"{policy.agent}: example {step} gives {head.tolist()}, the checkpoint gave "
-                f"{expected.tolist()}; the export is damaged or this platform computes otherwise"
+                f"{expected.tolist()}; the export is damaged or this platform computes differently"
             )
     return largest
 

@@ -1,4 +1,4 @@
-"""What happens to an agent's observation before its network and to its action after it."""
+"""Transforms of an agent's observations and actions around its network."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Constants of the training run, written into its exports.
+    """Observation and action transforms of a training run, stored in its exports.
 
     Attributes:
         obs_mean: [O] subtracted, or None.
         obs_std: [O] divided by.
-        obs_clip: largest magnitude afterwards.
+        obs_clip: largest magnitude after normalization.
         action: ``low``, ``high``, ``scale``, ``shift`` [A] of continuous actions, or None:
             ``clip(a, low, high) * scale + shift``.
-        action_start: number of the first action of a discrete space.
-        action_parts: choices in each place of a combined action (MultiDiscrete), or empty.
-        action_starts: first choice in each place.
+        action_start: offset of a discrete space.
+        action_parts: number of choices per component of a MultiDiscrete action, or empty.
+        action_starts: offset per component.
     """
 
     obs_mean: Tensor | None = None
@@ -35,7 +35,7 @@ class Preprocessing:
 
     @classmethod
     def from_manifest(cls, constants: dict[str, Any]) -> Preprocessing:
-        """From what an export says."""
+        """Construct from the constants in an export's manifest."""
 
         def tensor(value: Any) -> Tensor | None:
             return None if value is None else torch.tensor(value, dtype=torch.float32)
@@ -53,26 +53,26 @@ class Preprocessing:
         )
 
     def observation(self, flat: Tensor) -> Tensor:
-        """[O] as the network reads it."""
+        """[O] normalized observation."""
         if self.obs_mean is None or self.obs_std is None:
             return flat
         return ((flat - self.obs_mean) / self.obs_std).clamp(-self.obs_clip, self.obs_clip)
 
     def action_mask(self, mask: Any) -> Tensor:
-        """[A] what is legal; one mask per place becomes one of all combinations."""
+        """[A] legal actions; one mask per component becomes one over all combinations."""
         if not self.action_parts or not hasattr(mask[0], "__len__"):
             return torch.as_tensor(mask).reshape(-1) > 0
         allowed = torch.ones(1, dtype=torch.bool)
-        for place in mask:
-            allowed = (allowed[:, None] & (torch.as_tensor(place) > 0)).reshape(-1)
+        for part in mask:
+            allowed = (allowed[:, None] & (torch.as_tensor(part) > 0)).reshape(-1)
         return allowed
 
     def discrete_action(self, chosen: int) -> int | Tensor:
-        """The environment's action of a choice that counts from 0."""
+        """Environment action of a zero-based choice."""
         if not self.action_parts:
             return chosen + self.action_start
-        places = torch.unravel_index(torch.tensor(chosen), self.action_parts)
-        return torch.stack(places) + torch.tensor(self.action_starts)
+        parts = torch.unravel_index(torch.tensor(chosen), self.action_parts)
+        return torch.stack(parts) + torch.tensor(self.action_starts)
 
     def continuous_action(self, action: Tensor) -> Tensor:
         """[A] policy units -> environment units."""
@@ -84,13 +84,13 @@ class Preprocessing:
 
 
 def like(action: Any, obs: Any) -> Any:
-    """An action as a NumPy array where the observation was one; a number stays a number."""
+    """Convert an action tensor to NumPy if the observation was a NumPy array."""
     if isinstance(action, Tensor) and type(obs).__module__ == "numpy":
         return action.numpy()
     return action
 
 
 def _unbounded(name: str, values: list[float | None]) -> Tensor:
-    """JSON knows no infinity: null stands for it in bounds."""
+    """Bounds with null replaced by infinity, which JSON cannot represent."""
     infinity = -math.inf if name == "low" else math.inf
     return torch.tensor([infinity if v is None else v for v in values], dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""A reader of safetensors files: a dozen lines spare deployments a package."""
+"""Minimal safetensors reader, so that deployments need no extra dependency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DTYPES = {"F32": torch.float32, "I64": torch.int64}
 
 
 def read_checked(folder: Path, name: str, sha256: str) -> bytes:
-    """A file of an export, if it is what was written.
+    """Contents of a file of an export, verified against its checksum.
 
     Raises:
         ExportError: outside the folder, missing, or damaged.
@@ -34,7 +34,7 @@ def read_checked(folder: Path, name: str, sha256: str) -> bytes:
 
 
 def read_safetensors(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, by name.
+    """Load the tensors of a safetensors file, by name.
 
     Raises:
         ExportError: outside the folder, missing, or damaged.

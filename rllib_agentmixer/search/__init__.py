@@ -1,1 +1,1 @@
-"""Hyperparameter search with Ray Tune: spaces in words, schedulers, resume, reports."""
+"""Hyperparameter search with Ray Tune: search spaces, schedulers, resumption and reports."""

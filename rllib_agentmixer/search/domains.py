@@ -1,7 +1,7 @@
-"""Ranges of a search in words: ``loguniform(1e-4, 1e-2)``, ``choice(strict, gumbel)``.
+"""Search domains as text: ``loguniform(1e-4, 1e-2)``, ``choice(strict, gumbel)``.
 
-The words are Ray Tune's. They are parsed, never evaluated, and can be written to a file, so
-that an interrupted search is resumed with exactly the space it began with.
+The names are those of Ray Tune's functions. Domains are parsed, never evaluated, and can be
+serialized, so that an interrupted search resumes with exactly the space it started with.
 """
 
 from __future__ import annotations
@@ -18,73 +18,73 @@ from rllib_agentmixer.utils.suggest import unknown_name
 BOUNDED = ("uniform", "loguniform", "randint", "lograndint")
 STEPPED = ("quniform", "qloguniform", "qrandint", "qlograndint")
 LISTED = ("choice", "grid_search")
-WORDS = (*BOUNDED, *STEPPED, *LISTED)
+KINDS = (*BOUNDED, *STEPPED, *LISTED)
 
 
 @dataclass(frozen=True)
-class Range:
-    """What a setting may be in a search.
+class Domain:
+    """Values that a hyperparameter may take in a search.
 
     Attributes:
-        word: name of Ray Tune's function.
+        kind: name of the Ray Tune function that builds it.
         arguments: bounds (and step), or the values of ``choice`` and ``grid_search``.
     """
 
-    word: str
+    kind: str
     arguments: tuple[Any, ...]
 
     def __str__(self) -> str:
-        return f"{self.word}({', '.join(map(repr, self.arguments))})"
+        return f"{self.kind}({', '.join(map(repr, self.arguments))})"
 
     @property
     def is_grid(self) -> bool:
-        return self.word == "grid_search"
+        return self.kind == "grid_search"
 
     @property
     def is_logarithmic(self) -> bool:
-        """Whether values are drawn, and drawn up in figures, by their logarithm."""
-        return "log" in self.word
+        """True if values are sampled, and plotted, on a logarithmic scale."""
+        return "log" in self.kind
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """Values that must be allowed for all values to be: both ends, or everything listed."""
-        if self.word in LISTED:
+        """Values whose validity implies that of the domain: both bounds, or all listed values."""
+        if self.kind in LISTED:
             return self.arguments
         low, high = self.arguments[:2]
-        # Tune's whole numbers end below the upper bound; those that go in steps round up to it.
-        return (low, high - 1) if self.word in ("randint", "lograndint") else (low, high)
+        # Tune's integers exclude the upper bound; quantized integers may round up to it.
+        return (low, high - 1) if self.kind in ("randint", "lograndint") else (low, high)
 
     def to_tune(self) -> Any:
-        """Ray Tune's own object."""
+        """Equivalent Ray Tune domain."""
         from ray import tune
 
-        make: Callable[..., Any] = getattr(tune, self.word)
-        return make(list(self.arguments)) if self.word in LISTED else make(*self.arguments)
+        make: Callable[..., Any] = getattr(tune, self.kind)
+        return make(list(self.arguments)) if self.kind in LISTED else make(*self.arguments)
 
     def to_mutation(self) -> Any:
-        """Population based training's form: it steps through lists and multiplies numbers."""
-        return list(self.arguments) if self.word in LISTED else self.to_tune()
+        """Mutation for population based training: lists are stepped through, numbers scaled."""
+        return list(self.arguments) if self.kind in LISTED else self.to_tune()
 
 
-def parse_range(name: str, text: Any) -> Range:
-    """A range from words, or from a list, which means ``choice``.
+def parse_domain(name: str, text: Any) -> Domain:
+    """Domain parsed from text, or from a list, which means ``choice``.
 
     Args:
-        name: of the setting, for messages.
-        text: such as ``uniform(0, 1)``; names without quotes are texts.
+        name: hyperparameter, for error messages.
+        text: such as ``uniform(0, 1)``; bare names are strings.
 
     Raises:
-        ConfigError: unknown word, wrong number or order of bounds, nothing to choose from.
+        ConfigError: unknown function, wrong number or order of bounds, no choices.
     """
     if isinstance(text, (list, tuple)):
-        found = Range("choice", tuple(text))
+        domain = Domain("choice", tuple(text))
     else:
-        found = _parse_call(name, str(text))
-    _check(name, found)
-    return found
+        domain = _parse_call(name, str(text))
+    _check(name, domain)
+    return domain
 
 
-def _parse_call(name: str, text: str) -> Range:
+def _parse_call(name: str, text: str) -> Domain:
     try:
         call = ast.parse(text.strip(), mode="eval").body
     except SyntaxError:
@@ -94,41 +94,45 @@ def _parse_call(name: str, text: str) -> Range:
             f"the range of {name} must be written like loguniform(1e-4, 1e-2) or "
             f"choice(a, b), got {text!r}; a single value is a setting: {name}={text}"
         )
-    if call.func.id not in WORDS:
-        raise ConfigError(f"range of {name}: " + unknown_name("word", call.func.id, WORDS))
+    if call.func.id not in KINDS:
+        raise ConfigError(f"range of {name}: " + unknown_name("function", call.func.id, KINDS))
     arguments = tuple(_value(name, text, node) for node in call.args)
     if call.func.id in LISTED and len(arguments) == 1 and isinstance(arguments[0], list):
         arguments = tuple(arguments[0])
-    return Range(call.func.id, arguments)
+    return Domain(call.func.id, arguments)
 
 
 def _value(name: str, text: str, node: ast.expr) -> Any:
-    """A literal; a bare name is the text itself, ``true`` and ``null`` are JSON's."""
+    """Literal value; a bare name is a string, ``true`` and ``null`` have JSON's meaning."""
     if isinstance(node, ast.Name):
         return {"true": True, "false": False, "null": None}.get(node.id, node.id)
     try:
         return ast.literal_eval(node)
     except ValueError as error:
-        raise ConfigError(f"the range of {name} must hold plain values, got {text!r}") from error
+        raise ConfigError(
+            f"the range of {name} must contain literals only, got {text!r}"
+        ) from error
 
 
-def _check(name: str, found: Range) -> None:
-    if found.word in LISTED:
-        if not found.arguments:
-            raise ConfigError(f"the range of {name} is empty: {found}; list its values")
+def _check(name: str, domain: Domain) -> None:
+    if domain.kind in LISTED:
+        if not domain.arguments:
+            raise ConfigError(f"the range of {name} is empty: {domain}; list its values")
         return
-    expected = 3 if found.word in STEPPED else 2
-    numbers = found.arguments
+    expected = 3 if domain.kind in STEPPED else 2
+    numbers = domain.arguments
     is_numeric = all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
     if len(numbers) != expected or not is_numeric:
         shape = "low, high, step" if expected == 3 else "low, high"
-        raise ConfigError(f"{found.word} of {name} takes {expected} numbers ({shape}), got {found}")
+        raise ConfigError(
+            f"{domain.kind} of {name} takes {expected} numbers ({shape}), got {domain}"
+        )
     low, high = numbers[:2]
     if not low < high:
-        raise ConfigError(f"the range of {name} is empty: {found} has {low} not below {high}")
-    if found.is_logarithmic and low <= 0:
-        raise ConfigError(f"{found} of {name} needs bounds above 0, got {low}")
+        raise ConfigError(f"the range of {name} is empty: {domain} has {low} not below {high}")
+    if domain.is_logarithmic and low <= 0:
+        raise ConfigError(f"{domain} of {name} needs bounds above 0, got {low}")
     if expected == 3 and numbers[2] <= 0:
-        raise ConfigError(f"the step of {name} must be above 0, got {found}")
-    if "int" in found.word and not all(isinstance(x, int) for x in numbers):
-        raise ConfigError(f"{found.word} of {name} takes whole numbers, got {found}")
+        raise ConfigError(f"the step of {name} must be above 0, got {domain}")
+    if "int" in domain.kind and not all(isinstance(x, int) for x in numbers):
+        raise ConfigError(f"{domain.kind} of {name} takes integers, got {domain}")

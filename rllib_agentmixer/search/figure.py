@@ -1,4 +1,4 @@
-"""Parallel coordinates: one line per trial through its settings to its score."""
+"""Parallel coordinates plot of a search: one line per trial."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from rllib_agentmixer.utils.figures import new_figure
 FIGURE = "search.png"
 INCHES_PER_AXIS = 1.5
 SPREAD = 0.03
-"""How far lines through one choice of a list are drawn apart, as a share of the height."""
+"""Spread of the lines through one categorical value, as a fraction of the height."""
 
 
 def save_parallel_coordinates(
     records: Sequence[TrialRecord], space: Space, path: Path, metric: str
 ) -> None:
-    """Draw how settings and scores belong together; the better a trial, the darker its line.
+    """Plot scores against settings; the better a trial, the darker its line.
 
     Args:
-        records: trials; those without a score are left out.
-        space: gives each axis its order and its scale.
+        records: trials; those without a score are skipped.
+        space: search space; sets the order and scale of the axes.
         path: PNG to write.
         metric: name of the last axis.
 
@@ -36,7 +36,7 @@ def save_parallel_coordinates(
     """
     scored = [r for r in records if r.score is not None]
     figure = new_figure(max(6.0, INCHES_PER_AXIS * (len(space) + 1)), 4.6)
-    from matplotlib import colormaps  # after new_figure, which tells that it is missing
+    from matplotlib import colormaps  # after new_figure, which reports a missing matplotlib
 
     axes = figure.add_subplot()
     columns = [_Column(name, space[name], scored) for name in space]
@@ -74,15 +74,15 @@ _TEXT: dict[str, Any] = {
 
 
 class _Column:
-    """One setting: heights of its values between 0 and 1, and what to write beside them."""
+    """Axis of one setting: positions of its values in [0, 1] and its tick labels."""
 
     def __init__(self, name: str, found: Any, records: Sequence[TrialRecord]) -> None:
         values = [r.settings[name] for r in records]
-        if found.word in LISTED:
+        if found.kind in LISTED:
             options = list(dict.fromkeys(map(_text, found.arguments)))
             step = 1.0 / max(1, len(options) - 1)
             self.ticks = [(step * k, option) for k, option in enumerate(options)]
-            # Side by side: lines through one value would hide each other.
+            # Spread out: lines through one value would overlap.
             offsets = np.linspace(-SPREAD, SPREAD, len(values)) if len(values) != 1 else [0.0]
             pairs = zip(values, offsets, strict=True)
             self.heights = [step * options.index(_text(v)) + float(offset) for v, offset in pairs]

@@ -1,4 +1,4 @@
-"""What a search is: written beside its trials, so that an interrupted one goes on as it began."""
+"""Plan of a search, saved beside its trials so that an interrupted search can resume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_agentmixer.errors import CheckpointError, ConfigError
-from rllib_agentmixer.search.domains import Range
+from rllib_agentmixer.search.domains import Domain
 from rllib_agentmixer.search.spaces import Space, check_perturbable
 from rllib_agentmixer.utils.files import write_atomically
 
@@ -21,29 +21,29 @@ STEPS = "num_env_steps_sampled_lifetime"
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """All that decides which trials there are and when they end.
+    """Everything that determines the trials of a search and when they end.
 
     Attributes:
         env: name or ``module:function``.
-        algorithm: whose hyperparameters are searched.
-        space: what trials differ in.
-        settings: what all trials share, as ``key=value``.
-        samples: trials, or draws per point of a grid.
-        scheduler: ``asha`` stops trials that lag behind, ``pbt`` lets them take over weights
-            and settings of better ones, ``none`` trains each to its end.
-        search: ``random`` draws independently, ``optuna`` by a model of the results so far.
-        metric: in the trials' results; higher is better.
-        steps: joint environment steps at which a trial ends.
-        grace_steps: steps that every trial gets before ``asha`` may stop it, and between two
-            looks of ``pbt``; None is a tenth of ``steps``.
-        workers: remote rollout workers of a trial.
-        concurrent: most trials at a time; None as many as there are processors for.
-        seed: of the drawn settings and of the trials.
-        max_failures: times that a trial is taken up again from its last checkpoint.
-        experiment: in MLflow.
-        tracking_uri: MLflow store; None for the default.
+        algorithm: algorithm whose hyperparameters are searched.
+        space: searched hyperparameters.
+        settings: ``key=value`` settings shared by all trials.
+        samples: number of trials, or samples per grid point.
+        scheduler: ``asha`` stops underperforming trials early, ``pbt`` makes them copy weights
+            and settings of better ones, ``none`` trains each to completion.
+        search: ``random`` samples independently, ``optuna`` from a model of past results.
+        metric: result metric to maximize.
+        steps: joint environment steps per trial.
+        grace_steps: minimum steps before ``asha`` may stop a trial, and the perturbation
+            interval of ``pbt``; None is a tenth of ``steps``.
+        workers: remote rollout workers per trial.
+        concurrent: maximum number of concurrent trials; None as many as the CPUs allow.
+        seed: seed of the sampled settings and of the trials.
+        max_failures: times that a failed trial is restarted from its last checkpoint.
+        experiment: MLflow experiment.
+        tracking_uri: MLflow tracking URI; None for the default.
         use_mlflow: False writes files only.
-        tracking_optional: begin even when the MLflow store does not answer.
+        tracking_optional: start even if the MLflow server is unavailable.
     """
 
     env: str
@@ -74,12 +74,12 @@ class SearchPlan:
         grids = [name for name, found in self.space.items() if found.is_grid]
         if self.search == "optuna" and grids:
             raise ConfigError(
-                f"--search optuna draws values itself and takes no grid_search "
+                f"--search optuna samples values itself and supports no grid_search "
                 f"({', '.join(grids)}); use choice, or --search random"
             )
         if self.scheduler == "pbt":
             if self.search == "optuna":
-                raise ConfigError("--scheduler pbt draws new values itself; use --search random")
+                raise ConfigError("--scheduler pbt samples new values itself; use --search random")
             if self.samples < 2:
                 raise ConfigError(
                     f"pbt needs a population: --samples 2 or more, got {self.samples}"
@@ -92,53 +92,54 @@ class SearchPlan:
 
     @property
     def interval(self) -> int:
-        """Steps of grace, or between two looks at the population."""
+        """Grace period of ASHA, or perturbation interval of PBT, in steps."""
         return self.grace_steps or max(1, self.steps // 10)
 
     def write(self, folder: Path) -> None:
         """Write ``search.json``.
 
         Raises:
-            ConfigError: the folder cannot be written.
+            ConfigError: the folder is not writable.
         """
-        content = asdict(self)  # ranges become dictionaries of word and arguments
+        content = asdict(self)  # domains become dictionaries of kind and arguments
         try:
             write_atomically(folder / PLAN, json.dumps(content, indent=1))
         except OSError as error:
             raise ConfigError(f"cannot write to {folder}: {error}; choose another --out") from error
 
-    def check_unchanged(self, said: Mapping[str, Any]) -> None:
-        """Refuse options that a resumed search would ignore.
+    def check_unchanged(self, given: Mapping[str, Any]) -> None:
+        """Reject options that a resumed search would ignore.
 
         Raises:
-            ConfigError: an option differs from what the search began with.
+            ConfigError: an option differs from the plan.
         """
-        for name, value in said.items():
+        for name, value in given.items():
             if value != getattr(self, name):
                 raise ConfigError(
-                    f"{name}={_shown(value)} differs from the search's own "
-                    f"{_shown(getattr(self, name))}; a resumed search keeps what it began with: "
+                    f"{name}={_shown(value)} differs from the plan's "
+                    f"{_shown(getattr(self, name))}; a resumed search keeps its settings: "
                     "leave it out, or start another search"
                 )
 
 
 def _shown(value: Any) -> str:
-    is_space = isinstance(value, dict) and any(isinstance(x, Range) for x in value.values())
+    is_space = isinstance(value, dict) and any(isinstance(x, Domain) for x in value.values())
     return ", ".join(f"{k}={v}" for k, v in value.items()) if is_space else repr(value)
 
 
 def read_plan(folder: Path) -> SearchPlan:
-    """The plan of the search in a folder.
+    """Plan of the search in a folder.
 
     Raises:
-        CheckpointError: there is no search in it, or its plan cannot be read.
+        CheckpointError: the folder has no search, or its plan is unreadable.
     """
     path = folder / PLAN
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        ranges = content.pop("space")
+        domains = content.pop("space")
         content["space"] = {
-            name: Range(entry["word"], tuple(entry["arguments"])) for name, entry in ranges.items()
+            name: Domain(entry.get("kind") or entry["word"], tuple(entry["arguments"]))
+            for name, entry in domains.items()
         }
         return SearchPlan(**content)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a search tells its user while it goes on: one table, or a plain line now and then."""
+"""Live progress of a search: a table in a terminal, periodic lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rllib_agentmixer.search.tuner import trial_name
 
 MOST_ROWS = 12
 STATES = ("RUNNING", "PENDING", "PAUSED", "TERMINATED", "ERROR")
-WORDS = {"TERMINATED": "done", "ERROR": "failed"}
+STATE_LABELS = {"TERMINATED": "done", "ERROR": "failed"}
 
 
 class SearchProgress(tune.Callback):
-    """Shows trials as results come in.
+    """Callback that displays the state of the trials.
 
     Args:
-        metric: that trials are compared by; higher is better.
-        searched: settings to show for each trial.
-        lines_every_s: seconds between two lines where there is no terminal.
+        metric: metric that trials are compared by; higher is better.
+        searched: settings shown for each trial.
+        lines_every_s: seconds between two lines without a terminal.
     """
 
     def __init__(self, metric: str, searched: list[str], lines_every_s: float = 10.0) -> None:
@@ -43,7 +43,7 @@ class SearchProgress(tune.Callback):
         self._live: Live | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune writes its callbacks beside the trials; a terminal does not travel."""
+        """State without the terminal: Tune pickles its callbacks beside the trials."""
         return {n: getattr(self, n) for n in ("metric", "searched", "lines_every_s")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -69,12 +69,12 @@ class SearchProgress(tune.Callback):
         self._show(trials)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell_failure(trial, "failed")
+        self._report_failure(trial, "failed")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell_failure(trial, "failed and goes on from its last checkpoint")
+        self._report_failure(trial, "failed and restarts from its last checkpoint")
 
-    def _tell_failure(self, trial: Any, what: str) -> None:
+    def _report_failure(self, trial: Any, what: str) -> None:
         name = trial_name(trial.trial_id)
         self.console.print(f"{name} {what}: see {trial.path}/error.txt", soft_wrap=True)
 
@@ -94,10 +94,12 @@ class SearchProgress(tune.Callback):
             self.console.print(self.line(trials), highlight=False, soft_wrap=True)
 
     def line(self, trials: list[Any]) -> str:
-        """State of the whole search in one line."""
+        """One-line summary of the search."""
         counts = {state: sum(t.status == state for t in trials) for state in STATES}
         states = ", ".join(
-            f"{count} {WORDS.get(state, state.lower())}" for state, count in counts.items() if count
+            f"{count} {STATE_LABELS.get(state, state.lower())}"
+            for state, count in counts.items()
+            if count
         )
         steps = sum(self.steps.values())
         leader = max(self.best, key=lambda name: self.best[name], default=None)
@@ -108,13 +110,13 @@ class SearchProgress(tune.Callback):
         table = Table(title=self.line(trials), title_justify="left")
         for title in ("trial", "state", *self.searched, "steps", "best"):
             table.add_column(title)
-        # The last ones are those that move.
+        # The last trials are those still running.
         for trial in trials[-MOST_ROWS:]:
             name = trial.trial_id
             settings = [_shown(setting_of(trial.config, key)) for key in self.searched]
             table.add_row(
                 trial_name(name),
-                WORDS.get(trial.status, trial.status.lower()),
+                STATE_LABELS.get(trial.status, trial.status.lower()),
                 *settings,
                 f"{self.steps.get(name, 0):,}",
                 f"{self.best[name]:.2f}" if name in self.best else "-",

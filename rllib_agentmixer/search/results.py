@@ -1,4 +1,4 @@
-"""What a search found: a row per trial, the best checkpoint, and where they are written."""
+"""Results of a search: one record per trial, with its best checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUMMARY = "trials.csv"
 
 
 def value_at(result: Mapping[str, Any], path: str) -> Any:
-    """An entry of a nested result, ``/`` between its keys; None where there is none, or NaN."""
+    """Entry of a nested result at a ``/``-separated path; None if missing or NaN."""
     found: Any = result
     for key in path.split("/"):
         if not isinstance(found, Mapping) or key not in found:
@@ -38,17 +38,17 @@ def setting_of(config: Mapping[str, Any], name: str) -> Any:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial of a search.
+    """Result of one trial.
 
     Attributes:
         name: folder of the trial.
         status: ``finished``, ``stopped`` (by the scheduler), ``failed`` or ``unfinished``.
-        settings: searched settings with the values that the trial ended with.
-        score: metric of the trial's best checkpoint; None without one.
+        settings: final values of the searched settings.
+        score: metric of the best checkpoint; None without one.
         steps: joint environment steps trained.
-        seconds: of training.
+        seconds: training time.
         checkpoint: folder of the best checkpoint; None without one.
-        error: last line of what made it fail.
+        error: last line of the error of a failed trial.
     """
 
     name: str
@@ -62,9 +62,9 @@ class TrialRecord:
 
 
 def records_of(results: tune.ResultGrid, plan: SearchPlan) -> list[TrialRecord]:
-    """Trials of a search, the best first, those without a score last."""
+    """Records of the trials, best first, those without a score last."""
     records = [_record(result, plan) for result in results]
-    # Names break ties, so that the best is the same one after a resume.
+    # Names break ties, so that the best trial is the same after a resume.
     return sorted(records, key=lambda r: (math.inf if r.score is None else -r.score, r.name))
 
 
@@ -76,7 +76,7 @@ def _record(result: Any, plan: SearchPlan) -> TrialRecord:
         for checkpoint, found in result.best_checkpoints
         if (value := value_at(found, plan.metric)) is not None
     ]
-    # Of equal ones the last: it has learned longest.
+    # Ties go to the last checkpoint: it has trained longest.
     score, checkpoint = max(reversed(scored), key=lambda pair: pair[0], default=(None, None))
     status = "finished" if steps >= plan.steps else "stopped"
     if result.error is not None:
@@ -99,10 +99,10 @@ def _record(result: Any, plan: SearchPlan) -> TrialRecord:
 
 
 def write_summary(records: list[TrialRecord], folder: Path) -> Path:
-    """Write ``trials.csv``: a row per trial, the best first.
+    """Write ``trials.csv``: one row per trial, best first.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        ConfigError: the folder is not writable.
     """
     text = io.StringIO()
     names = list(records[0].settings) if records else []

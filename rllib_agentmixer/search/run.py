@@ -1,4 +1,4 @@
-"""Run a search to its end: trials, progress, MLflow, signals, and the best policies exported."""
+"""Execution of a search: trials, progress, MLflow, signals and export of the best policies."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """How a search ended.
+    """Outcome of a search.
 
     Attributes:
-        records: its trials, the best first.
+        records: trials, best first.
         best: folder with the best trial's ``checkpoint`` and ``exported`` policies; None if
             no trial has a checkpoint.
         figure: parallel coordinates; None without matplotlib.
-        signal_number: what interrupted it, or None.
+        signal_number: signal that interrupted it, or None.
     """
 
     records: list[TrialRecord]
@@ -53,7 +53,7 @@ class SearchOutcome:
 
 @contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM end the search with its state written; a second one ends it now."""
+    """Stop the search gracefully on SIGINT or SIGTERM, at once on a second signal."""
     received: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
@@ -61,9 +61,9 @@ def _interruptible() -> Iterator[list[int]]:
         tune_listens = callable(signal.getsignal(signal.SIGUSR1))
         if len(received) > 1 or not tune_listens:
             raise KeyboardInterrupt
-        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own way to stop in good order
+        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's signal for a graceful stop
 
-    # Tune would otherwise take Ctrl-C for itself, and never hear of SIGTERM.
+    # Tune would otherwise handle SIGINT itself and never receive SIGTERM.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, handle) for number in numbers}
@@ -78,18 +78,18 @@ def _interruptible() -> Iterator[list[int]]:
 def run_search(
     plan: SearchPlan, config: ClassicConfig, folder: Path, *, resume: bool = False
 ) -> SearchOutcome:
-    """Search until every trial has ended, or a signal comes.
+    """Run a search until every trial has ended or a signal is received.
 
     Args:
-        plan: what is searched.
-        config: what trials share, not validated.
-        folder: of the search.
-        resume: go on with the search in the folder.
+        plan: plan of the search.
+        config: configuration shared by all trials, not validated.
+        folder: folder of the search.
+        resume: resume the search in the folder.
 
     Raises:
-        ConfigError: the folder holds something else or cannot be written, or MLflow does not
-            answer.
-        CheckpointError: nothing to resume, or no space for the best checkpoint.
+        ConfigError: the folder contains something else or is not writable, or MLflow is
+            unavailable.
+        CheckpointError: nothing to resume, or no disk space for the best checkpoint.
     """
     from ray import tune
 
@@ -114,14 +114,14 @@ def run_search(
 
 
 def _check_unused(folder: Path, resume: bool) -> None:
-    """Refuse a folder that trials would be mixed up in."""
+    """Reject a folder that contains other files."""
     try:
         found = {path.name for path in folder.iterdir()}
     except FileNotFoundError:
         return
     except OSError as error:
         raise ConfigError(f"cannot use {folder}: {error}; choose another --out") from error
-    # A search that was killed at once left its plan alone: it begins.
+    # A search killed before its first trial left only its plan: it starts over.
     if resume and any(name.startswith(TRIAL_PREFIX) for name in found):
         raise CheckpointError(
             f"{folder} has trials, but Ray Tune's record of them is missing; restore tuner.pkl, "
@@ -129,13 +129,13 @@ def _check_unused(folder: Path, resume: bool) -> None:
         )
     if found and not resume:
         raise ConfigError(
-            f"{folder} is not empty; add --resume to go on with the search in it, or name "
+            f"{folder} is not empty; add --resume to resume the search in it, or choose "
             "another --out"
         )
 
 
 def _fit(tuner: tune.Tuner, plan: SearchPlan) -> tune.ResultGrid:
-    """Run all trials; what Ray Tune says about a metric that nobody reports becomes an answer."""
+    """Run all trials; a ConfigError replaces Ray Tune's error about an unreported metric."""
     from ray.tune import TuneError
 
     try:
@@ -164,7 +164,7 @@ def _callbacks(plan: SearchPlan, folder: Path) -> list[Any]:
 
 
 def _keep_best(records: list[TrialRecord], plan: SearchPlan, folder: Path) -> Path | None:
-    """Copy the best checkpoint out of its trial and export its policies beside it."""
+    """Copy the best checkpoint from its trial and export its policies beside it."""
     best = next((r for r in records if r.checkpoint is not None), None)
     if best is None or best.checkpoint is None:
         return None
@@ -189,11 +189,11 @@ def _draw(records: list[TrialRecord], plan: SearchPlan, folder: Path) -> Path | 
         return None
     try:
         save_parallel_coordinates(records, plan.space, folder / FIGURE, plan.metric)
-    except MissingExtraError:  # the table says it all
+    except MissingExtraError:  # the table is enough
         return None
     return folder / FIGURE
 
 
 def is_search(folder: Path) -> bool:
-    """Whether a folder holds a search."""
+    """True if a folder contains a search."""
     return (folder / PLAN).is_file()

@@ -1,4 +1,4 @@
-"""Search spaces: those that ship, those in files, and the check that all of a space is allowed."""
+"""Search spaces: default spaces of the algorithms, spaces in files, and their validation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.errors import AgentMixerError, ConfigError
 from rllib_agentmixer.runs.settings import apply_settings
-from rllib_agentmixer.search.domains import LISTED, Range, parse_range
+from rllib_agentmixer.search.domains import LISTED, Domain, parse_domain
 
 if TYPE_CHECKING:
     from rllib_agentmixer.adapters.classic.config import ClassicConfig
 
-Space = dict[str, Range]
+Space = dict[str, Domain]
 
 SHIPPED = "shipped"
 
 BRANCHES = {"env": "env_config", "model": "model"}
 RENAMED = {"lambda_": "lambda"}
-"""Attributes of RLlib's configuration that have another name in its dictionary."""
+"""Attributes of RLlib's configuration that have a different key in its dictionary."""
 
 PERTURBABLE = (
     "lr",
@@ -37,50 +37,50 @@ PERTURBABLE = (
     "advantage_scale",
     "dispersion_gain",
 )
-"""Settings that population based training may change in the middle of a trial: those that
-leave weights, rows and environments as they are."""
+"""Settings that population based training may change during a trial: those that affect
+neither weight shapes, batch layout nor environments."""
 
 
 def shipped_space(
     algorithm: str, *, fixed: Iterable[str] = (), perturbable_only: bool = False
 ) -> Space:
-    """The space that comes with an algorithm, without settings that have a value already."""
+    """Default space of an algorithm, without settings that are already fixed."""
     return {
-        name: parse_range(name, text)
+        name: parse_domain(name, text)
         for name, text in ALGORITHMS[algorithm].search_space.items()
         if name not in fixed and (name in PERTURBABLE or not perturbable_only)
     }
 
 
 def read_space(
-    words: Iterable[str],
+    specs: Iterable[str],
     algorithm: str,
     *,
     fixed: Iterable[str] = (),
     perturbable_only: bool = False,
 ) -> Space:
-    """The space that the command line names.
+    """Search space given on the command line.
 
     Args:
-        words: each ``key=range``, a YAML or JSON file of such pairs, or ``shipped``; later
-            ones win. Nothing means ``shipped``.
-        algorithm: whose space ships.
-        fixed: settings that have one value; the shipped space leaves them out.
-        perturbable_only: of the shipped space, take what population based training may change.
+        specs: each ``key=range``, a YAML or JSON file of such pairs, or ``shipped``; later
+            ones take precedence. Empty means ``shipped``.
+        algorithm: whose default space is used.
+        fixed: settings with a fixed value; the default space omits them.
+        perturbable_only: restrict the default space to what population based training may change.
 
     Raises:
-        ConfigError: neither a pair nor a file, an unreadable file, a range that is none.
+        ConfigError: neither a pair nor a file, an unreadable file, or an invalid range.
     """
     space: Space = {}
-    for word in list(words) or [SHIPPED]:
-        if word == SHIPPED:
+    for spec in list(specs) or [SHIPPED]:
+        if spec == SHIPPED:
             space |= shipped_space(algorithm, fixed=fixed, perturbable_only=perturbable_only)
             continue
-        name, separator, text = word.partition("=")
+        name, separator, text = spec.partition("=")
         if separator:
-            space[name] = parse_range(name, text)
+            space[name] = parse_domain(name, text)
         else:
-            space |= _read_file(Path(word))
+            space |= _read_file(Path(spec))
     if not space:
         raise ConfigError(
             "the search space is empty; give --space key=range, such as "
@@ -102,20 +102,19 @@ def _read_file(path: Path) -> Space:
         raise ConfigError(f"cannot read the search space {path}: {error}") from error
     if not isinstance(content, Mapping) or not content:
         raise ConfigError(f"{path} must map settings to ranges, got {content!r}")
-    return {str(name): parse_range(str(name), text) for name, text in content.items()}
+    return {str(name): parse_domain(str(name), text) for name, text in content.items()}
 
 
 def check_space(config: ClassicConfig, space: Space, fixed: Mapping[str, Any]) -> None:
-    """Refuse a space that holds what no trial could train with, before any trial starts.
+    """Reject a space with values that no trial could train with, before any trial starts.
 
     Args:
-        config: what all trials share, not yet validated.
-        space: what they differ in.
-        fixed: settings that the user gave one value.
+        config: configuration shared by all trials, not yet validated.
+        space: searched hyperparameters.
+        fixed: settings that the user fixed.
 
     Raises:
-        ConfigError: a setting that is both fixed and searched, is unknown, or would be out of
-            its range somewhere.
+        ConfigError: a setting is both fixed and searched, unknown, or out of its valid range.
     """
     for name, found in space.items():
         if name in fixed:
@@ -134,23 +133,23 @@ def check_space(config: ClassicConfig, space: Space, fixed: Mapping[str, Any]) -
 
 
 def check_perturbable(space: Space) -> None:
-    """Refuse what cannot be changed in the middle of a trial.
+    """Reject settings that cannot change during a trial.
 
     Raises:
-        ConfigError: names the settings and what can be changed.
+        ConfigError: the message lists these settings and those that can change.
     """
     others = [name for name in space if name not in PERTURBABLE]
     grids = [name for name, found in space.items() if found.is_grid]
     if others or grids:
         raise ConfigError(
-            f"--scheduler pbt changes settings of trials that are under way; "
-            f"{', '.join(others or grids)} cannot be changed so. It takes "
+            f"--scheduler pbt changes settings of running trials; "
+            f"{', '.join(others or grids)} cannot be changed during a trial. It supports "
             f"{', '.join(PERTURBABLE)}, and no grid_search"
         )
 
 
 def config_path(name: str) -> tuple[str, ...]:
-    """Where a setting lies in RLlib's dictionary of settings, which is what trials get."""
+    """Keys of a setting in RLlib's configuration dictionary, which trials receive."""
     branch, _, leaf = name.partition(".")
     if leaf:
         return BRANCHES[branch], leaf
@@ -158,7 +157,7 @@ def config_path(name: str) -> tuple[str, ...]:
 
 
 def param_space(config: ClassicConfig, space: Space) -> dict[str, Any]:
-    """RLlib's dictionary of settings with Ray Tune's ranges in it."""
+    """RLlib's configuration dictionary with Ray Tune domains in it."""
     settings: dict[str, Any] = dict(config.to_dict())
     for name, found in space.items():
         *branch, leaf = config_path(name)
@@ -170,10 +169,10 @@ def param_space(config: ClassicConfig, space: Space) -> dict[str, Any]:
 
 
 def stay_inside(settings: dict[str, Any], space: Space) -> dict[str, Any]:
-    """Bring perturbed values back into their ranges: PBT multiplies by 0.8 or 1.2 blindly."""
+    """Clip perturbed values to their domains: PBT multiplies by 0.8 or 1.2 unconditionally."""
     for name, found in space.items():
         (key,) = config_path(name)
-        if found.word not in LISTED:
+        if found.kind not in LISTED:
             low, high = found.extremes
             settings[key] = min(max(settings[key], low), high)
     return settings

@@ -1,4 +1,4 @@
-"""From a plan to Ray Tune's own objects, for a fresh search and for one that goes on."""
+"""Construction of Ray Tune tuners from search plans, for new and resumed searches."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ TRIAL_PREFIX = "trial_"
 
 
 def prepare_tune(search: str) -> None:
-    """Set what Ray Tune reads from the environment; the user's own values stand.
+    """Set the environment variables that Ray Tune reads; the user's own values take precedence.
 
-    Trials keep the working folder, so that relative paths in settings mean what they say. The
-    search's state is written every second: what a killed search had done is not done again.
+    Trials keep the working directory, so that relative paths in settings stay valid. The
+    search's state is saved every second, so that a killed search repeats no finished work.
     """
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SECONDS_BETWEEN_SNAPSHOTS)
-    # Ray's own reporters print tables of every setting; this package has its own.
+    # Ray's reporters print tables of every setting; SearchProgress replaces them.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # A traceback stands in the trial's error.txt, which the progress names.
+    # The traceback is in the trial's error.txt, to which the progress refers.
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     if search == "optuna":
         _quiet_optuna()
@@ -51,14 +51,14 @@ def _quiet_optuna() -> None:
 def fresh_tuner(
     plan: SearchPlan, config: ClassicConfig, folder: Path, callbacks: list[tune.Callback]
 ) -> tune.Tuner:
-    """A search that begins.
+    """Tuner of a new search.
 
     Args:
-        plan: what is searched.
-        config: what trials share; not validated, since validation fixes settings that
-            follow from others.
-        folder: of the search; trials are folders in it.
-        callbacks: of the driver, such as progress and MLflow.
+        plan: plan of the search.
+        config: configuration shared by all trials; not validated, since validation fixes
+            settings that are derived from others.
+        folder: folder of the search; its subfolders are the trials.
+        callbacks: driver-side callbacks, such as progress and MLflow.
     """
     from ray import tune
 
@@ -89,7 +89,7 @@ def fresh_tuner(
 
 
 def resumed_tuner(plan: SearchPlan, config: ClassicConfig, folder: Path) -> tune.Tuner:
-    """A search that goes on: finished trials stay, others continue from their checkpoints."""
+    """Tuner of a resumed search: unfinished trials continue from their checkpoints."""
     from ray import tune
 
     return tune.Tuner.restore(
@@ -102,19 +102,19 @@ def resumed_tuner(plan: SearchPlan, config: ClassicConfig, folder: Path) -> tune
 
 
 def trial_name(trial_id: str) -> str:
-    """``trial_00003`` of a counted trial; of others, as Optuna's, the whole id."""
+    """Display name: ``trial_00003`` of a numbered trial, else the whole id, as for Optuna."""
     return f"{TRIAL_PREFIX}{trial_id.rpartition('_')[2]}"
 
 
 def _trial_name(trial: Any) -> str:
-    """Short; Tune's own holds every setting."""
+    """Short trial name; Tune's default contains every setting."""
     return trial_name(trial.trial_id)
 
 
 def _retention(plan: SearchPlan, iterations: int) -> tune.CheckpointConfig:
     from ray import tune
 
-    # Population based training loses trials whose donor's checkpoint was removed.
+    # PBT fails trials whose donor's checkpoint was removed.
     is_pbt = plan.scheduler == "pbt"
     return tune.CheckpointConfig(
         checkpoint_frequency=max(1, iterations // CHECKPOINTS_PER_TRIAL),

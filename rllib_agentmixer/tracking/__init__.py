@@ -1,9 +1,9 @@
-"""MLflow: one flat run per training, metrics by environment step, the same run after a resume.
+"""MLflow tracking: one flat run per training, metrics by environment step, resumable.
 
-Training writes records into ``mlflow_spool.jsonl`` in the run's folder (``spool``); a thread
-sends them in batches and remembers on disk how far it came (``sender``, ``remote_run``). A store
-that is away costs nothing but time: everything arrives once and in order when it is back.
-``docs/mlflow.md`` says what is promised.
+Training appends records to ``mlflow_spool.jsonl`` in the run's folder (``spool``); a thread
+sends them in batches and saves its position (``sender``, ``remote_run``). An unavailable
+server only delays them: they arrive exactly once and in order when it is available again.
+The guarantees are documented in ``docs/mlflow.md``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The callback imports Ray Tune, which others do not need.
+    # The callback imports Ray Tune, which nothing else needs.
     if name == "MLflowCallback":
         from rllib_agentmixer.tracking.tune_callback import MLflowCallback
 

@@ -1,4 +1,4 @@
-"""Algorithms side by side: what groups of tracked runs reached, and how sure that is."""
+"""Comparison of groups of tracked runs, with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from rllib_agentmixer.tracking.tracked_runs import TrackedRun
 from rllib_agentmixer.utils.suggest import unknown_name
 
 FEWEST_SEEDS = 3
-"""Fewer say little about a group; a warning says so."""
+"""Number of seeds below which a warning is given."""
 CURVE_POINTS = 50
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but chance, as far as the grouping knows.
+    """Runs with the same value of the grouping tag or parameter.
 
     Attributes:
-        name: value of the tag or parameter by which runs are grouped.
-        runs: at least one.
-        finals: of each run, the mean of its last values.
-        iqm: interquartile mean of those.
-        interval: of the interquartile mean, 95 %, by bootstrap over the runs of each environment.
+        name: value of the tag or parameter.
+        runs: runs of the group, at least one.
+        finals: per run, the mean of its last values.
+        iqm: interquartile mean of the finals.
+        interval: 95 % interval of the IQM, by bootstrap over the runs of each environment.
     """
 
     name: str
@@ -43,16 +43,16 @@ class Group:
 
     @property
     def env_steps(self) -> int:
-        """Environment steps up to which every run came."""
+        """Environment steps that every run reached."""
         return min(run.curve[-1][0] for run in self.runs)
 
     @property
     def num_seeds(self) -> int:
-        """Distinct seeds; runs without one count each."""
+        """Number of distinct seeds; runs without a seed count individually."""
         return len({run.tags.get("seed", run.run_id) for run in self.runs})
 
     def row(self) -> dict[str, Any]:
-        """Numbers for a table."""
+        """Row of a table."""
         return {
             "group": self.name,
             "runs": len(self.runs),
@@ -66,13 +66,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Band:
-    """A learning curve over seeds.
+    """Learning curve over seeds.
 
     Attributes:
         steps: environment steps.
         middle: interquartile mean.
         low: lower end of its interval.
-        high: upper end.
+        high: upper end of its interval.
     """
 
     steps: list[float]
@@ -82,16 +82,16 @@ class Band:
 
 
 def group_runs(runs: Sequence[TrackedRun], group_by: str, last: int, seed: int = 0) -> list[Group]:
-    """Groups, best first.
+    """Groups of runs, best first.
 
     Args:
-        runs: those without a curve are left out.
+        runs: runs; those without a curve are skipped.
         group_by: tag or parameter.
-        last: values at the end of each curve that are averaged.
-        seed: of the bootstrap.
+        last: number of final values of each curve to average.
+        seed: seed of the bootstrap.
 
     Raises:
-        ConfigError: no run has that tag or parameter; suggests the nearest.
+        ConfigError: no run has that tag or parameter.
     """
     curves = [run for run in runs if run.curve]
     if not any(group_by in run.tags for run in curves):
@@ -120,7 +120,7 @@ def final_value(run: TrackedRun, last: int) -> float:
 
 
 def band_of(group: Group, seed: int = 0) -> Band:
-    """The group's learning curve as far as every run came; straight lines between logged steps."""
+    """Learning curve over the steps that every run reached, interpolated linearly."""
     first = max(run.curve[0][0] for run in group.runs)
     logged = {step for run in group.runs for step, _ in run.curve}
     inside = sorted(step for step in logged if first <= step <= group.env_steps)
@@ -142,10 +142,10 @@ def band_of(group: Group, seed: int = 0) -> Band:
 
 
 def check_same_environment(runs: Sequence[TrackedRun]) -> None:
-    """Refuse to compare what was not trained in the same environment.
+    """Reject runs of different environments.
 
     Raises:
-        ConfigError: names what differs, and the values.
+        ConfigError: the environments differ; the message lists the differences.
     """
     differing = {}
     for name in runs[0].stamp:
@@ -153,28 +153,30 @@ def check_same_environment(runs: Sequence[TrackedRun]) -> None:
         if len(values) > 1:
             differing[name] = values
     if differing:
-        words = "; ".join(f"{name}: {' / '.join(found)}" for name, found in differing.items())
+        details = "; ".join(f"{name}: {' / '.join(found)}" for name, found in differing.items())
         raise ConfigError(
-            f"runs of different environments cannot be compared ({words}); choose a --sweep, or "
+            f"runs of different environments cannot be compared ({details}); choose a --sweep, or "
             "compare anyway with --any-environment"
         )
 
 
 def warnings_about(runs: Sequence[TrackedRun], groups: Sequence[Group]) -> list[str]:
-    """What a reader of the table should know."""
+    """Warnings about unfinished runs, missing metrics, few seeds and unequal lengths."""
     found = [
         f"{run.name} is {run.status}, its last values are not those of a finished run"
         for run in runs
         if run.status != "FINISHED" and run.curve
     ]
-    found += [f"{run.name} has no such metric and is left out" for run in runs if not run.curve]
     found += [
-        f"{group.name} has {group.num_seeds} seed(s): fewer than {FEWEST_SEEDS} say little"
+        f"{run.name} does not have the metric and is skipped" for run in runs if not run.curve
+    ]
+    found += [
+        f"{group.name} has {group.num_seeds} seed(s): fewer than {FEWEST_SEEDS} are inconclusive"
         for group in groups
         if group.num_seeds < FEWEST_SEEDS
     ]
     steps = {group.name: group.env_steps for group in groups}
     if len(groups) > 1 and max(steps.values()) > 1.05 * min(steps.values()):
-        words = ", ".join(f"{name} {count:,}" for name, count in steps.items())
-        found.append(f"groups came to different numbers of steps: {words}")
+        counts = ", ".join(f"{name} {count:,}" for name, count in steps.items())
+        found.append(f"groups reached different numbers of steps: {counts}")
     return found

@@ -1,4 +1,4 @@
-"""A comparison as one picture: learning curves with bands, and intervals of what was reached."""
+"""Figure of a comparison: learning curves with bands, and intervals of final values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARKERS = "osD^vPX*"
 
 
 def save_comparison(groups: Sequence[Group], metric: str, path: Path, title: str) -> None:
-    """Draw groups in the order given, the first on top of the bars.
+    """Plot groups in the given order, the first as the topmost bar.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -58,7 +58,7 @@ def _name_axes(curves: Axes, bars: Axes, groups: Sequence[Group], metric: str) -
     curves.set(xlabel="joint environment steps", ylabel=metric)
     curves.legend(frameon=False, fontsize=9)
     bars.set_yticks([-place for place in range(len(groups))], [group.name for group in groups])
-    bars.use_sticky_edges = False  # groups without spread would lie on the frame
+    bars.use_sticky_edges = False  # groups without spread would overlap the frame
     bars.margins(x=0.08)
     bars.set_xlabel("at the end: IQM, 95 % interval, runs")
     for axes in (curves, bars):

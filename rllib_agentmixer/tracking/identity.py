@@ -1,4 +1,4 @@
-"""Which MLflow run a folder belongs to."""
+"""Identity of a folder's MLflow run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ RUN_FILE = "mlflow_run.json"
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Which MLflow run a folder belongs to.
+    """Identity of a folder's MLflow run, saved in ``mlflow_run.json``.
 
     Attributes:
-        tracking_uri: where it is kept.
-        experiment: MLflow's experiment.
-        name: shown on the page.
-        key: secret of the folder, tagged on the run, by which a run is found whose id was lost.
+        tracking_uri: MLflow tracking URI.
+        experiment: MLflow experiment.
+        name: name in the MLflow UI.
+        key: random key, tagged on the run, to find a run whose id was lost.
         start_time: milliseconds since 1970.
-        run_id: MLflow's id; None before the run is created.
-        parent: folder of the run under which this one is nested; None for a flat run.
+        run_id: MLflow id; None before the run is created.
+        parent: folder of the parent run; None for a flat run.
     """
 
     tracking_uri: str
@@ -40,14 +40,14 @@ class RunIdentity:
     def fresh(
         cls, tracking_uri: str, experiment: str, name: str, parent: Path | None = None
     ) -> RunIdentity:
-        """Of a run that nobody knows yet."""
+        """Identity of a new run."""
         above = None if parent is None else str(parent)
         now = int(time.time() * 1000)
         return cls(tracking_uri, experiment, name, secrets.token_hex(16), now, parent=above)
 
     @classmethod
     def read(cls, folder: Path) -> RunIdentity | None:
-        """Of the run in a folder; None where none was begun."""
+        """Identity of the run in a folder; None if there is none."""
         try:
             known = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
             blank = {"experiment": "", "name": folder.name, "key": "", "start_time": 0}
@@ -56,12 +56,12 @@ class RunIdentity:
             return None
 
     def write(self, folder: Path) -> None:
-        """Keep it in the folder; a kill leaves the old or the new one."""
+        """Save it in the folder, atomically."""
         write_atomically(folder / RUN_FILE, json.dumps(asdict(self)))
 
 
 def known_identity(folder: Path, tracking_uri: str | None) -> RunIdentity | None:
-    """The run that a folder belongs to, at the address that was asked for, else at its own."""
+    """Identity of a folder's run, at the given tracking URI or else its own."""
     identity = RunIdentity.read(folder)
     if identity is None:
         return None

@@ -1,4 +1,4 @@
-"""Which numbers of a result become curves, and what MLflow lets them be called."""
+"""Selection of the metrics of a result, and their names in MLflow."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 _FORBIDDEN = re.compile(r"[^\w\-. /:]")
 
 NOT_METRICS = ("config", "hist_stats", "episode_media", "connector_metrics", "timers", "counters")
-"""Branches of RLlib's result that hold no curves."""
+"""Branches of RLlib's result that are not metrics."""
 
 
 def flatten(result: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Finite numbers of a nested result, keys joined by ``/``."""
+    """Flatten the finite numbers of a nested result, with keys joined by ``/``."""
     flat: dict[str, float] = {}
     for key, value in result.items():
         name = f"{prefix}{key}"
@@ -31,7 +31,7 @@ def flatten(result: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def metrics_of(result: dict[str, Any]) -> dict[str, float]:
-    """The curves of one training iteration, with RLlib's nesting of learner statistics removed."""
+    """Metrics of one training iteration, with RLlib's nested learner statistics flattened."""
     stats = result.get("info", {}).get("learner", {}).get("default_policy", {})
     chosen = {
         "env_runners": result.get("env_runners", {}),
@@ -47,5 +47,5 @@ def metrics_of(result: dict[str, Any]) -> dict[str, float]:
 
 
 def clean_key(name: str) -> str:
-    """A name that MLflow takes: letters, digits and ``_ - . / space :``."""
+    """Name with only characters that MLflow allows: letters, digits and ``_ - . / space :``."""
     return _FORBIDDEN.sub("_", name)

@@ -1,9 +1,9 @@
-"""One run as MLflow holds it: created once, and told every record once and in order.
+"""Delivery of a run's records to MLflow, exactly once and in order.
 
-What makes "once" true when a process dies between MLflow's answer and the note on disk that
-it came: a run carries a key that was on disk before it was created, and before metrics whose
-fate is unknown are sent again, the run's own history is asked whether it holds them. All other
-records can be sent twice without a trace.
+A process may die between MLflow's response and saving the position on disk. Therefore a run is
+tagged with a key that was saved before the run was created, and before metrics are resent
+whose delivery is unknown, the run's history is queried for them. All other records are
+idempotent.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ KEY_TAG = "agentmixer.run_key"
 PARENT_TAG = "mlflow.parentRunId"
 MAX_PARAMETER_LENGTH = 500
 MOST_METRICS = 1000
-"""MLflow takes no more in one request."""
+"""MLflow's limit per request."""
 MOST_PARAMETERS = 100
 MOST_TAG_LENGTH = 5000
-REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
-"""Answers that will not change when the same is sent again."""
+PERMANENT_ERRORS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
+"""Error codes of permanent failures, which are not retried."""
 MOST_TRIES = 3
 
 
 class RemoteRun:
-    """Brings the records of a folder to its MLflow run.
+    """MLflow run that the records of a folder are sent to.
 
     Args:
-        folder: holds the spool and the run's identity.
-        client: MLflow's client of the run's store.
+        folder: folder with the spool and the run's identity.
+        client: MLflow client of the run's tracking URI.
     """
 
     def __init__(self, folder: Path, client: MlflowClient) -> None:
         identity = RunIdentity.read(folder)
         if identity is None:
-            raise ValueError(f"{folder} holds no {RUN_FILE}")
+            raise ValueError(f"{folder} has no {RUN_FILE}")
         self.folder = folder
         self.client = client
         self.identity: RunIdentity = identity
         self.spool = Spool(folder)
         self._sent = self.spool.sent
-        # A process before this one may have died while MLflow answered.
+        # An earlier process may have died before it saved its position.
         self._is_in_doubt = True
         self._num_tries = 0
         self.num_sent = 0
 
     @property
     def run_id(self) -> str:
-        """MLflow's id of the run, which is created at the first call.
+        """MLflow id of the run, which is created on first access.
 
         Raises:
-            Exception: MLflow's own, when it is not there or refuses.
+            Exception: MLflow's exception if it is unavailable or rejects the run.
         """
         if self.identity.run_id is None:
             found = self._find_by_key() or self._create()
@@ -72,28 +72,28 @@ class RemoteRun:
         return str(self.identity.run_id)
 
     def check(self) -> None:
-        """Create the run, or make sure that its store knows it.
+        """Create the run, or check that it exists.
 
         Raises:
-            ConfigError: the store has no such run, or refuses to create one.
-            StoreUnavailableError: the store stopped to answer.
+            ConfigError: the run does not exist or cannot be created.
+            StoreUnavailableError: the server became unavailable.
         """
         try:
             self.client.get_run(self.run_id)
         except Exception as error:
             if is_outage(error):
                 raise StoreUnavailableError(reason_of(error)) from error
-            what = cannot_open(self.identity.tracking_uri, reason_of(error))
-            raise ConfigError(what) from error
+            message = cannot_open(self.identity.tracking_uri, reason_of(error))
+            raise ConfigError(message) from error
 
     def send(self) -> bool:
-        """Send the next records, in one request where they are metrics.
+        """Send the next record, or a batch of metrics in one request.
 
         Returns:
-            Whether there was anything to send.
+            False if there was nothing to send.
 
         Raises:
-            Exception: MLflow's own, when it is not there; the same records come next time.
+            Exception: MLflow's exception if it is unavailable; the records are sent again.
         """
         entries = self._next_entries()
         if not entries:
@@ -102,16 +102,16 @@ class RemoteRun:
             self._deliver(entries)
         except Exception as error:
             self._is_in_doubt = True
-            if not self._is_refused(entries[0].record, error):
+            if not self._is_permanent(entries[0].record, error):
                 raise
-            what = entries[0].record["kind"]
-            logger.warning("MLflow refused %s, left out: %s", what, reason_of(error))
-        self._remember(entries[-1].end)
+            kind = entries[0].record["kind"]
+            logger.warning("MLflow rejected %s, skipped: %s", kind, reason_of(error))
+        self._save_position(entries[-1].end)
         self.num_sent += len(entries)
         return True
 
     def _next_entries(self) -> list[Entry]:
-        """One record, or as many of metrics as fit into a request."""
+        """Next record, or as many metrics records as fit into a request."""
         chosen: list[Entry] = []
         room = MOST_METRICS
         for entry in self.spool.entries(self._sent):
@@ -130,20 +130,20 @@ class RemoteRun:
             return
         records = [entry.record for entry in entries]
         if self._is_in_doubt:
-            records = records[self._num_held(run_id, records) :]
+            records = records[self._num_delivered(run_id, records) :]
         metrics = [metric for record in records for metric in metrics_in(record)]
         for start in range(0, len(metrics), MOST_METRICS):
             self.client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
-        # Where all was held, what follows may be held as well.
+        # If all were delivered before, later ones may be as well.
         self._is_in_doubt = self._is_in_doubt and not metrics
 
-    def _num_held(self, run_id: str, records: list[Record]) -> int:
-        """How many of the records arrived before: those up to the last that the run holds."""
+    def _num_delivered(self, run_id: str, records: list[Record]) -> int:
+        """Number of leading records that were delivered before, by the run's metric history."""
         points: dict[str, set[tuple[int, int]]] = {}
         for place in reversed(range(len(records))):
             if not records[place]["values"]:
                 continue
-            # A request is stored as a whole, so its last metric speaks for all of them.
+            # Requests are atomic: if the last metric was stored, all were.
             last = metrics_in(records[place])[-1]
             if last.key not in points:
                 history = self.client.get_metric_history(run_id, last.key)
@@ -172,7 +172,7 @@ class RemoteRun:
             self.client.set_terminated(run_id, record["status"], end_time=record["time"])
 
     def _log_parameters(self, run_id: str, values: dict[str, str]) -> None:
-        """MLflow refuses to change a parameter: a resumed run keeps the first value."""
+        """Log new parameters; MLflow parameters are immutable, so a resumed run keeps the first."""
         from mlflow.entities import Param
 
         known = self.client.get_run(run_id).data.params
@@ -190,25 +190,25 @@ class RemoteRun:
         elif path.is_file():
             self.client.log_artifact(run_id, str(path))
         else:
-            logger.warning("%s is gone; the MLflow run goes without it", path)
+            logger.warning("%s is gone; it is not logged to MLflow", path)
 
-    def _is_refused(self, record: Record, error: Exception) -> bool:
-        """Whether sending the same again is in vain, so that it must not block what follows."""
-        if getattr(error, "error_code", "") in REFUSALS:
+    def _is_permanent(self, record: Record, error: Exception) -> bool:
+        """True if a retry is futile, so that the record must not block later ones."""
+        if getattr(error, "error_code", "") in PERMANENT_ERRORS:
             return True
         if record["kind"] == "metrics" or is_outage(error):
             return False
-        # Artefacts have a store of their own, which may fail while MLflow answers.
+        # The artifact store may fail while the tracking server is available.
         self._num_tries += 1
         return self._num_tries >= MOST_TRIES
 
-    def _remember(self, place: int) -> None:
+    def _save_position(self, place: int) -> None:
         self._sent = place
         self._num_tries = 0
         self.spool.remember_sent(place)
 
     def _find_by_key(self) -> str | None:
-        """The run that an earlier attempt created without living to note its id."""
+        """Id of the run if an earlier process created it but died before saving the id."""
         known = self.client.get_experiment_by_name(self.identity.experiment)
         if known is None or known.lifecycle_stage != "active":
             return None
@@ -221,7 +221,7 @@ class RemoteRun:
         if self.identity.parent is not None:
             parent = RunIdentity.read(Path(self.identity.parent))
             if parent is None or parent.run_id is None:
-                raise StoreUnavailableError("the parent run is not there yet")
+                raise StoreUnavailableError("the parent run does not exist yet")
             tags[PARENT_TAG] = parent.run_id
         run = self.client.create_run(
             self._experiment_id(), self.identity.start_time, tags, self.identity.name
@@ -244,7 +244,7 @@ class RemoteRun:
             return known.experiment_id
 
     def _artifact_location(self) -> str | None:
-        """Beside the database, where that is a file; a server has its own place."""
+        """Folder beside a SQLite database; None for a server, which has its own location."""
         uri = self.identity.tracking_uri
         if not uri.startswith("sqlite:///"):
             return None
@@ -253,7 +253,7 @@ class RemoteRun:
 
 
 def metrics_in(record: Record) -> list[Any]:
-    """A record of metrics in MLflow's form."""
+    """Metrics of a record as MLflow entities."""
     from mlflow.entities import Metric
 
     return [

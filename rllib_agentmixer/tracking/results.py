@@ -1,4 +1,4 @@
-"""What a run leaves in its folder, as artefacts of its MLflow run."""
+"""Logging of the results in a run's folder as MLflow artifacts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ EXPORT_MANIFEST = "manifest.json"
 
 
 def log_results(log: RunLog, folder: Path, algorithm: str = "") -> None:
-    """What a run leaves behind, as artefacts.
+    """Log the results of a run as artifacts.
 
-    Its progress, learning curve (where matplotlib is installed), GIFs, exports, and of
-    checkpoints their place and checksum, not their data.
+    These are its progress, learning curve (if matplotlib is installed), GIFs, exports, and
+    path and checksum of its checkpoints, not their data.
 
     Args:
-        log: where to write it down.
-        folder: of the run.
-        algorithm: title of the curve.
+        log: log of the run.
+        folder: folder of the run.
+        algorithm: title of the learning curve.
     """
     progress = folder / "progress.jsonl"
     if progress.is_file():
@@ -40,7 +40,7 @@ def log_results(log: RunLog, folder: Path, algorithm: str = "") -> None:
 
 
 def checkpoint_references(folder: Path) -> list[dict[str, str]]:
-    """Where a run's checkpoints are, and what their manifests' checksums were."""
+    """Paths of a run's checkpoints, with the checksums of their manifests."""
     return [
         {"path": str(manifest.parent.absolute()), "manifest_sha256": checksum(manifest)}
         for manifest in sorted(folder.rglob(CHECKPOINT_MANIFEST))
@@ -55,7 +55,7 @@ def _draw_curve(progress: Path, picture: Path, title: str) -> None:
         try:
             rows.append(json.loads(line))
         except ValueError:
-            break  # cut short by a kill
+            break  # truncated by a kill
     try:
         save_learning_curve(rows, picture, title)
     except (MissingExtraError, OSError):

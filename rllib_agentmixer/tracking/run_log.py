@@ -1,4 +1,4 @@
-"""What training writes down for MLflow."""
+"""Log of a run: records that training appends to its spool."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Writes a run's records into its folder; whoever sends them is somebody else.
+    """Writer of a run's records to its folder; a :class:`~.sender.Sender` sends them.
 
-    Steps that a resumed run trains again are not written again: training is repeatable, and
-    what was written first stays.
+    Steps that a resumed run repeats are not written again: training is reproducible, and the
+    first records are kept.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,36 +26,36 @@ class RunLog:
         self._waiting: list[Record] = []
 
     def parameters(self, settings: dict[str, Any]) -> None:
-        """Every setting as a parameter, and the whole as an artefact."""
+        """Log every setting as a parameter, and all of them as an artifact."""
         values = {name: str(value) for name, value in sorted(settings.items())}
         self._write("parameters", values=values)
         content = json.loads(json.dumps(settings, default=str))
         self._write("json", file="config.json", content=content)
 
     def tags(self, tags: dict[str, str]) -> None:
-        """Words about the run; a later value replaces an earlier one."""
+        """Set tags of the run; later values replace earlier ones."""
         self._write("tags", values={name: str(value) for name, value in tags.items()})
 
     def metrics(self, values: dict[str, float], env_steps: int) -> None:
-        """The numbers of one iteration, if its step is a new one."""
+        """Log the metrics of an iteration, unless its step was logged before."""
         if env_steps > self.last_step:
             self.last_step = env_steps
             self._write("metrics", step=env_steps, values=values)
 
     def artifact(self, path: Path) -> None:
-        """A file or folder, read when it is sent."""
+        """Log a file or folder, read when it is sent."""
         self._write("artifact", path=str(path.absolute()))
 
     def json_file(self, name: str, content: Any) -> None:
-        """Some content as an artefact."""
+        """Log JSON content as an artifact."""
         self._write("json", file=name, content=content)
 
     def status(self, status: str) -> None:
-        """``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        """Set the status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``."""
         self._write("status", status=status)
 
     def _write(self, kind: str, **content: Any) -> None:
-        """Write a record and those that wait; while the disk takes none they stay in memory."""
+        """Write a record and all buffered ones; they stay in memory while the disk is full."""
         self._waiting.append({"kind": kind, "time": int(time.time() * 1000), **content})
         num_waiting = len(self._waiting)
         try:
@@ -64,4 +64,6 @@ class RunLog:
                 del self._waiting[0]
         except OSError as error:
             if num_waiting == 1:
-                logger.warning("%s cannot be written (%s); records wait", self.spool.path, error)
+                logger.warning(
+                    "%s cannot be written (%s); records are buffered", self.spool.path, error
+                )

@@ -1,4 +1,4 @@
-"""The thread that brings records to MLflow while training goes on."""
+"""Background thread that sends records to MLflow during training."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SEND_EVERY_S = 5.0
-"""Several iterations that share a request cost less than one request each."""
+"""Interval between requests; batching several iterations reduces their cost."""
 LONGEST_PAUSE_S = 30.0
 
 
 class Sender:
-    """Sends the spools of one or more runs of a store, one thread for all.
+    """Sender of the spools of one or more runs, in a single thread.
 
     Args:
-        connect: opens the store; raises while it does not answer.
-        send_every: seconds between looks at the spools.
+        connect: returns the client; raises while the server is unavailable.
+        send_every: polling interval of the spools, in seconds.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Sender:
         self.thread_seconds = 0.0
 
     def add(self, folder: Path) -> None:
-        """Send what is and will be in a folder's spool."""
+        """Send the present and future records of a folder's spool."""
         with self._changed:
             self._folders.setdefault(folder, None)
             self._locks.setdefault(folder, SendingLock(folder))
@@ -56,10 +56,10 @@ class Sender:
                 self._thread.start()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all has arrived, at most so long.
+        """Wait until all records are sent, with a timeout.
 
         Returns:
-            Whether it has.
+            False after a timeout.
         """
         end = time.monotonic() + seconds
         while self._has_unsent():
@@ -72,17 +72,17 @@ class Sender:
         return True
 
     def close(self, seconds: float) -> bool:
-        """Flush, then stop the thread; what has not arrived stays in the spools.
+        """Flush, then stop the thread; unsent records stay in the spools.
 
         Returns:
-            Whether all has arrived.
+            True if all records were sent.
         """
         has_arrived = self.flush(seconds)
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
         if self._thread is not None:
-            # A thread inside a request that is never answered ends with the process.
+            # A thread that is blocked in a request ends with the process.
             self._thread.join(timeout=1.0)
         return has_arrived
 
@@ -102,7 +102,7 @@ class Sender:
                 lock.release()
 
     def _send_all(self) -> None:
-        """Everything that is in the spools; a failure ends the round."""
+        """Send all spooled records; stop at the first failure."""
         try:
             with self._changed:
                 folders = list(self._folders)
@@ -112,12 +112,12 @@ class Sender:
                     while not self._is_closing and run.send():
                         pass
             if self._num_failures:
-                logger.warning("MLflow answers again; everything was sent")
+                logger.warning("MLflow is available again; all records were sent")
             self._num_failures = 0
-        except Exception as error:  # whatever the store does, training must go on
+        except Exception as error:  # whatever the server does, training must continue
             if self._num_failures == 0:
                 logger.warning(
-                    "MLflow does not answer (%s); metrics wait in the run's folder",
+                    "MLflow is unavailable (%s); metrics wait in the run's folder",
                     reason_of(error),
                 )
             self._num_failures += 1
@@ -136,7 +136,7 @@ class Sender:
             pause = min(pause * 2.0 ** (self._num_failures - 1), LONGEST_PAUSE_S)
         with self._changed:
             if self._is_hurried:
-                # Somebody waits: soon again, but not in a busy loop.
+                # A caller is waiting: poll soon, but not in a busy loop.
                 pause = min(pause, 0.5) if self._num_failures else 0.01
             self._is_hurried = False
             if not self._is_closing:

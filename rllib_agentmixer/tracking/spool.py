@@ -1,7 +1,7 @@
-"""What a run has to say to MLflow, on disk and in order, and how much of it has arrived.
+"""Spool of a run's MLflow records on disk, in order, with the position sent so far.
 
-``mlflow_spool.jsonl`` holds one record per line. Training only appends to it. Whoever sends
-reads from the remembered place on, so that memory does not grow while nobody answers.
+``mlflow_spool.jsonl`` contains one record per line. Training only appends to it. The sender
+reads from the saved position, so that memory does not grow while the server is unavailable.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ LOCK_FILE = ".mlflow_sending"
 
 Record = dict[str, Any]
 """``kind`` (``metrics``, ``parameters``, ``tags``, ``json``, ``artifact``, ``status``), ``time``
-in milliseconds, and what belongs to the kind."""
+in milliseconds, and the fields of the kind."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A record and where the next one begins, in bytes."""
+    """Record with the byte offset of the next one."""
 
     record: Record
     end: int
 
 
 class Spool:
-    """The records of the run in a folder."""
+    """Spool of the run in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,27 +46,27 @@ class Spool:
         self._file: FileIO | None = None
 
     def append(self, record: Record) -> None:
-        """Write a record down. What survives a kill of the process is what returned from here.
+        """Append a record; it survives a kill of the process once this returns.
 
         Raises:
-            OSError: the disk is full, or gone; nothing of the record was written.
+            OSError: the disk is full or gone; no part of the record was written.
         """
         if self._file is None:
-            self._cut_torn_end()
+            self._truncate_partial_line()
             self._file = self.path.open("ab", buffering=0)
         line = json.dumps(record, default=str).encode() + b"\n"
         before = self.size
         try:
             if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, "no space left for a whole line", str(self.path))
+                raise OSError(errno.ENOSPC, "no space left for a complete line", str(self.path))
         except OSError:
-            # Otherwise the next record would continue a torn line.
+            # Otherwise the next record would continue a partial line.
             with suppress(OSError):
                 os.truncate(self._file.fileno(), before)
             raise
 
     def entries(self, start: int = 0) -> Iterator[Entry]:
-        """Whole records from a place on; a last line that was cut short is not one yet."""
+        """Complete records from a byte offset; a truncated last line is ignored."""
         if not self.path.is_file():
             return
         with self.path.open("rb") as file:
@@ -76,47 +76,47 @@ class Spool:
                     record = json.loads(line)
                 except ValueError:
                     if line.strip():
-                        logger.warning("%s has a damaged line, which is left out", self.path)
+                        logger.warning("%s has a damaged line, which is skipped", self.path)
                     continue
                 yield Entry(record, file.tell())
 
     def last_step(self) -> int:
-        """The highest environment step that was ever written down; -1 for none."""
+        """Highest environment step in the spool; -1 if there is none."""
         steps = (e.record["step"] for e in self.entries() if e.record["kind"] == "metrics")
         return max(steps, default=-1)
 
     @property
     def sent(self) -> int:
-        """Bytes that have arrived; 0 where nobody knows."""
+        """Number of bytes sent; 0 if unknown."""
         try:
             return min(int(json.loads((self.folder / SENT_FILE).read_text())["bytes"]), self.size)
         except (OSError, ValueError, KeyError, TypeError):
             return 0
 
-    def remember_sent(self, place: int) -> None:
-        """Note that everything before a place has arrived."""
+    def remember_sent(self, offset: int) -> None:
+        """Save that everything before a byte offset was sent."""
         temporary = self.folder / f"{SENT_FILE}.new"
-        temporary.write_text(json.dumps({"bytes": place}))
+        temporary.write_text(json.dumps({"bytes": offset}))
         os.replace(temporary, self.folder / SENT_FILE)
 
     @property
     def size(self) -> int:
-        """Bytes that were written."""
+        """Size of the spool in bytes."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     @property
     def has_unsent(self) -> bool:
-        """Whether a whole record has not arrived yet."""
+        """True if a complete record has not been sent yet."""
         return next(self.entries(self.sent), None) is not None
 
     def close(self) -> None:
-        """Close the file; a later append opens it again."""
+        """Close the file; a later append reopens it."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def _whole_bytes(self) -> int:
-        """Bytes up to the end of the last whole line."""
+    def _complete_bytes(self) -> int:
+        """Number of bytes up to the end of the last complete line."""
         place = self.size
         with self.path.open("rb") as file:
             while place > 0:
@@ -128,23 +128,23 @@ class Spool:
                 place = start
         return 0
 
-    def _cut_torn_end(self) -> None:
-        """Remove a line that a kill cut short, so that the next one does not continue it."""
+    def _truncate_partial_line(self) -> None:
+        """Remove a partial last line, so that the next record does not continue it."""
         if self.path.is_file():
-            whole = self._whole_bytes()
-            if whole < self.size:
-                os.truncate(self.path, whole)
+            complete = self._complete_bytes()
+            if complete < self.size:
+                os.truncate(self.path, complete)
 
 
 class SendingLock:
-    """Held by the one process that sends a folder's records; a kill of it lets go."""
+    """Lock of the process that sends a folder's records; released when the process dies."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_FILE
         self._file: IO[bytes] | None = None
 
     def acquire(self) -> bool:
-        """Whether this process sends now; False while another does."""
+        """Try to acquire the lock; False while another process holds it."""
         if self._file is not None:
             return True
         file = self.path.open("wb")
@@ -159,7 +159,7 @@ class SendingLock:
         return True
 
     def release(self) -> None:
-        """Let others send."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
             self._file = None

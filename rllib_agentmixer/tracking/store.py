@@ -1,4 +1,4 @@
-"""Stores of MLflow: their addresses, opening them, and telling outages from errors."""
+"""MLflow stores: tracking URIs, clients, and the distinction of outages from errors."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MOST_SECONDS_TO_OPEN = 30.0
-"""How long the first contact with a store may take."""
+"""Timeout of the first request to a store."""
 
 CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""MLflow's own retries block a call for minutes; the sender tries again by itself. What is
-printed belongs to the command, which may be asked for JSON."""
+"""MLflow's retries block a call for minutes; the sender retries by itself. Standard output is
+reserved for the command, which may print JSON."""
 
 Result = TypeVar("Result")
 
 
 class StoreUnavailableError(Exception):
-    """The store did not answer; it may answer later."""
+    """The store is unavailable, possibly temporarily."""
 
 
 def default_tracking_uri(run_folder: Path) -> str:
-    """MLFLOW_TRACKING_URI, else a sqlite file beside all runs: ``<parent>/mlflow.db``."""
+    """MLFLOW_TRACKING_URI, else a SQLite file beside all runs: ``<parent>/mlflow.db``."""
     found = os.environ.get("MLFLOW_TRACKING_URI")
     return found or f"sqlite:///{run_folder.absolute().parent / 'mlflow.db'}"
 
 
 def open_store(uri: str) -> MlflowClient:
-    """The store's client; the first use of a store creates its tables, which takes a second."""
+    """Client of a store; first use creates the tables of a database, which takes a second."""
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    # Each table that is created would be a line on the terminal.
+    # Otherwise MLflow logs a line for each table that it creates.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
 
 
 def answering_store(uri: str, seconds: float = MOST_SECONDS_TO_OPEN) -> MlflowClient:
-    """The client of a store that has answered a first question.
+    """Client of a store that answered a first request.
 
     Raises:
-        ConfigError: the address can never work: malformed, of an unknown kind, not allowed.
-        StoreUnavailableError: nothing answered in that time.
+        ConfigError: invalid tracking URI: malformed, unknown scheme, or no permission.
+        StoreUnavailableError: no response within the timeout.
     """
     _check_sqlite(uri)
 
@@ -76,10 +76,10 @@ def answering_store(uri: str, seconds: float = MOST_SECONDS_TO_OPEN) -> MlflowCl
 
 
 def check_answers(uri: str) -> None:
-    """Refuse to begin with a store that does not answer.
+    """Check that a store is available.
 
     Raises:
-        ConfigError: names the address and what to do.
+        ConfigError: the store is unavailable or its URI is invalid.
     """
     try:
         answering_store(uri)
@@ -88,7 +88,7 @@ def check_answers(uri: str) -> None:
 
 
 def cannot_open(uri: str, reason: str) -> str:
-    """The message for a store that a run cannot start with."""
+    """Error message for a store that cannot be opened."""
     return (
         f"cannot open the MLflow store {without_password(uri)}: {reason}; set "
         "MLFLOW_TRACKING_URI or --tracking-uri, train with --tracking-optional to send later, "
@@ -97,7 +97,7 @@ def cannot_open(uri: str, reason: str) -> str:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the store may answer later: no connection, no time left, overloaded, locked."""
+    """True for errors that may be temporary: no connection, timeout, overload, locked."""
     from mlflow.exceptions import MlflowException, RestException
     from requests.exceptions import ConnectionError as NoConnection
     from requests.exceptions import Timeout
@@ -109,35 +109,35 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, RestException):
         return error.get_http_status_code() >= 500
     if isinstance(error, MlflowException):
-        words = str(error)
-        return "OperationalError" in words or (
-            "API request to" in words and _status_of(words) not in range(400, 500)
+        message = str(error)
+        return "OperationalError" in message or (
+            "API request to" in message and _status_of(message) not in range(400, 500)
         )
     return type(error).__name__ == "OperationalError"
 
 
-def _status_of(words: str) -> int:
-    found = re.search(r"error code (\d{3})", words)
-    # MLflow wraps a host name that cannot be one like a host that is away.
-    is_malformed = re.search(r"InvalidURL|InvalidSchema|MissingSchema|LocationParseError", words)
+def _status_of(message: str) -> int:
+    found = re.search(r"error code (\d{3})", message)
+    # MLflow reports a malformed host name like an unavailable host.
+    is_malformed = re.search(r"InvalidURL|InvalidSchema|MissingSchema|LocationParseError", message)
     return 400 if is_malformed else int(found.group(1)) if found else 0
 
 
 def reason_of(error: BaseException) -> str:
-    """An error's first line, short enough for a terminal."""
-    words = without_password(str(error).strip() or repr(error)).splitlines()[0]
-    if "(Caused by " in words:  # of urllib3's nest of errors, the innermost
-        words = words.rpartition("(Caused by ")[2].rpartition(": ")[2].strip("\"')")
-    return words if len(words) <= 300 else words[:297] + "..."
+    """First line of an error, shortened."""
+    line = without_password(str(error).strip() or repr(error)).splitlines()[0]
+    if "(Caused by " in line:  # the innermost of urllib3's nested errors
+        line = line.rpartition("(Caused by ")[2].rpartition(": ")[2].strip("\"')")
+    return line if len(line) <= 300 else line[:297] + "..."
 
 
 def without_password(text: str) -> str:
-    """A text whose addresses do not show names and passwords."""
+    """Text with user names and passwords in URLs masked."""
     return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 
 def _check_sqlite(uri: str) -> None:
-    """SQLAlchemy tries for minutes to open a file that cannot be opened; sqlite knows at once."""
+    """Check that a SQLite file can be opened, which SQLAlchemy would retry for minutes."""
     if not uri.startswith("sqlite:///"):
         return
     path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
@@ -149,11 +149,11 @@ def _check_sqlite(uri: str) -> None:
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(cannot_open(uri, reason_of(error))) from error
     if not is_writable:
-        raise ConfigError(cannot_open(uri, "the file cannot be written"))
+        raise ConfigError(cannot_open(uri, "the file is not writable"))
 
 
 def _within(seconds: float, work: Callable[[], Result]) -> Result:
-    """What the work returns or raises; StoreUnavailableError when it takes longer."""
+    """Run a function in a thread, with StoreUnavailableError after a timeout."""
     found: list[Any] = []
 
     def run() -> None:
@@ -166,7 +166,7 @@ def _within(seconds: float, work: Callable[[], Result]) -> Result:
     thread.start()
     thread.join(seconds)
     if not found:
-        raise StoreUnavailableError(f"no answer within {seconds:.0f} s")
+        raise StoreUnavailableError(f"no response within {seconds:.0f} s")
     result, error = found[0]
     if error is not None:
         raise error
@@ -177,7 +177,7 @@ def _within(seconds: float, work: Callable[[], Result]) -> Result:
 def opening_store(run_folder: Path, tracking_uri: str | None = None) -> Iterator[None]:
     """Import MLflow and open the store in a thread while the body waits for something else.
 
-    Errors are left to the tracker, which meets them again.
+    Errors are ignored here and reported by the tracker.
     """
 
     def work() -> None:
@@ -186,7 +186,7 @@ def opening_store(run_folder: Path, tracking_uri: str | None = None) -> Iterator
             _check_sqlite(uri)
             open_store(uri)
 
-    # MLflow tries for an hour to open what cannot be opened; nobody waits for that here.
+    # MLflow retries for an hour; the thread is not waited for that long.
     thread = Thread(target=work, name="mlflow", daemon=True)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""What is said about a run beside its numbers: settings, versions, commit, environment."""
+"""Tags of a run: algorithm, seed, versions, commit and environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STAMP_TAGS = (
 
 
 def version_tags() -> dict[str, str]:
-    """Versions of what computes, and the git commit where there is one."""
+    """Versions of the packages, and the git commit if there is one."""
     tags = {f"version.{name}": metadata.version(name) for name in PACKAGES}
     tags["version.python"] = platform.python_version()
     try:
@@ -36,9 +36,9 @@ def version_tags() -> dict[str, str]:
     return tags | {"git.commit": commit, "git.dirty": str(is_dirty).lower()}
 
 
-def _git(*words: str) -> str:
-    done = subprocess.run(  # noqa: S603 - fixed words
-        ["git", *words],  # noqa: S607 - whatever git the user has
+def _git(*arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - fixed arguments
+        ["git", *arguments],  # noqa: S607 - whatever git the user has
         capture_output=True,
         text=True,
         timeout=5,
@@ -48,7 +48,7 @@ def _git(*words: str) -> str:
 
 
 def plain_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """RLlib's dictionary of settings with values that print, classes and functions by name."""
+    """RLlib's configuration dictionary with classes and functions replaced by their names."""
     return {
         name: f"{value.__module__}.{getattr(value, '__qualname__', value)}"
         if callable(value)
@@ -58,31 +58,31 @@ def plain_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_hash(settings: dict[str, Any]) -> str:
-    """Twelve characters that runs share which differ in nothing but the seed."""
+    """Short hash, equal for configurations that differ in the seed only."""
     rest = {name: value for name, value in settings.items() if name != "seed"}
     text = json.dumps(rest, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def stamp_tags(stamp: dict[str, Any]) -> dict[str, str]:
-    """An environment stamp as tags."""
+    """Tags of an environment stamp."""
     config = json.dumps(stamp["config"], sort_keys=True, default=str)
     values = (stamp["name"], stamp["version"], config, stamp["team_reward"])
     return {name: str(value) for name, value in zip(STAMP_TAGS, values, strict=True)}
 
 
 def command_line() -> str:
-    """How this process was called, without passwords in addresses."""
+    """Command line of this process, with passwords in URLs removed."""
     return without_password(shlex.join(sys.argv))
 
 
 def run_tags(algorithm: str, settings: dict[str, Any], stamp: dict[str, Any]) -> dict[str, str]:
-    """Everything that a run is found and judged by.
+    """Tags that identify a run.
 
     Args:
-        algorithm: name of its class.
+        algorithm: name of the algorithm class.
         settings: plain settings of RLlib's configuration.
-        stamp: of the environment.
+        stamp: stamp of the environment.
     """
     return {
         "algorithm": algorithm,

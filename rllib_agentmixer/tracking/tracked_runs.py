@@ -1,4 +1,4 @@
-"""Runs of an MLflow experiment, as far as a comparison needs them."""
+"""Queries of an MLflow experiment's runs for comparisons."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 INDIVIDUAL = "evaluation/individual/episode_return_mean"
 JOINT = "env_runners/episode_return_mean"
 DEFAULT_METRICS = (INDIVIDUAL, JOINT)
-"""What is compared unless another metric is asked for: the first that a run has."""
+"""Default metrics of comparisons, in order of preference."""
 MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """One run, with the curve of one metric.
+    """Run with the history of one metric.
 
     Attributes:
-        name: shown on MLflow's page.
-        run_id: MLflow's id.
+        name: name in the MLflow UI.
+        run_id: MLflow id.
         status: ``FINISHED``, ``RUNNING``, ``FAILED`` or ``KILLED``.
-        tags: and parameters, by which runs are grouped; a tag hides a parameter of its name.
-        curve: (environment step, value), by rising step.
+        tags: tags and parameters for grouping; a tag shadows a parameter of the same name.
+        curve: (environment step, value), sorted by step.
     """
 
     name: str
@@ -40,15 +40,15 @@ class TrackedRun:
 
     @property
     def stamp(self) -> dict[str, str]:
-        """What must be equal for two returns to be comparable."""
+        """Tags that must be equal for two returns to be comparable."""
         return {name: self.tags.get(name, "?") for name in STAMP_TAGS}
 
 
 def find_runs(client: MlflowClient, experiment: str, sweep: str | None = None) -> list[Any]:
-    """MLflow's own records of an experiment's runs, oldest first, parents of nested ones left out.
+    """MLflow runs of an experiment, oldest first, without parents of nested runs.
 
     Raises:
-        ConfigError: no such experiment or sweep, or no runs; says which there are.
+        ConfigError: unknown experiment or sweep, or no runs.
     """
     known = client.get_experiment_by_name(experiment)
     if known is None:
@@ -81,24 +81,22 @@ def _all_pages(client: MlflowClient, experiment_id: str) -> list[Any]:
             return runs
 
 
-def choose_metric(runs: Sequence[Any], asked: str | None = None) -> str:
-    """The metric that is compared.
+def choose_metric(runs: Sequence[Any], name: str | None = None) -> str:
+    """Metric to compare.
 
     Raises:
-        ConfigError: no run has it; says which metrics there are.
+        ConfigError: no run has it; the message lists the available metrics.
     """
-    held = [set(run.data.metrics) for run in runs]
-    if asked is None:
-        found = [name for name in DEFAULT_METRICS if any(name in names for names in held)]
+    available = {metric for run in runs for metric in run.data.metrics}
+    if name is None:
+        found = [default for default in DEFAULT_METRICS if default in available]
         if not found:
             wanted = " or ".join(DEFAULT_METRICS)
-            raise ConfigError(
-                f"no run has {wanted}; choose a --metric of {_listed(set.union(*held))}"
-            )
+            raise ConfigError(f"no run has {wanted}; choose a --metric of {_listed(available)}")
         return found[0]
-    if not any(asked in names for names in held):
-        raise ConfigError(f"no run has the metric {asked!r}; there are {_listed(set.union(*held))}")
-    return asked
+    if name not in available:
+        raise ConfigError(f"no run has the metric {name!r}; there are {_listed(available)}")
+    return name
 
 
 def _listed(names: set[str]) -> str:
@@ -108,7 +106,7 @@ def _listed(names: set[str]) -> str:
 
 
 def read_run(client: MlflowClient, run: Any, metric: str) -> TrackedRun:
-    """A run with its curve; a step that was logged more than once counts with its last value."""
+    """Fetch a run with its curve; of duplicate steps the last value is used."""
     points: dict[int, float] = {}
     if metric in run.data.metrics:
         history = client.get_metric_history(run.info.run_id, metric)

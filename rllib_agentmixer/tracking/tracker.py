@@ -1,4 +1,4 @@
-"""What training talks to: it writes records down and returns; a thread brings them to MLflow."""
+"""Tracker of a training run: spools records, which a thread sends to MLflow."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from rllib_agentmixer.tracking.tags import version_tags
 logger = logging.getLogger(__name__)
 
 FLUSH_S = 30.0
-"""How long the end of a run waits for MLflow."""
+"""Timeout for sending the rest at the end of a run."""
 
 
 class MLflowTracker:
-    """Logs one training run.
+    """MLflow tracker of one training run.
 
-    A fresh run needs a store that answers, unless it is ``optional``. From then on nothing
-    that happens to the store stops training: records wait in the run's folder, and arrive
-    once and in order when the store answers again, in this process or in a later one.
+    A new run requires an available server, unless tracking is ``optional``. Later outages never
+    stop training: records are spooled in the run's folder and arrive exactly once and in order
+    when the server is available again, from this process or a later one.
 
     Args:
-        run_folder: holds the run's identity, so that a resumed run goes on in the same run.
+        run_folder: folder of the run; contains its identity, so that training can resume it.
         experiment: MLflow experiment.
-        tracking_uri: store or server; None takes the run's own, or the default.
-        optional: begin even when the store does not answer.
+        tracking_uri: MLflow tracking URI; None uses the run's own, or the default.
+        optional: start even if the server is unavailable.
         send_every: seconds between requests.
-        flush_seconds: longest wait of :meth:`finish`.
+        flush_seconds: timeout of :meth:`finish`.
 
     Raises:
-        ConfigError: the address can never work, or a fresh run's store does not answer.
+        ConfigError: invalid tracking URI, or the server is unavailable for a new run.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class MLflowTracker:
 
     @property
     def run_id(self) -> str | None:
-        """MLflow's id of the run; None as long as the store has not answered."""
+        """MLflow id of the run; None until it is created."""
         identity = RunIdentity.read(self.folder)
         return identity and identity.run_id
 
     def _begin(self, identity: RunIdentity, may_wait: bool) -> None:
-        """Create the run now, where the store answers."""
+        """Create the run if the server is available."""
         try:
             client = answering_store(identity.tracking_uri)
             identity.write(self.folder)
@@ -93,44 +93,44 @@ class MLflowTracker:
                 raise ConfigError(cannot_open(identity.tracking_uri, str(error))) from error
             identity.write(self.folder)
             logger.warning(
-                "MLflow at %s does not answer (%s); metrics wait in %s",
+                "MLflow at %s is unavailable (%s); metrics wait in %s",
                 without_password(identity.tracking_uri),
                 error,
                 self.folder,
             )
 
     def log_config(self, settings: dict[str, Any], tags: dict[str, str]) -> None:
-        """Every setting as a parameter, the whole as an artefact, and tags."""
+        """Log every setting as a parameter, all of them as an artifact, and tags."""
         self.log_of_run.parameters(settings)
         self.log_of_run.tags(version_tags() | tags)
 
     def log(self, metrics: dict[str, float], env_steps: int) -> None:
-        """The metrics of an iteration; a step that was logged before is left out."""
+        """Log the metrics of an iteration, unless its step was logged before."""
         self.log_of_run.metrics(metrics, env_steps)
 
     def log_artifact(self, path: Path) -> None:
-        """Copy a file or folder into the run's artefacts, as it is when the store answers."""
+        """Log a file or folder as an artifact, with its contents at the time of sending."""
         self.log_of_run.artifact(path)
 
     def log_results(self) -> None:
-        """What the run leaves in its folder, as artefacts: see ``results.log_results``."""
+        """Log the results in the run's folder as artifacts: see ``results.log_results``."""
         try:
             log_results(self.log_of_run, self.folder)
-        except Exception:  # a picture must not hide how the run ended
-            logger.warning("could not log what %s holds", self.folder, exc_info=True)
+        except Exception:  # a figure must not hide how the run ended
+            logger.warning("could not log the results in %s", self.folder, exc_info=True)
 
     def flush(self) -> bool:
-        """Wait for all to arrive; whether it has."""
+        """Send all records; False after a timeout."""
         return self.sender.flush(self.flush_seconds)
 
     def finish(self, status: str = "FINISHED") -> None:
-        """Close the run: ``FINISHED``, ``FAILED`` or ``KILLED``. Never hides how it ended."""
+        """Close the run as ``FINISHED``, ``FAILED`` or ``KILLED``; never raises."""
         self.log_of_run.status(status)
         has_arrived = self.sender.close(self.flush_seconds)
         self.log_of_run.spool.close()
         if not has_arrived:
             logger.warning(
-                "MLflow at %s has not taken everything; send the rest later with "
+                "not all records reached MLflow at %s; send the rest later with "
                 "`rllib-agentmixer sync %s`",
                 without_password(self.uri),
                 self.folder,
@@ -138,24 +138,24 @@ class MLflowTracker:
 
 
 def sync_folder(folder: Path, tracking_uri: str | None = None) -> int:
-    """Send what an earlier process could not.
+    """Send the records that an earlier process could not send.
 
     Args:
-        folder: of a run.
-        tracking_uri: where the store is now; None for where it was.
+        folder: folder of a run.
+        tracking_uri: current MLflow tracking URI; None for that of the run.
 
     Returns:
         Number of records that were sent.
 
     Raises:
-        ConfigError: the store does not answer, or another process sends this run.
+        ConfigError: the server is unavailable, or another process is sending this run.
     """
     identity = known_identity(folder, tracking_uri)
     if identity is None:
-        raise ConfigError(f"{folder} holds no run that was logged to MLflow; name a run's folder")
+        raise ConfigError(f"{folder} holds no run that was logged to MLflow; give a run's folder")
     lock = SendingLock(folder)
     if not lock.acquire():
-        raise ConfigError(f"{folder} is being sent by a run that is going on; wait for its end")
+        raise ConfigError(f"{folder} is being sent by a running process; wait until it ends")
     try:
         client = answering_store(identity.tracking_uri, MOST_SECONDS_TO_OPEN)
         identity.write(folder)
@@ -167,7 +167,7 @@ def sync_folder(folder: Path, tracking_uri: str | None = None) -> int:
         if isinstance(error, StoreUnavailableError) or is_outage(error):
             uri = without_password(identity.tracking_uri)
             raise ConfigError(
-                f"the MLflow store {uri} does not answer: {reason_of(error)}; start it, or name "
+                f"the MLflow server {uri} is unavailable: {reason_of(error)}; start it, or give "
                 "its address with --tracking-uri"
             ) from error
         raise

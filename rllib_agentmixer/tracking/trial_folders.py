@@ -1,4 +1,4 @@
-"""Folders of a Ray Tune search in which its MLflow runs keep what they know."""
+"""Folders of a Ray Tune search that contain the state of its MLflow runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rllib_agentmixer.tracking.identity import RUN_FILE
 from rllib_agentmixer.tracking.spool import SENT_FILE, SPOOL_FILE
 
 Trial = Any
-"""``ray.tune.experiment.Trial``, of which only the storage is read."""
+"""``ray.tune.experiment.Trial``; only its storage is read."""
 
 logger = logging.getLogger(__name__)
 
 
 def experiment_folder(trial: Trial) -> Path:
-    """The search's own folder: in the storage where that is a disk, else what Tune uploads."""
+    """Folder of the search: in a local storage, else the staging folder that Tune uploads."""
     storage: Any = trial.storage
     if _is_local(storage):
         return Path(storage.experiment_fs_path)
@@ -24,7 +24,7 @@ def experiment_folder(trial: Trial) -> Path:
 
 
 def trial_folder(trial: Trial) -> Path:
-    """The trial's own folder, with what an earlier session left there."""
+    """Folder of the trial, with the files of earlier sessions."""
     storage: Any = trial.storage
     is_local = _is_local(storage)
     folder = Path(storage.trial_fs_path if is_local else storage.trial_driver_staging_path)
@@ -39,11 +39,11 @@ def _is_local(storage: Any) -> bool:
 
 
 def _fetch(storage: Any, folder: Path) -> None:
-    """Bring what an earlier session uploaded: a restored search starts in an empty folder."""
+    """Download the files of an earlier session: a restored search starts in an empty folder."""
     for name in (SPOOL_FILE, SENT_FILE, RUN_FILE):
         place = f"{storage.trial_fs_path}/{name}"
         try:
             with storage.storage_filesystem.open_input_stream(place) as file:
                 (folder / name).write_bytes(file.read())
         except OSError:
-            logger.debug("%s is not there yet", place)
+            logger.debug("%s does not exist yet", place)

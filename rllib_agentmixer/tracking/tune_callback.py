@@ -1,9 +1,9 @@
-"""Ray Tune's trials as MLflow runs that survive an outage of the store and a restored search.
+"""Ray Tune callback that logs trials as MLflow runs and survives outages and restores.
 
     tune.RunConfig(callbacks=[MLflowCallback("learning rates")])
 
-Unlike Ray's ``MLflowLoggerCallback``, one thread sends batches for all trials, an outage stops
-nothing, steps are environment steps, and a restored trial goes on in its own run.
+Unlike Ray's ``MLflowLoggerCallback``, one thread sends batches for all trials, an outage does
+not stop the search, steps are environment steps, and a restored trial resumes its own run.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STEP_KEYS = ("num_env_steps_sampled_lifetime", "timesteps_total", "training_iteration")
-"""Where a result says how far it is; the first that is there counts."""
+"""Step counters of a result, in order of preference."""
 PARENT_FOLDER = "mlflow_parent"
 HYPERPARAMETER = "hyperparameter/"
 
 
 @dataclass
 class _TrialRun:
-    """What the callback knows of a trial."""
+    """State of a trial's run."""
 
     log: RunLog
     status: str = "RUNNING"
@@ -58,22 +58,22 @@ class _TrialRun:
 
 
 class MLflowCallback(Callback):
-    """Logs every trial of a search as a run, tagged ``sweep``.
+    """Callback that logs every trial of a search as a run, tagged ``sweep``.
 
     Args:
-        sweep: name of the search, by which its runs are grouped.
+        sweep: name of the search; groups its runs.
         experiment: MLflow experiment.
-        tracking_uri: store or server; None takes MLFLOW_TRACKING_URI, else a sqlite file
+        tracking_uri: MLflow tracking URI; None uses MLFLOW_TRACKING_URI, else a SQLite file
             beside the search's folder.
-        nested: put the runs below a run of the search. MLflow's charts then show nothing
-            until the runs are chosen by hand.
-        tags: of every run.
-        required: raise when the store does not answer at the start.
+        nested: nest the runs under a parent run. MLflow's charts are then empty until runs
+            are selected manually.
+        tags: tags of every run.
+        required: raise if the server is unavailable at the start.
         send_every: seconds between requests.
-        flush_seconds: longest wait at the end of the search.
+        flush_seconds: timeout for sending the rest at the end of the search.
 
     Raises:
-        ConfigError: from ``setup``, only if ``required``.
+        ConfigError: from ``setup``, if ``required`` and the server is unavailable.
     """
 
     def __init__(
@@ -96,23 +96,23 @@ class MLflowCallback(Callback):
         self.required = required
         self.send_every = send_every
         self.flush_seconds = flush_seconds
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._runs: dict[str, _TrialRun] = {}
         self._parent: RunLog | None = None
         self._sender: Sender | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Settings only: what is known of trials lies in their folders."""
+        """Settings only: the state of trials is kept in their folders."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def __setstate__(self, settings: dict[str, Any]) -> None:
         vars(self).update(settings)
-        self._forget()
+        self._reset()
 
     def setup(self, *args: Any, **info: Any) -> None:
-        """Ask the store for an answer, where one is required."""
+        """Check that the server is available, if required."""
         if not self.required or self.tracking_uri is None:
             return
         check_answers(self.tracking_uri)
@@ -120,7 +120,7 @@ class MLflowCallback(Callback):
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Begin the trial's run, or go on with it."""
+        """Start or resume the trial's run."""
         run = self._run_of(trial)
         if run is not None and run.status != "RUNNING":
             run.status = "RUNNING"
@@ -129,7 +129,7 @@ class MLflowCallback(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any
     ) -> None:
-        """Write an iteration's numbers down."""
+        """Log the metrics of an iteration."""
         run = self._run_of(trial)
         if run is None:
             return
@@ -144,10 +144,10 @@ class MLflowCallback(Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Close the run, and say who ended it."""
+        """Close the run and tag it with what stopped the trial."""
         run = self._run_of(trial)
         if run is not None:
-            run.log.tags({"stopped_by": _who_stopped(run, trial)})
+            run.log.tags({"stopped_by": _stopped_by(run, trial)})
             self._close(run, trial, "FINISHED")
 
     def on_trial_error(
@@ -159,7 +159,7 @@ class MLflowCallback(Callback):
             self._close(run, trial, "FAILED")
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Close what was interrupted, then wait a while for the store."""
+        """Close interrupted runs, then send the rest until the timeout."""
         for trial in trials:
             run = self._runs.get(trial.trial_id)
             if run is not None and run.status == "RUNNING":
@@ -169,16 +169,16 @@ class MLflowCallback(Callback):
             self._parent.spool.close()
         sender = self._sender
         folder = experiment_folder(trials[0]) if trials else ""
-        self._forget()
+        self._reset()
         if sender is not None and not sender.close(self.flush_seconds):
             logger.warning(
-                "MLflow has not taken everything; send the rest later with "
+                "not all records reached MLflow; send the rest later with "
                 "`rllib-agentmixer sync %s`",
                 folder,
             )
 
     def _run_of(self, trial: Trial) -> _TrialRun | None:
-        """What is known of a trial; None if its folder cannot be written, which is logged."""
+        """Run of a trial; None, with a warning, if its folder is not writable."""
         run = self._runs.get(trial.trial_id)
         if run is None:
             try:
@@ -201,7 +201,7 @@ class MLflowCallback(Callback):
         return run
 
     def _claim(self, folder: Path, trial: Trial, name: str, parent: Path | None = None) -> bool:
-        """Make a folder that of a run; False where it was one before."""
+        """Assign a run to a folder; False if it had one before."""
         known = known_identity(folder, self.tracking_uri)
         uri = self._uri(trial)
         (known or RunIdentity.fresh(uri, self.experiment, name, parent)).write(folder)
@@ -244,15 +244,15 @@ class MLflowCallback(Callback):
     def _close(self, run: _TrialRun, trial: Trial, status: str) -> None:
         try:
             log_results(run.log, run.log.spool.folder)
-        except Exception:  # whatever lies in the folder, the search must go on
-            logger.warning("could not log what %s left", trial, exc_info=True)
+        except Exception:  # whatever is in the folder, the search must continue
+            logger.warning("could not log the results of %s", trial, exc_info=True)
         run.status = status
         run.log.status(status)
         run.log.spool.close()
 
 
 def _changed_settings(run: _TrialRun, trial: Trial) -> dict[str, float]:
-    """Searched numbers that are new: PBT changes them while a parameter of MLflow cannot change."""
+    """Changed hyperparameters as metrics: PBT changes them, MLflow parameters are immutable."""
     config = flatten(trial.config)
     known = run.searched
     names = {name: config[name] for name in known if name in config}
@@ -262,8 +262,8 @@ def _changed_settings(run: _TrialRun, trial: Trial) -> dict[str, float]:
     return {f"{HYPERPARAMETER}{name}": value for name, value in changed.items()}
 
 
-def _who_stopped(run: _TrialRun, trial: Trial) -> str:
-    """``criterion``, ``scheduler`` (or a stopper), ``trainable`` (it ended) or ``budget``."""
+def _stopped_by(run: _TrialRun, trial: Trial) -> str:
+    """Cause: ``criterion``, ``scheduler`` (or a stopper), ``trainable`` (ended) or ``budget``."""
     last = trial.last_result or {}
     flat = flatten(last)
     reached = (flat.get(k, -float("inf")) >= v for k, v in trial.stopping_criterion.items())

@@ -1,1 +1,1 @@
-"""Files, manifests, suggestions and figures."""
+"""Utilities: atomic file writes, manifests, error suggestions and figures."""

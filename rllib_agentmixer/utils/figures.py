@@ -1,4 +1,4 @@
-"""Pictures of runs: the learning curve as PNG, an episode as GIF."""
+"""Figures of runs: learning curves as PNG, episodes as GIF."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXTRAS = {"imageio": "video", "matplotlib": "plot"}
-"""Package that draws -> extra that brings it."""
+"""Plotting package -> extra that installs it."""
 
 
 def check_available() -> None:
-    """Raise MissingExtraError now rather than after hours of work."""
+    """Raise MissingExtraError early if a plotting package is not installed."""
     for package, extra in EXTRAS.items():
         if find_spec(package) is None:
             raise MissingExtraError(
-                f"drawing needs {package}: pip install 'rllib_agentmixer[{extra}]'"
+                f"plotting needs {package}: pip install 'rllib_agentmixer[{extra}]'"
             )
 
 
 def save_gif(frames: Sequence[np.ndarray], path: Path, fps: int = 6) -> None:
-    """Write RGB frames [height, width, 3] as an animated GIF; the last one stays for a second.
+    """Write RGB frames [height, width, 3] as an animated GIF; the last one is held for a second.
 
     Raises:
         MissingExtraError: imageio is not installed.
@@ -49,7 +49,7 @@ def save_gif(frames: Sequence[np.ndarray], path: Path, fps: int = 6) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches that needs no display.
+    """Create an empty figure, sized in inches, that needs no display.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -67,13 +67,13 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_learning_curve(rows: Sequence[dict[str, float]], path: Path, title: str) -> None:
-    """Draw joint and individual returns over environment steps.
+    """Plot joint and individual returns over environment steps.
 
     Args:
         rows: progress rows with ``env_steps``, ``env_runners/episode_return_mean`` and, at
             evaluations, ``evaluation/<policy>/episode_return_mean``.
         path: PNG to write.
-        title: above the plot.
+        title: title of the plot.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

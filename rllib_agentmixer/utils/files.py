@@ -1,4 +1,4 @@
-"""Folders that are whole or absent, and checksums of what is in them."""
+"""Atomic writes of files and folders, and checksums."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 @contextmanager
 def replaced_atomically(target: Path) -> Iterator[Path]:
-    """A temporary sibling folder that takes the target's place if the block succeeds.
+    """Temporary sibling folder that atomically replaces the target if the block succeeds.
 
-    On any error the temporary folder is removed and an earlier target stays untouched.
+    On any error the temporary folder is removed and an existing target is left unchanged.
 
     Raises:
-        OSError: the disk is full, or the place cannot be written.
+        OSError: the disk is full, or the target is not writable.
     """
     target = Path(target).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def replaced_atomically(target: Path) -> Iterator[Path]:
 
 
 def recover_interrupted(target: Path) -> None:
-    """Bring back what a process that was killed between the two renames of a swap left aside."""
+    """Restore a target whose replacement was killed between the two renames of a swap."""
     target = Path(target).absolute()
     if target.exists():
         return
@@ -46,7 +46,7 @@ def recover_interrupted(target: Path) -> None:
 
 
 def _swap(temporary: Path, target: Path) -> None:
-    """Rename into place; an old target steps aside first and is removed last."""
+    """Rename into place; an existing target is moved aside first and removed last."""
     if not target.exists():
         temporary.rename(target)
         return
@@ -71,10 +71,10 @@ def _sync_to_disk(folder: Path) -> None:
 
 
 def write_atomically(target: Path, text: str) -> None:
-    """Replace a text file: it holds the old text or the new one, never a part.
+    """Replace a text file atomically: readers see the old or the new text, never a part.
 
     Raises:
-        OSError: the disk is full, or the place cannot be written.
+        OSError: the disk is full, or the target is not writable.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
@@ -93,7 +93,7 @@ def write_atomically(target: Path, text: str) -> None:
 
 
 def checksum(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -1,8 +1,8 @@
-"""Manifests of checkpoint folders: checksums of all files, and a stamp of what they belong to.
+"""Manifests of checkpoint folders: checksums of all files, and a stamp of the training setup.
 
 RLlib writes file by file into the target; a process killed in between leaves a folder that
-looks like a checkpoint. Here the folder appears by one rename (:mod:`.files`), and the manifest
-tells damage before any pickle is opened.
+looks like a checkpoint. Here the folder appears by a single rename (:mod:`.files`), and the
+manifest reveals corruption before any pickle is opened.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 
 
 def write_manifest(folder: Path, stamp: dict[str, Any]) -> None:
-    """List every file with its sha256, next to a stamp of what the checkpoint belongs to."""
+    """Write the SHA-256 of every file, and a stamp of algorithm, environment and team."""
     files = {
         path.relative_to(folder).as_posix(): checksum(path)
         for path in sorted(folder.rglob("*"))
@@ -30,10 +30,10 @@ def write_manifest(folder: Path, stamp: dict[str, Any]) -> None:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Check every file of a checkpoint and return its stamp.
+    """Verify every file of a checkpoint and return its stamp.
 
     Raises:
-        CheckpointError: no checkpoint there, a file missing, or one that differs.
+        CheckpointError: not a checkpoint, or a file is missing or damaged.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -69,10 +69,10 @@ def _verify_file(path: Path, expected: str) -> None:
 
 
 def check_stamp(folder: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Refuse a checkpoint of another algorithm, environment or team.
+    """Reject a checkpoint of another algorithm, environment or team.
 
     Raises:
-        CheckpointError: names the first difference.
+        CheckpointError: the stamps differ; the message gives the first difference.
     """
     for name, value in expected.items():
         if found.get(name) != value:

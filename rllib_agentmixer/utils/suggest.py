@@ -1,4 +1,4 @@
-"""Error texts for names that nobody knows: what was asked, what is nearest, what exists."""
+"""Error messages for unknown names, with the nearest known names."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 MOST_NAMES = 60
-"""Names that an error still lists in full."""
+"""Maximum number of names that an error lists in full."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Say that ``name`` is no known ``kind`` and suggest the nearest of ``known``."""
+    """Error message for an unknown ``name``, with the nearest of ``known``."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if nearest:

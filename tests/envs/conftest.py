@@ -67,24 +67,24 @@ class ScriptedGenerator:
         return values
 
 
-def check_forms_agree(one_copies, vector, choose_actions, num_steps, seed):
+def check_forms_agree(single_envs, vector, choose_actions, num_steps, seed):
     """Plays both forms on the same draws and compares everything; returns the steps seen."""
     names = vector.spec.agents
     recorder = vector._rng = RecordingGenerator(seed)
-    for env in one_copies:
+    for env in single_envs:
         env.np_random = ScriptedGenerator()
     observation = vector.reset()
-    _hand_out(recorder, one_copies, range(len(one_copies)))
-    firsts = [env.reset()[0] for env in one_copies]
-    _assert_same(observation, one_copies, firsts, range(len(one_copies)), names)
+    _hand_out(recorder, single_envs, range(len(single_envs)))
+    firsts = [env.reset()[0] for env in single_envs]
+    _assert_same(observation, single_envs, firsts, range(len(single_envs)), names)
     steps = []
     for _ in range(num_steps):
         actions = choose_actions(vector)
         result = vector.step(actions)
         ended = np.flatnonzero(result.terminated | result.truncated)
-        _hand_out(recorder, one_copies, ended)
+        _hand_out(recorder, single_envs, ended)
         seen = []
-        for index, env in enumerate(one_copies):
+        for index, env in enumerate(single_envs):
             obs, rewards, terminated, truncated, _ = env.step(
                 dict(zip(names, actions[index], strict=True))
             )
@@ -94,28 +94,28 @@ def check_forms_agree(one_copies, vector, choose_actions, num_steps, seed):
             assert set(truncated.values()) == {bool(result.truncated[index])}
             assert bool(env.agents) == (index not in ended)
             seen.append(obs)
-        everyone = range(len(one_copies))
-        _assert_same(result.final_observation, one_copies, seen, everyone, names)
-        firsts = {index: one_copies[index].reset()[0] for index in ended}
-        _assert_same(result.observation, one_copies, firsts, ended, names)
-        assert all(not env.np_random.queue for env in one_copies), "a draw was left over"
+        everyone = range(len(single_envs))
+        _assert_same(result.final_observation, single_envs, seen, everyone, names)
+        firsts = {index: single_envs[index].reset()[0] for index in ended}
+        _assert_same(result.observation, single_envs, firsts, ended, names)
+        assert all(not env.np_random.queue for env in single_envs), "a draw was left over"
         steps.append(result)
     return steps
 
 
-def _hand_out(recorder, one_copies, ended):
+def _hand_out(recorder, single_envs, ended):
     for kind, values in recorder.take():
-        # Whole numbers are drawn by all copies in a step, fractions by those that start afresh.
-        receivers = range(len(one_copies)) if kind == "integers" else ended
+        # Integers are drawn by all sub-environments in a step, fractions at resets.
+        receivers = range(len(single_envs)) if kind == "integers" else ended
         for row, index in enumerate(receivers):
-            one_copies[index].np_random.queue.append(values[row])
+            single_envs[index].np_random.queue.append(values[row])
 
 
-def _assert_same(observation, one_copies, seen, indices, names):
+def _assert_same(observation, single_envs, seen, indices, names):
     for index in indices:
         rows = np.stack([seen[index][name] for name in names])
         np.testing.assert_array_equal(observation.obs[index], rows)
-        np.testing.assert_array_equal(observation.state[index], one_copies[index].state())
+        np.testing.assert_array_equal(observation.state[index], single_envs[index].state())
         assert observation.alive[index].all()
         assert observation.action_mask[index].all()
 
@@ -172,7 +172,7 @@ def helpers():
 
 @pytest.fixture
 def team():
-    """Builds a team of one fake copy from the fake's arguments."""
+    """Builds a team of one fake environment from the fake's arguments."""
 
     def build(team_reward="shared", **arguments):
         return LoopVectorEnv(

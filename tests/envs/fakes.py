@@ -14,7 +14,7 @@ def box(*shape, dtype=np.float32):
 
 
 def noop(team, num_envs=1):
-    """The first action, or zero, for everybody in all copies."""
+    """The first action, or zero, for everybody in all sub-environments."""
     spec = team.spec
     if spec.action_kind == "discrete":
         return np.zeros((num_envs, spec.num_agents), np.int64)

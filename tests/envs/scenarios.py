@@ -38,7 +38,7 @@ class Seen:
     state: np.ndarray
 
 
-def play_one_copy(scripted, predators, prey, actions, draws, time, **arguments):
+def play_single_env(scripted, predators, prey, actions, draws, time, **arguments):
     env = PredatorPrey(num_predators=len(predators), num_prey=len(prey), **arguments)
     env.reset(seed=0)
     env._predators, env._prey, env._time = list(predators), list(prey), time
@@ -64,7 +64,7 @@ def play_batched(scripted, predators, prey, actions, draws, time, **arguments):
     env = VectorPredatorPrey(2, num_predators=len(predators), num_prey=len(prey), **arguments)
     env.reset(seed=0)
     border, width = max(1, env.settings.view_radius), env._width
-    # The scenario is played in the second copy; the first must not disturb it.
+    # The scenario is played in the second sub-environment; the first must not disturb it.
     board = env._cells.reshape(2, -1)[1]
     board[env._inside] = FREE
     for code, things, flat in ((PREDATOR, predators, env._predators), (PREY, prey, env._prey)):
@@ -73,7 +73,7 @@ def play_batched(scripted, predators, prey, actions, draws, time, **arguments):
             board[cell] = code
             flat[index, 1] = env._board + cell
     env._time[1] = time
-    # The reset of a finished copy draws after the step.
+    # The reset of a finished sub-environment draws after the step.
     scripted.queue += [np.array([draws, draws], np.uint8), np.random.default_rng(0).random((1, 25))]
     env._rng = scripted
     result = env.step(np.array([[STAY] * len(predators), actions]))
@@ -103,7 +103,7 @@ class Crossing:
     state: np.ndarray
 
 
-def cross_one_copy(positions, actions, holder, is_visible, is_fined, time, **arguments):
+def cross_single_env(positions, actions, holder, is_visible, is_fined, time, **arguments):
     env = Bridge(**arguments)
     env.reset(seed=0)
     env._positions, env._holder, env._time = list(positions), holder, time
@@ -117,7 +117,7 @@ def cross_one_copy(positions, actions, holder, is_visible, is_fined, time, **arg
 
 
 def cross_batched(positions, actions, holder, is_visible, is_fined, time, **arguments):
-    # Played in the second copy; the first waits on its banks.
+    # Played in the second sub-environment; the first waits on its banks.
     env = VectorBridge(2, **arguments)
     env.reset(seed=0)
     env._positions[:, 1], env._holder[1], env._time[1] = positions, holder, time
@@ -142,7 +142,7 @@ class Answered:
     terminated: list
 
 
-def answer_one_copy(cue, plan, **arguments):
+def answer_single_env(cue, plan, **arguments):
     """Plays the joint actions of a plan, which is as long as the episode."""
     env = MemoryGame(**arguments)
     env.reset(seed=0)
@@ -162,7 +162,7 @@ def answer_one_copy(cue, plan, **arguments):
 
 
 def answer_batched(cue, plan, **arguments):
-    # Played in the second copy.
+    # Played in the second sub-environment.
     env = VectorMemoryGame(2, **arguments)
     first = env.reset(seed=0)
     env._cues[1] = cue

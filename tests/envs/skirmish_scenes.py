@@ -6,7 +6,7 @@ import numpy as np
 
 from rllib_agentmixer.envs.games.skirmish.rules import STOP, SUB_STEPS, UNIT_NAMES
 from rllib_agentmixer.envs.games.skirmish.skirmish import Skirmish
-from rllib_agentmixer.envs.games.skirmish.vector import NOBODY, VectorSkirmish
+from rllib_agentmixer.envs.games.skirmish.vector import NO_UNIT, VectorSkirmish
 
 UP, RIGHT, DOWN, LEFT = range(4)
 ATTACK = 5
@@ -73,7 +73,7 @@ def _settings(allies, enemies, arguments):
     }
 
 
-def fight_one_copy(allies, enemies, plan, draw, time, arguments):
+def fight_single_env(allies, enemies, plan, draw, time, arguments):
     """Plays the joint actions of a plan, one per step."""
     env = Skirmish(**_settings(allies, enemies, arguments))
     env.reset(seed=0)
@@ -106,7 +106,7 @@ def fight_one_copy(allies, enemies, plan, draw, time, arguments):
         health=np.array([unit.health for unit in units]),
         cooldown=np.array([unit.cooldown for unit in units]),
         actions=[unit.action for unit in units],
-        hits=[NOBODY if unit.aimed_at is None else unit.aimed_at for unit in units],
+        hits=[NO_UNIT if unit.aimed_at is None else unit.aimed_at for unit in units],
         obs=np.stack([obs.get(name, blank) for name in env.possible_agents]),
         state=env.state(),
         mask=np.stack(
@@ -121,7 +121,7 @@ def fight_one_copy(allies, enemies, plan, draw, time, arguments):
 
 
 def fight_batched(allies, enemies, plan, draw, time, arguments):
-    """The scene stands in the second copy; the first and the third must not disturb it."""
+    """The scene is in the second sub-environment; the first and the third must not disturb it."""
     env = VectorSkirmish(3, **_settings(allies, enemies, arguments))
     env.reset(seed=0)
     for index, placed in enumerate([*allies, *enemies]):
@@ -181,6 +181,6 @@ def far_away(kind="marine", **values):
 
 
 __all__ = [
-    "ATTACK", "DOWN", "LEFT", "NOBODY", "RIGHT", "STOP", "SUB_STEPS", "UNIT_NAMES", "UP",
-    "FixedDraws", "Outcome", "Placed", "far_away", "fight_batched", "fight_one_copy",
+    "ATTACK", "DOWN", "LEFT", "NO_UNIT", "RIGHT", "STOP", "SUB_STEPS", "UNIT_NAMES", "UP",
+    "FixedDraws", "Outcome", "Placed", "far_away", "fight_batched", "fight_single_env",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from envs_test_scenarios import cross_batched, cross_one_copy
+from envs_test_scenarios import cross_batched, cross_single_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
@@ -14,7 +14,7 @@ from rllib_agentmixer.errors import ConfigError, EnvContractError
 COST = -0.01
 
 
-@pytest.fixture(params=[cross_one_copy, cross_batched], ids=["one copy", "batched"])
+@pytest.fixture(params=[cross_single_env, cross_batched], ids=["single", "batched"])
 def play(request):
     def run(
         positions, actions, holder=0, is_visible=False, is_fined=False, time=0, length=2, **rules
@@ -246,16 +246,16 @@ def test_both_forms_agree_over_whole_episodes(helpers, length, spare, visibility
         "fine": 0.3,
         "horizon": 2 * length + 1 + spare,
     }
-    copies = [Bridge(**arguments) for _ in range(4)]
+    envs = [Bridge(**arguments) for _ in range(4)]
     vector = VectorBridge(4, **arguments)
     rng = np.random.default_rng(seed)
     helpers.check_forms_agree(
-        copies, vector, lambda _: (rng.random((4, 2)) < eagerness).astype(int), 40, seed
+        envs, vector, lambda _: (rng.random((4, 2)) < eagerness).astype(int), 40, seed
     )
 
 
 def test_both_forms_agree_through_crossings_fines_jams_and_horizons(helpers):
-    copies = [Bridge(visibility=0.5) for _ in range(8)]
+    envs = [Bridge(visibility=0.5) for _ in range(8)]
     vector = VectorBridge(8, visibility=0.5)
     rng = np.random.default_rng(0)
 
@@ -267,7 +267,7 @@ def test_both_forms_agree_through_crossings_fines_jams_and_horizons(helpers):
         chance = np.where(ahead, 0.8, np.where(on_bridge, 0.1, 0.8)[:, None])
         return (rng.random(chance.shape) < chance).astype(int)
 
-    steps = helpers.check_forms_agree(copies, vector, one_after_the_other, 200, seed=0)
+    steps = helpers.check_forms_agree(envs, vector, one_after_the_other, 200, seed=0)
     rewards = np.concatenate([step.reward for step in steps]).astype(float).round(2)
     assert set(rewards.tolist()) == {0.99, -0.01, -0.51, -1.01}
     assert any((step.terminated & (step.reward == np.float32(-0.01))).any() for step in steps)

@@ -99,8 +99,8 @@ def plans(horizon):
 
 def returns_of_all_pairs(rules, holder):
     """[plans, plans] returns of every plan of agent_0 with every plan of agent_1."""
-    one_copy = bridge(**rules)
-    horizon = one_copy.settings.horizon
+    single_env = bridge(**rules)
+    horizon = single_env.settings.horizon
     table = plans(horizon)
     first, second = (grid.ravel() for grid in np.indices((len(table), len(table))))
     vector = VectorBridge(first.size, **SMALL | rules)

@@ -17,7 +17,7 @@ def test_every_choice_is_another_combination(team):
     built.reset(seed=0)
     for choice in range(6):
         built.step(np.array([[choice, choice % 4]]))
-    received = built._copies[0].env.received
+    received = built._envs[0].env.received
     expected = [[0, 5], [0, 6], [0, 7], [1, 5], [1, 6], [1, 7]]
     assert [actions["a"].tolist() for actions in received] == expected
     assert [actions["b"].tolist() for actions in received[:4]] == [[0, 0], [0, 1], [1, 0], [1, 1]]
@@ -39,10 +39,10 @@ def test_masks_of_the_places_become_one_of_the_combinations(team):
 
 @pytest.mark.parametrize("kind", [np.array, list])
 def test_one_mask_of_all_combinations_is_taken_as_it_is(team, kind):
-    def whole(env, returned):
+    def combined(env, returned):
         returned.infos["a"]["action_mask"] = kind([0, 0, 1, 0, 0, 1])
 
-    seen = team(action_spaces={"a": ARM}, tamper=whole).reset(seed=0)
+    seen = team(action_spaces={"a": ARM}, tamper=combined).reset(seed=0)
     assert np.flatnonzero(seen.action_mask[0, 0]).tolist() == [2, 5]
 
 

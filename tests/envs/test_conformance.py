@@ -206,11 +206,11 @@ def crash_on_two(env, returned):
 def test_a_recorded_failure_repeats_and_a_mended_one_does_not(registered, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     register_env("crashing", tampered(crash_on_two))
-    copies = LoopVectorEnv(tampered(crash_on_two), 1, name="crashing")
-    copies.reset(seed=3)
-    copies.step(np.array([[1, 1]]))
+    vector_env = LoopVectorEnv(tampered(crash_on_two), 1, name="crashing")
+    vector_env.reset(seed=3)
+    vector_env.step(np.array([[1, 1]]))
     with pytest.raises(EnvContractError) as failure:
-        copies.step(np.array([[2, 0]]))
+        vector_env.step(np.array([[2, 0]]))
     path = re.search(r"--replay (\S+)\)", str(failure.value))[1]
     again = run("crashing", "--replay", path)
     assert again.exit_code == 1

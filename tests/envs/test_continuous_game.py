@@ -107,12 +107,12 @@ def test_both_forms_agree_over_whole_episodes(
         "repeat": repeat,
         "coupling": coupling,
     }
-    copies = [ContinuousGame(**arguments) for _ in range(3)]
+    envs = [ContinuousGame(**arguments) for _ in range(3)]
     vector = VectorContinuousGame(3, **arguments)
     rng = np.random.default_rng(seed)
     shape = (3, num_agents, dimensions)
     helpers.check_forms_agree(
-        copies, vector, lambda _: rng.uniform(-1, 1, shape).astype(np.float32), 7, seed
+        envs, vector, lambda _: rng.uniform(-1, 1, shape).astype(np.float32), 7, seed
     )
 
 

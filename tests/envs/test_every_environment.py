@@ -45,7 +45,7 @@ STARTS = {
     "open_spiel": 1,
     "vmas_give_way": 1,
 }
-"""First states there are, where they are few; elsewhere no two copies start alike."""
+"""First states there are, where they are few; elsewhere no two episodes start alike."""
 
 KINDS = {
     (entry.constructor, entry.fixed.get("scenario"), name if entry.extra is None else None): name
@@ -62,11 +62,11 @@ def name(request):
     return request.param
 
 
-def one_copy(name, **settings):
+def single_env(name, **settings):
     return make_env(name, **CONFIGS.get(name, {}), **settings)
 
 
-def copies(name, num_envs):
+def vector_env_of(name, num_envs):
     return make_vector_env(name, num_envs, config=CONFIGS.get(name, {}))
 
 
@@ -92,8 +92,8 @@ def trajectory(env, seed, num_steps):
     ]
 
 
-def test_one_copy_is_determined_by_its_seed(name):
-    first, second = one_copy(name), one_copy(name)
+def test_one_environment_is_determined_by_its_seed(name):
+    first, second = single_env(name), single_env(name)
     num_steps = STEPS.get(name, 40)
     assert trajectory(first, 11, num_steps) == trajectory(second, 11, num_steps)
     # Seeding again starts over, whatever happened before.
@@ -104,7 +104,7 @@ def test_one_copy_is_determined_by_its_seed(name):
 
 def test_the_batched_form_is_determined_by_its_seed(name, helpers):
     def run(seed):
-        vector = copies(name, 3)
+        vector = vector_env_of(name, 3)
         vector.reset(seed=seed)
         times = range(STEPS.get(name, 40))
         return [helpers.packed(vector.step(helpers.random_actions(vector, t))) for t in times]
@@ -116,12 +116,12 @@ def test_the_batched_form_is_determined_by_its_seed(name, helpers):
 
 def test_copies_of_a_random_environment_differ(name):
     if name in RANDOM:
-        state = copies(name, 20).reset(seed=0).state
+        state = vector_env_of(name, 20).reset(seed=0).state
         assert len({row.tobytes() for row in state}) == STARTS.get(name, 20)
 
 
 def test_every_environment_fits_its_spec(name, helpers):
-    vector = copies(name, 2)
+    vector = vector_env_of(name, 2)
     spec = vector.spec
     assert spec.name == name
     entry = ENVS[name]
@@ -142,7 +142,7 @@ def test_every_environment_fits_its_spec(name, helpers):
 
 def test_every_entry_has_a_summary_and_can_draw(name):
     assert ENVS[name].summary
-    env = one_copy(name, render_mode="rgb_array")
+    env = single_env(name, render_mode="rgb_array")
     env.reset(seed=0)
     assert env.render().shape[2] == 3
     env.close()

@@ -41,8 +41,10 @@ def test_a_copy_that_hangs_fails_with_its_limit_copy_step_and_seed():
     built = LoopVectorEnv(lambda: FakeTeam(tamper=hang), 2, name="fake", step_time_limit_s=0.05)
     built.reset(seed=0)
     built.step(noop(built, 2))
-    seed = built._copies[0].seed
-    message = rf"copy 0 of fake, step 2: .*no answer within 0.05 s.*episode seed {seed};"
+    seed = built._envs[0].seed
+    message = (
+        rf"sub-environment 0 of fake, step 2: .*no response within 0.05 s.*episode seed {seed};"
+    )
     with pytest.raises(EnvContractError, match=message):
         built.step(noop(built, 2))
 
@@ -62,7 +64,7 @@ def test_a_copy_that_hangs_is_replaced_where_restarts_are_wanted(hanging):
     assert len(made) == 3
 
 
-def test_each_copy_has_the_whole_limit():
+def test_each_sub_environment_has_the_whole_limit():
     built = LoopVectorEnv(
         lambda: FakeTeam(tamper=lambda env, _: time.sleep(0.06)), 4, step_time_limit_s=0.2
     )
@@ -76,7 +78,7 @@ def test_a_reset_that_hangs_fails_too():
             time.sleep(60)
 
     built = LoopVectorEnv(lambda: FakeTeam(tamper=tamper), 1, step_time_limit_s=0.05)
-    with pytest.raises(EnvContractError, match="no answer within"):
+    with pytest.raises(EnvContractError, match="no response within"):
         built.reset(seed=0)
 
 
@@ -132,7 +134,7 @@ def test_a_failure_leaves_what_it_takes_to_repeat_it():
     path = Path(re.search(r"--replay (\S+)\)", str(failure.value))[1])
     recording = Recording.load(path)
     assert recording.actions == joint
-    assert recording.seed == built._copies[0].seed
+    assert recording.seed == built._envs[0].seed
     assert recording.environment == "my:env"
     assert "the bridge fell" in recording.error
 
@@ -155,10 +157,10 @@ def test_a_failure_is_reported_where_no_recording_can_be_written(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"seed": 1}'])
-def test_what_is_no_recording_is_refused(tmp_path, text):
+def test_invalid_recordings_are_refused(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="no recording"):
+    with pytest.raises(ConfigError, match="not a recording"):
         Recording.load(path)
-    with pytest.raises(ConfigError, match="no recording"):
+    with pytest.raises(ConfigError, match="not a recording"):
         Recording.load(tmp_path / "missing.json")

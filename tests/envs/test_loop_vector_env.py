@@ -1,4 +1,4 @@
-"""B copies in a loop: crashes, snapshots, pictures, wrapped environments."""
+"""B sub-environments in a loop: crashes, snapshots, pictures, wrapped environments."""
 
 import logging
 import pickle
@@ -20,14 +20,16 @@ def crash(env, returned):
 
 
 def test_a_crash_stops_and_names_copy_step_and_cause(tampered):
-    with pytest.raises(EnvContractError, match=r"copy 0 of fake, step 2.*simulator gone") as info:
+    with pytest.raises(
+        EnvContractError, match=r"environment 0 of fake, step 2.*simulator gone"
+    ) as info:
         play(tampered(2, crash), 2)
     assert isinstance(info.value.__cause__, RuntimeError)
 
 
 @pytest.fixture
 def fragile():
-    """Three copies; the middle one crashes as told, its replacements do not."""
+    """Three sub-environments; the middle one crashes as told, its replacements do not."""
 
     def build(change, when, **arguments):
         made = []
@@ -71,7 +73,7 @@ def test_a_failed_copy_is_replaced_and_its_row_marked(fragile, caplog, change):
     # The last good observation is that of step 1; the others have reached step 2.
     np.testing.assert_allclose(result.final_observation.obs[:, 0, 0], [2, 1, 2])
     np.testing.assert_allclose(result.observation.obs[:, 0, 0], [2, 0, 2])
-    assert "copy 1 of fake, step 2" in caplog.text
+    assert "sub-environment 1 of fake, step 2" in caplog.text
     assert [env.is_closed for env in made] == [False, True, False, False]
     assert isinstance(made[3].seeds[-1], int)
     for _ in range(4):
@@ -146,7 +148,7 @@ def test_a_crash_right_after_a_snapshot_was_loaded_shows_the_snapshots_observati
     fresh = LoopVectorEnv(Countdown, 2, restart_failed=True)
     fresh.reset(seed=1)
     fresh.set_state(first.get_state())
-    fresh._copies[1].env.rng = None
+    fresh._envs[1].env.rng = None
     result = fresh.step(noop(fresh, 2))
     np.testing.assert_array_equal(result.faulty, [False, True])
     np.testing.assert_array_equal(result.final_observation.obs[1], seen[1])
@@ -184,24 +186,24 @@ def test_surfaces_fonts_and_clocks_are_copied_along():
 def test_a_snapshot_of_another_number_of_copies_is_refused():
     two, three = LoopVectorEnv(Countdown, 2), LoopVectorEnv(Countdown, 3)
     two.reset(seed=0)
-    with pytest.raises(EnvContractError, match=r"2 copies.*3"):
+    with pytest.raises(EnvContractError, match=r"2 sub-environments.*3"):
         three.set_state(two.get_state())
 
 
 def test_pictures_come_from_the_copy_and_only_if_it_draws(team):
     built = team()
     assert built.render().shape == (4, 4, 3)
-    built._copies[0].env.render_mode = None
+    built._envs[0].env.render_mode = None
     assert built.render() is None
-    built._copies[0].env.render_mode = "rgb_array"
-    built._copies[0].env.render = lambda: "text"
+    built._envs[0].env.render_mode = "rgb_array"
+    built._envs[0].env.render = lambda: "text"
     assert built.render() is None
 
 
-def test_close_closes_all_copies():
+def test_close_closes_all_sub_environments():
     built = LoopVectorEnv(FakeTeam, 3)
     built.close()
-    assert all(copy.env.is_closed for copy in built._copies)
+    assert all(team_env.env.is_closed for team_env in built._envs)
 
 
 def test_the_loop_over_native_copies_equals_the_native_batched_form(helpers):
@@ -209,8 +211,8 @@ def test_the_loop_over_native_copies_equals_the_native_batched_form(helpers):
     loop = LoopVectorEnv(lambda: PredatorPrey("7x7", max_steps=15), 2)
     plain = [PredatorPrey("7x7", max_steps=15) for _ in range(2)]
     loop.reset(seed=4)
-    for env, copy in zip(plain, loop._copies, strict=True):
-        env.reset(seed=copy.seed)
+    for env, team_env in zip(plain, loop._envs, strict=True):
+        env.reset(seed=team_env.seed)
     for step in range(50):
         actions = helpers.random_actions(loop, step)
         result = loop.step(actions)
@@ -222,7 +224,7 @@ def test_the_loop_over_native_copies_equals_the_native_batched_form(helpers):
             np.testing.assert_array_equal(result.final_observation.state[index], env.state())
             assert result.reward[index] == np.float32(rewards[names[0]])
             if not env.agents:
-                env.reset(seed=loop._copies[index].seed)
+                env.reset(seed=loop._envs[index].seed)
 
 
 def test_an_environment_wrapped_by_supersuit_works():

@@ -301,7 +301,7 @@ def test_a_snapshot_is_small():
         ({"local_categories": [[]]}, "would see nothing"),
         (
             {"scenario": "Ant", "partition": "4x2", "local_categories": [["cvel"]]},
-            "cannot show local_categories=.*'cvel'.*of Ant",
+            "cannot provide local_categories=.*'cvel'.*of Ant",
         ),
         ({"render_mode": "depth_array"}, "render_mode must be None or one of"),
         ({"max_steps": 0}, "max_steps must be None or at least 1"),

@@ -154,12 +154,12 @@ def test_the_batched_form_refuses_steps_before_reset_and_wrong_shapes():
 )
 @settings(max_examples=20, deadline=None)
 def test_both_forms_agree_over_whole_episodes(helpers, game, repeat, seed):
-    copies = [MatrixGame(game, repeat=repeat) for _ in range(3)]
+    envs = [MatrixGame(game, repeat=repeat) for _ in range(3)]
     vector = VectorMatrixGame(3, game=game, repeat=repeat)
     rng = np.random.default_rng(seed)
     shape = (3, vector.spec.num_agents)
     helpers.check_forms_agree(
-        copies, vector, lambda v: rng.integers(v.spec.num_actions, size=shape), 10, seed
+        envs, vector, lambda v: rng.integers(v.spec.num_actions, size=shape), 10, seed
     )
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from envs_test_scenarios import answer_batched, answer_one_copy
+from envs_test_scenarios import answer_batched, answer_single_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test as check_parallel_api
@@ -14,7 +14,7 @@ from rllib_agentmixer.envs.games.memory_game import MemoryGame, VectorMemoryGame
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 
-@pytest.fixture(params=[answer_one_copy, answer_batched], ids=["one copy", "batched"])
+@pytest.fixture(params=[answer_single_env, answer_batched], ids=["single", "batched"])
 def play(request):
     return request.param
 
@@ -113,7 +113,7 @@ def test_illegal_actions_and_steps_after_the_end_are_refused():
 
 
 def returns_by_cue(tables, num_cues, delay):
-    """[policies, K] returns of joint deterministic policies in every copy and for every cue.
+    """[policies, K] returns of joint deterministic policies per sub-environment and cue.
 
     ``tables`` is [policies, N, K+2]: each agent's action for the K observations with a cue,
     the empty one and the one with the flag. There are no others.
@@ -185,7 +185,7 @@ def test_remembering_the_cue_pays_the_optimum(play):
 @settings(max_examples=25, deadline=None)
 def test_both_forms_agree_over_whole_episodes(helpers, num_agents, num_cues, delay, seed):
     arguments = {"num_agents": num_agents, "num_cues": num_cues, "delay": delay}
-    copies = [MemoryGame(**arguments) for _ in range(4)]
+    envs = [MemoryGame(**arguments) for _ in range(4)]
     vector = VectorMemoryGame(4, **arguments)
     rng = np.random.default_rng(seed)
 
@@ -193,7 +193,7 @@ def test_both_forms_agree_over_whole_episodes(helpers, num_agents, num_cues, del
         guesses = rng.integers(num_cues, size=(4, num_agents))
         return np.where(rng.random((4, num_agents)) < 0.7, vector._cues[:, None], guesses)
 
-    steps = helpers.check_forms_agree(copies, vector, often_right, 8 * (delay + 1), seed)
+    steps = helpers.check_forms_agree(envs, vector, often_right, 8 * (delay + 1), seed)
     assert sum(step.terminated.all() for step in steps) == 8
 
 

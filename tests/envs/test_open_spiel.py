@@ -141,7 +141,7 @@ def test_a_snapshot_continues_bit_for_bit(helpers):
     helpers.check_continuation(make, num_before=5, num_after=20)
 
 
-def test_one_copy_can_be_pickled():
+def test_one_environment_can_be_pickled():
     env = make_env("coop_box_pushing")
     env.reset(seed=0)
     env.step(both(FORWARD))
@@ -157,10 +157,10 @@ def test_one_copy_can_be_pickled():
     ("settings", "message"),
     [
         ({"game": "coop_box_pusching"}, "no game 'coop_box_pusching'"),
-        ({"game": "goofspiel"}, "no team game of simultaneous moves .*ZERO_SUM"),
+        ({"game": "goofspiel"}, "not a cooperative game of simultaneous moves .*ZERO_SUM"),
         ({"game": "hanabi"}, "no game|SEQUENTIAL"),
         ({"game": "tic_tac_toe"}, "SEQUENTIAL"),
-        ({"horizont": 3}, "refuses {'horizont': 3}"),
+        ({"horizont": 3}, "rejects {'horizont': 3}"),
         ({"render_mode": "human"}, "must be None or one of .*'ansi', 'rgb_array'"),
         ({"game": "matrix_coordination", "render_mode": "rgb_array"}, r"one of \['ansi'\]"),
     ],

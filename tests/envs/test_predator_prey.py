@@ -10,7 +10,7 @@ from envs_test_scenarios import (
     UP,
     draws_of,
     play_batched,
-    play_one_copy,
+    play_single_env,
 )
 
 from rllib_agentmixer.envs.games.predator_prey import PREY_MOVES, PredatorPrey
@@ -19,7 +19,7 @@ from rllib_agentmixer.envs.games.predator_prey_vector import VectorPredatorPrey
 COST = -0.01
 
 
-@pytest.fixture(params=[play_one_copy, play_batched], ids=["one copy", "batched"])
+@pytest.fixture(params=[play_single_env, play_batched], ids=["single", "batched"])
 def play(request, helpers):
     def run(predators, prey, actions, draws=None, time=0, **arguments):
         draws = [draws_of(STAY)] * len(prey) if draws is None else draws

@@ -96,18 +96,18 @@ def test_both_forms_agree_over_whole_episodes(
     helpers, preset, penalty, max_steps, view_radius, seed
 ):
     arguments = {"penalty": penalty, "max_steps": max_steps, "view_radius": view_radius}
-    copies = [PredatorPrey(preset, **arguments) for _ in range(3)]
+    envs = [PredatorPrey(preset, **arguments) for _ in range(3)]
     vector = VectorPredatorPrey(3, preset=preset, **arguments)
     rng = np.random.default_rng(seed)
-    helpers.check_forms_agree(copies, vector, lambda v: chase(v, rng), 3 * max_steps, seed)
+    helpers.check_forms_agree(envs, vector, lambda v: chase(v, rng), 3 * max_steps, seed)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_both_forms_agree_through_catches_and_time_limits(helpers, preset):
-    copies = [PredatorPrey(preset, max_steps=60) for _ in range(4)]
+    envs = [PredatorPrey(preset, max_steps=60) for _ in range(4)]
     vector = VectorPredatorPrey(4, preset=preset, max_steps=60)
     rng = np.random.default_rng(7)
-    steps = helpers.check_forms_agree(copies, vector, lambda v: chase(v, rng), 400, seed=7)
+    steps = helpers.check_forms_agree(envs, vector, lambda v: chase(v, rng), 400, seed=7)
     assert any(step.reward.max() > 5 for step in steps), "nothing was caught"
     assert any(step.truncated.any() for step in steps) or preset == "5x5"
     assert any(step.terminated.any() for step in steps) or preset == "10x10"
@@ -116,10 +116,10 @@ def test_both_forms_agree_through_catches_and_time_limits(helpers, preset):
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 4])
 def test_both_forms_agree_on_every_view_from_nothing_to_the_whole_board(helpers, radius):
-    copies = [PredatorPrey(num_prey=2, max_steps=20, view_radius=radius) for _ in range(4)]
+    envs = [PredatorPrey(num_prey=2, max_steps=20, view_radius=radius) for _ in range(4)]
     vector = VectorPredatorPrey(4, num_prey=2, max_steps=20, view_radius=radius)
     rng = np.random.default_rng(radius)
-    steps = helpers.check_forms_agree(copies, vector, lambda v: chase(v, rng), 100, seed=radius)
+    steps = helpers.check_forms_agree(envs, vector, lambda v: chase(v, rng), 100, seed=radius)
     assert any(step.reward.max() > 5 for step in steps), "nothing was caught"
 
 
@@ -148,7 +148,7 @@ def test_no_predator_is_ever_erased_from_the_batched_board(helpers):
         assert (env._cells[env._predators] == PREDATOR).all()
 
 
-def test_one_copy_of_a_batch_does_not_depend_on_the_others(helpers):
+def test_one_environment_of_a_batch_does_not_depend_on_the_others(helpers):
     # The boards lie end to end: a fault at the border would show here.
     lonely = VectorPredatorPrey(1, preset="7x7", max_steps=20)
     crowded = VectorPredatorPrey(5, preset="7x7", max_steps=20)

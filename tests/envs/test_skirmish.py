@@ -6,14 +6,14 @@ from envs_test_skirmish_scenes import (
     ATTACK,
     DOWN,
     LEFT,
-    NOBODY,
+    NO_UNIT,
     RIGHT,
     STOP,
     UP,
     Placed,
     far_away,
     fight_batched,
-    fight_one_copy,
+    fight_single_env,
 )
 
 from rllib_agentmixer.envs.games.skirmish.rules import NUM_MOVES, UNIT_TYPES
@@ -23,7 +23,7 @@ MEAN_DELAY = 1 / 32
 """Added to a cooldown by the draw 1/2."""
 
 
-@pytest.fixture(params=[fight_one_copy, fight_batched], ids=["one copy", "batched"])
+@pytest.fixture(params=[fight_single_env, fight_batched], ids=["single", "batched"])
 def fight(request):
     def run(allies, enemies, plan, draw=0.5, time=0, **arguments):
         plan = plan if isinstance(plan[0], list) else [plan]
@@ -174,7 +174,7 @@ def test_the_dead_neither_shoot_nor_move_nor_are_hit(fight):
     enemies = [Placed("marine", 12, 10, health=0), Placed("zealot", 16, 10, cooldown=9)]
     seen = fight(allies, enemies, [ATTACK + 1, ATTACK])
     assert seen.health.tolist() == [0, 150, 0, 150]
-    assert seen.hits[:2] == [NOBODY, NOBODY]
+    assert seen.hits[:2] == [NO_UNIT, NO_UNIT]
     moved = fight(allies, enemies, [RIGHT, STOP])
     assert moved.places[0].tolist() == [10, 10]
 

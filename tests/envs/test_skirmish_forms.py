@@ -25,7 +25,7 @@ from rllib_agentmixer.envs.games.skirmish.rules import (
 )
 from rllib_agentmixer.envs.games.skirmish.script import script_actions
 from rllib_agentmixer.envs.games.skirmish.skirmish import Skirmish
-from rllib_agentmixer.envs.games.skirmish.vector import NOBODY, VectorSkirmish
+from rllib_agentmixer.envs.games.skirmish.vector import NO_UNIT, VectorSkirmish
 from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.envs.stepping.team_env import TeamEnv
 from rllib_agentmixer.envs.stepping.team_spaces import new_arrays, rows_of, spaces_of
@@ -166,10 +166,10 @@ def test_a_name_with_a_size_keeps_it():
 # Both forms.
 
 
-def play_together(helpers, copies, vector, choose, num_steps, seed):
+def play_together(helpers, envs, vector, choose, num_steps, seed):
     """Plays both forms on the same draws and compares everything; returns the steps seen."""
     layout = spaces_of(Skirmish(**vars(vector.settings)), "skirmish", "1")
-    teams = [TeamEnv(env, "skirmish", layout=layout) for env in copies]
+    teams = [TeamEnv(env, "skirmish", layout=layout) for env in envs]
     arrays = new_arrays(layout, len(teams))
     rewards = np.zeros((len(teams), layout.spec.num_agents), np.float32)
     rows = rows_of(layout, arrays, rewards)
@@ -178,10 +178,10 @@ def play_together(helpers, copies, vector, choose, num_steps, seed):
     def restart(indices):
         last = recorder.take()[-1][1]
         for index, draws in zip(indices, last if len(indices) else (), strict=True):
-            copies[index].np_random.queue.append(draws)
+            envs[index].np_random.queue.append(draws)
             teams[index].reset(rows[index])
 
-    for env in copies:
+    for env in envs:
         env.np_random = helpers.ScriptedGenerator()
     observation = vector.reset()
     restart(np.arange(len(teams)))
@@ -193,7 +193,7 @@ def play_together(helpers, copies, vector, choose, num_steps, seed):
         draws = recorder.drawn[0][1]
         outcomes = []
         for index, team in enumerate(teams):
-            copies[index].np_random.queue.append(draws[index])
+            envs[index].np_random.queue.append(draws[index])
             outcomes.append(team.step(rows[index], actions[index].tolist()))
         assert_same(result.final_observation, arrays, slice(None))
         np.testing.assert_allclose(result.agent_rewards, rewards, atol=1e-6)
@@ -223,7 +223,7 @@ def assert_same(observation, arrays, rows):
 
 def fighting(vector, rng):
     """Two thirds of the time as the script does, else anything, legal or not."""
-    focus = np.full((vector.spec.num_agents, vector.num_envs), NOBODY)
+    focus = np.full((vector.spec.num_agents, vector.num_envs), NO_UNIT)
     scripted = script_actions(vector.side(True), vector.side(False), vector.goals(True), focus).T
     anything = rng.integers(vector.spec.num_actions, size=scripted.shape)
     return np.where(rng.random(scripted.shape) < 0.67, scripted, anything)
@@ -249,18 +249,18 @@ def test_both_forms_agree_over_whole_episodes(
         "starts": starts,
         "max_steps": max_steps,
     }
-    copies = [Skirmish(**arguments) for _ in range(3)]
+    envs = [Skirmish(**arguments) for _ in range(3)]
     vector = VectorSkirmish(3, **arguments)
     rng = np.random.default_rng(seed)
-    play_together(helpers, copies, vector, lambda v: fighting(v, rng), 3 * max_steps, seed)
+    play_together(helpers, envs, vector, lambda v: fighting(v, rng), 3 * max_steps, seed)
 
 
 def test_both_forms_agree_through_wins_losses_deaths_and_time_limits(helpers):
     arguments = {"num_allies": 5, "num_enemies": 4, "max_steps": 30}
-    copies = [Skirmish(**arguments) for _ in range(5)]
+    envs = [Skirmish(**arguments) for _ in range(5)]
     vector = VectorSkirmish(5, **arguments)
     rng = np.random.default_rng(7)
-    steps = play_together(helpers, copies, vector, lambda v: fighting(v, rng), 250, seed=7)
+    steps = play_together(helpers, envs, vector, lambda v: fighting(v, rng), 250, seed=7)
     wins = np.concatenate([step.info["won"] for step in steps if "won" in step.info])
     assert {0.0, 1.0} <= set(wins[~np.isnan(wins)])
     assert any(step.truncated.any() for step in steps)
@@ -292,7 +292,7 @@ def test_the_dead_of_a_batch_are_masked_as_the_contract_says(helpers):
     assert num_dead > 100
 
 
-def test_one_copy_of_a_batch_does_not_depend_on_the_others(helpers):
+def test_one_environment_of_a_batch_does_not_depend_on_the_others(helpers):
     lonely, crowded = (VectorSkirmish(count, num_allies=4, num_enemies=4) for count in (1, 5))
     lonely.reset(seed=3)
     crowded.reset(seed=1)

@@ -21,18 +21,18 @@ from rllib_agentmixer.envs.games.skirmish.rules import (
     type_numbers,
 )
 from rllib_agentmixer.envs.games.skirmish.script import script_actions
-from rllib_agentmixer.envs.games.skirmish.vector import NOBODY, VectorSkirmish
+from rllib_agentmixer.envs.games.skirmish.vector import NO_UNIT, VectorSkirmish
 
 pytestmark = pytest.mark.simulator
 
 TOLERANCE = 1e-3
 SIZES = [(3, 3), (5, 5), (10, 10), (4, 6), (6, 4)]
-COPIES, STEPS = 16, 60
+NUM_ENVS, STEPS = 16, 60
 FEATURES = 13
 
 
 class Oracle:
-    """SMAX and its scripted enemies for all copies of one of our environments."""
+    """SMAX and its scripted enemies for all sub-environments of one of our environments."""
 
     def __init__(self, env):
         import jax
@@ -44,7 +44,7 @@ class Oracle:
         limit = env.settings.max_steps - 1
         self.smax = smax_env.SMAX(num_allies=self.N, num_enemies=self.M, max_steps=limit)
         self.State, self.Memory = smax_env.State, heuristic_enemy.HeuristicPolicyState
-        keys = jax.random.split(jax.random.key(0), COPIES)
+        keys = jax.random.split(jax.random.key(0), NUM_ENVS)
         step = jax.jit(jax.vmap(self.smax.step_env))
         self.step = lambda state, actions: step(keys, state, actions)
         self.masks = jax.jit(jax.vmap(self.smax.get_avail_actions))
@@ -65,14 +65,14 @@ class Oracle:
         return self.State(
             unit_positions=jnp.asarray(env._places.transpose(2, 1, 0), jnp.float32),
             unit_alive=jnp.asarray(env._health.T > 0),
-            unit_teams=jnp.asarray(np.tile(teams, (COPIES, 1)), jnp.float32),
+            unit_teams=jnp.asarray(np.tile(teams, (NUM_ENVS, 1)), jnp.float32),
             unit_health=jnp.asarray(env._health.T, jnp.float32),
             unit_types=jnp.asarray(env._types.T, jnp.uint8),
             unit_weapon_cooldowns=jnp.asarray(env._cooldown.T, jnp.float32),
             prev_movement_actions=jnp.asarray(moves, jnp.float32),
             prev_attack_actions=jnp.asarray(np.where(attacks, actions, 0), jnp.int32),
             step=jnp.asarray(env._time),
-            done=jnp.zeros(COPIES, bool),
+            done=jnp.zeros(NUM_ENVS, bool),
         )
 
     def numbered(self, actions):
@@ -96,7 +96,7 @@ class Oracle:
 
         seen = self.observe(state)
         obs = np.stack([np.asarray(seen[f"enemy_{i}"]) for i in range(self.M)], axis=1).copy()
-        foes = obs[..., (self.M - 1) * FEATURES : -10].reshape(COPIES, self.M, self.N, FEATURES)
+        foes = obs[..., (self.M - 1) * FEATURES : -10].reshape(NUM_ENVS, self.M, self.N, FEATURES)
         sight = type_numbers("sight_range")[self.env._types[self.N :].T][..., None]
         reach = type_numbers("attack_range")[self.env._types[self.N :].T][..., None]
         distance = np.linalg.norm(foes[..., 1:3], axis=-1) * sight
@@ -104,13 +104,13 @@ class Oracle:
         is_closest = distance == distance.min(axis=-1, keepdims=True)
         keep = is_closest | (distance < reach).any(axis=-1, keepdims=True)
         obs[..., (self.M - 1) * FEATURES : -10] = (foes * keep[..., None]).reshape(
-            COPIES, self.M, -1
+            NUM_ENVS, self.M, -1
         )
         focus = self.env._focus.T
         memory = self.Memory(
             default_target=jnp.asarray(self.env.goals(False).transpose(2, 1, 0), jnp.float32),
             last_attacked_enemy=jnp.asarray(
-                np.where(focus == NOBODY, NOBODY, self.N - 1 - focus), jnp.int32
+                np.where(focus == NO_UNIT, NO_UNIT, self.N - 1 - focus), jnp.int32
             ),
         )
         return np.asarray(self.script(memory, jnp.asarray(obs))[0])
@@ -137,17 +137,17 @@ def chance_is_pinned():
 
 @pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]}v{size[1]}")
 def battle(request):
-    """Our environment and its oracle; the clocks of some copies are about to run out."""
+    """Our environment and its oracle; the clocks of some sub-environments are about to run out."""
     N, M = request.param
-    env = VectorSkirmish(COPIES, num_allies=N, num_enemies=M)
+    env = VectorSkirmish(NUM_ENVS, num_allies=N, num_enemies=M)
     env.reset(seed=5)
-    env._time[: COPIES // 2] = 80
+    env._time[: NUM_ENVS // 2] = 80
     return env, Oracle(env), np.random.default_rng(6)
 
 
 def mixed_actions(env, rng):
     """Mostly as the script does, so that there are battles; else anything, legal or not."""
-    focus = np.full((env.spec.num_agents, COPIES), NOBODY)
+    focus = np.full((env.spec.num_agents, NUM_ENVS), NO_UNIT)
     scripted = script_actions(env.side(True), env.side(False), env.goals(True), focus).T
     anything = rng.integers(env.spec.num_actions, size=scripted.shape)
     return np.where(rng.random(scripted.shape) < 0.7, scripted, anything)
@@ -200,11 +200,11 @@ def test_observations_and_masks_are_smaxs(battle):
         theirs = oracle.ally_rows(oracle.observe(state)).copy()
         # SMAX does not clip who was pushed over the edge; here its targets count backwards.
         theirs[..., -9:-7] = theirs[..., -9:-7].clip(0, 1)
-        enemies = theirs[..., (N - 1) * FEATURES : -10].reshape(COPIES, N, M, FEATURES)
+        enemies = theirs[..., (N - 1) * FEATURES : -10].reshape(NUM_ENVS, N, M, FEATURES)
         action = (enemies[..., 5] * (NUM_MOVES + N - 1)).round()
         forwards = (2 * NUM_MOVES + N - 1 - action) / (NUM_MOVES + N - 1)
         enemies[..., 5] = np.where(action >= NUM_MOVES, forwards, 0)
-        theirs[..., (N - 1) * FEATURES : -10] = enemies.reshape(COPIES, N, -1)
+        theirs[..., (N - 1) * FEATURES : -10] = enemies.reshape(NUM_ENVS, N, -1)
         close(env._obs, theirs)
         alive = env._alive
         masks = oracle.ally_rows(oracle.masks(state)).astype(bool)

@@ -271,7 +271,7 @@ def test_without_the_game_the_message_says_how_to_get_it(monkeypatch):
     [
         ({"race": "human"}, "race must be one of"),
         ({"n_units": 0}, "each side needs a unit, got n_units=0"),
-        ({"render_mode": "rgb_array"}, "cannot draw"),
+        ({"render_mode": "rgb_array"}, "cannot render"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):

@@ -1,4 +1,4 @@
-"""What breaks the contract is named with environment, copy, step, agent and value."""
+"""What breaks the contract is named with sub-environment, step, agent and value."""
 
 import numpy as np
 import pytest
@@ -38,15 +38,18 @@ VIOLATIONS = {
     "unknown in truncated": (put("truncated", "c", False), r"truncated for \['c'\]"),
     "no obs": (drop("obs", "a"), "agent 'a'.*no observation"),
     "no reward": (drop("rewards", "a"), "agent 'a'.*no reward"),
-    "late mask": (lambda e, r: r.infos["a"].update(action_mask=np.ones(3)), "none came with reset"),
+    "late mask": (
+        lambda e, r: r.infos["a"].update(action_mask=np.ones(3)),
+        "reset\\(\\) sent none",
+    ),
     "unknown agent": (lambda e, r: e.agents.append("c"), r"agents for \['c'\]"),
 }
 
 
 @pytest.mark.parametrize("kind", VIOLATIONS)
-def test_a_broken_contract_is_named_with_copy_step_and_agent(tampered, kind):
+def test_a_broken_contract_is_named_with_sub_environment_step_and_agent(tampered, kind):
     change, message = VIOLATIONS[kind]
-    with pytest.raises(EnvContractError, match=f"copy 0 of fake, step 2.*{message}"):
+    with pytest.raises(EnvContractError, match=f"sub-environment 0 of fake, step 2.*{message}"):
         play(tampered(2, change), 2)
 
 

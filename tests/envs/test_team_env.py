@@ -33,7 +33,7 @@ def test_the_loop_and_the_native_form_have_equal_specs():
         assert getattr(loop, name) == getattr(native, name), name
 
 
-def test_a_team_of_one_copy_writes_into_the_given_row():
+def test_a_single_team_env_writes_into_the_given_row():
     env = TeamEnv(PredatorPrey(), "predator_prey")
     arrays = new_arrays(env.layout, 1)
     row = rows_of(env.layout, arrays, np.zeros((1, 2), np.float32))[0]
@@ -100,7 +100,7 @@ def test_discrete_actions_count_from_the_start_of_their_space(team):
     built = team(action_spaces={"b": spaces.Discrete(3, start=5)})
     built.reset(seed=0)
     built.step(np.array([[2, 1]]))
-    received = built._copies[0].env.received[0]
+    received = built._envs[0].env.received[0]
     assert received == {"a": 2, "b": 6}
     assert type(received["b"]) is int
 
@@ -118,7 +118,7 @@ def test_continuous_actions_are_cut_reshaped_clipped_and_cast(team):
     seen = built.reset(seed=0)
     np.testing.assert_array_equal(seen.action_mask[0], spec.action_valid)
     built.step(np.array([[[9, 9, 9, 9], [1, 2, 3, 4]]], np.float32))
-    env = built._copies[0].env
+    env = built._envs[0].env
     received = env.received[0]
     np.testing.assert_array_equal(received["b"], [[1, 2], [3, 4]])
     assert received["a"].dtype == np.float64
@@ -129,7 +129,7 @@ def test_continuous_actions_are_cut_reshaped_clipped_and_cast(team):
     ("actions", "message"),
     [
         (np.zeros((1, 3), int), r"\(1, 2\).*\(1, 3\)"),
-        (np.zeros((1, 2), np.float32), "whole numbers.*float32"),
+        (np.zeros((1, 2), np.float32), "integers.*float32"),
         (np.array([[0, 3]]), "below"),
         (np.array([[-1, 0]]), "below"),
     ],
@@ -211,7 +211,7 @@ def test_rewards_are_combined_as_asked(team, mode, reward):
 def test_a_shared_reward_must_be_equal(team):
     assert play(team()).reward[0] == 1.0
     with pytest.raises(
-        EnvContractError, match=r"copy 0 of fake, step 1.*'b': 3.0.*'sum' or 'mean'"
+        EnvContractError, match=r"sub-environment 0 of fake, step 1.*'b': 3.0.*'sum' or 'mean'"
     ):
         play(team(tamper=uneven))
 

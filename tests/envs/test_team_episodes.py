@@ -25,7 +25,7 @@ def test_every_episode_has_a_seed_of_its_own_which_the_first_one_fixes(team):
         for _ in range(3):
             built.step(noop(built))
         # The first None is the reset that looked at the layout.
-        first, *others = built._copies[0].env.seeds
+        first, *others = built._envs[0].env.seeds
         assert first is None
         return others
 
@@ -37,7 +37,7 @@ def test_every_episode_has_a_seed_of_its_own_which_the_first_one_fixes(team):
 def test_copies_get_different_seeds():
     built = LoopVectorEnv(FakeTeam, 8)
     built.reset(seed=5)
-    assert len({copy.env.seeds[-1] for copy in built._copies}) == 8
+    assert len({team_env.env.seeds[-1] for team_env in built._envs}) == 8
 
 
 def test_finished_rows_restart_while_others_go_on():
@@ -128,7 +128,7 @@ def test_an_agent_that_dies_leaves_an_empty_row_and_gets_no_more_actions(team, d
             # The agent that died in this step was still paid for it.
             np.testing.assert_array_equal(result.agent_rewards[0], [1, float(step == 2)])
             assert result.reward[0] == 1 + (step == 2)
-        assert built._copies[0].env.received[-1].keys() == {"a"}
+        assert built._envs[0].env.received[-1].keys() == {"a"}
         result = built.step(np.ones((1, 2), int))
         assert result.truncated[0]
         np.testing.assert_array_equal(result.final_observation.alive[0], [True, False])
@@ -159,7 +159,7 @@ def test_an_agent_may_join_later(team):
     # Arrays are reused, so only the last two observations still hold.
     assert seen[-1].alive.all()
     np.testing.assert_allclose(seen[-1].obs[0], [[3, 3], [3.1, 3.1]])
-    received = [set(actions) for actions in built._copies[0].env.received]
+    received = [set(actions) for actions in built._envs[0].env.received]
     assert received == [{"a"}, {"a"}, {"a", "b"}]
 
 

@@ -14,12 +14,12 @@ from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 
-def played(copies, num_steps, seed=0):
+def played(vector_env, num_steps, seed=0):
     """Steps of random legal play."""
     rng = np.random.default_rng(seed)
-    seen, results = copies.reset(seed=seed), []
+    seen, results = vector_env.reset(seed=seed), []
     for _ in range(num_steps):
-        result = copies.step(random_team_actions(copies.spec, seen, rng))
+        result = vector_env.step(random_team_actions(vector_env.spec, seen, rng))
         seen = result.observation
         results.append(copy.deepcopy(result))  # arrays are reused
     return results
@@ -30,11 +30,11 @@ def played(copies, num_steps, seed=0):
 
 def test_speaker_and_listener_are_a_team_of_different_agents():
     pytest.importorskip("mpe2")
-    copies = make_vector_env("simple_speaker_listener", 2)
-    assert copies.spec.obs_sizes == (3, 11)
-    assert copies.spec.action_sizes == (3, 5)
-    assert copies.spec.state_size == 14
-    assert played(copies, 25)[-1].truncated.all()
+    vector_env = make_vector_env("simple_speaker_listener", 2)
+    assert vector_env.spec.obs_sizes == (3, 11)
+    assert vector_env.spec.action_sizes == (3, 5)
+    assert vector_env.spec.state_size == 14
+    assert played(vector_env, 25)[-1].truncated.all()
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_the_state_is_that_of_the_package(name):
 
 def test_reference_shares_one_reward():
     pytest.importorskip("mpe2")
-    copies = make_vector_env("simple_reference", 1)
-    assert copies.spec.action_sizes == (50, 50)
-    results = played(copies, 5)  # a difference would raise
+    vector_env = make_vector_env("simple_reference", 1)
+    assert vector_env.spec.action_sizes == (50, 50)
+    results = played(vector_env, 5)  # a difference would raise
     assert results[0].agent_rewards[0, 0] == results[0].agent_rewards[0, 1]
     with pytest.raises(EnvContractError, match="different rewards"):
         played(make_vector_env("simple_reference", 1, config={"local_ratio": 0.5}), 5)
@@ -121,10 +121,10 @@ def test_a_frozen_prey_stays():
 
 def test_the_prey_is_no_member_of_the_team():
     pytest.importorskip("mpe2")
-    copies = make_vector_env("simple_tag", 1)
-    assert copies.spec.agents == ("adversary_0", "adversary_1", "adversary_2")
-    assert copies.spec.state_size == 3 * 16 + 14
-    assert played(copies, 25)[-1].truncated.all()
+    vector_env = make_vector_env("simple_tag", 1)
+    assert vector_env.spec.agents == ("adversary_0", "adversary_1", "adversary_2")
+    assert vector_env.spec.state_size == 3 * 16 + 14
+    assert played(vector_env, 25)[-1].truncated.all()
 
 
 def test_multiwalkers_limit_is_a_truncation_and_a_fall_is_not():
@@ -141,10 +141,10 @@ def test_multiwalkers_limit_is_a_truncation_and_a_fall_is_not():
 def test_multiwalker_has_a_state_also_when_walkers_have_been_removed():
     pytest.importorskip("Box2D")
     config = {"terminate_on_fall": False, "remove_on_fall": True, "max_cycles": 200}
-    copies = make_vector_env("multiwalker", 1, config=config)
-    rng, seen = np.random.default_rng(0), copies.reset(seed=0)
+    vector_env = make_vector_env("multiwalker", 1, config=config)
+    rng, seen = np.random.default_rng(0), vector_env.reset(seed=0)
     for _ in range(200):
-        seen = copies.step(random_team_actions(copies.spec, seen, rng)).observation
+        seen = vector_env.step(random_team_actions(vector_env.spec, seen, rng)).observation
         if not seen.alive.all():
             break
     gone = int(np.flatnonzero(~seen.alive[0])[0])
@@ -155,20 +155,20 @@ def test_multiwalker_has_a_state_also_when_walkers_have_been_removed():
 
 def test_pursuits_images_become_rows():
     pytest.importorskip("pygame")
-    copies = make_vector_env("pursuit", 1, config={"max_cycles": 3})
-    assert copies.spec.obs_shapes == ((7, 7, 3),) * 8
-    assert copies.spec.obs_size == 147
-    assert played(copies, 3)[-1].truncated.all()
+    vector_env = make_vector_env("pursuit", 1, config={"max_cycles": 3})
+    assert vector_env.spec.obs_shapes == ((7, 7, 3),) * 8
+    assert vector_env.spec.obs_size == 147
+    assert played(vector_env, 3)[-1].truncated.all()
 
 
 def test_knights_and_archers_die_one_by_one_and_kills_are_summed():
     pytest.importorskip("pygame")
-    copies = make_vector_env("knights_archers_zombies", 1)
-    assert copies.spec.team_reward == "sum"
+    vector_env = make_vector_env("knights_archers_zombies", 1)
+    assert vector_env.spec.team_reward == "sum"
     alive, kills = [], 0.0
-    rng, seen = np.random.default_rng(0), copies.reset(seed=0)
+    rng, seen = np.random.default_rng(0), vector_env.reset(seed=0)
     for _ in range(400):
-        result = copies.step(random_team_actions(copies.spec, seen, rng))
+        result = vector_env.step(random_team_actions(vector_env.spec, seen, rng))
         seen = result.observation
         assert result.reward[0] == result.agent_rewards[0].sum()
         kills += result.reward[0]
@@ -182,9 +182,9 @@ def test_knights_and_archers_die_one_by_one_and_kills_are_summed():
 
 def test_a_petting_zoo_module_is_an_environment():
     pytest.importorskip("mpe2")
-    copies = make_vector_env("mpe2.simple_spread_v3", 1, config={"local_ratio": 0.0, "N": 2})
-    assert copies.spec.num_agents == 2
-    assert copies.spec.name == "mpe2.simple_spread_v3"
+    vector_env = make_vector_env("mpe2.simple_spread_v3", 1, config={"local_ratio": 0.0, "N": 2})
+    assert vector_env.spec.num_agents == 2
+    assert vector_env.spec.name == "mpe2.simple_spread_v3"
 
 
 @pytest.mark.parametrize(
@@ -291,12 +291,12 @@ def test_supersuits_wrappers_are_accepted_in_front(name):
     supersuit = pytest.importorskip("supersuit")
     make, arguments, expected = WRAPPERS[name]
     # The dead of black_death go on with a reward of 0, so rewards are summed.
-    copies = LoopVectorEnv(
+    vector_env = LoopVectorEnv(
         lambda: getattr(supersuit, name)(make(), *arguments), 2, team_reward="sum"
     )
     for attribute, value in expected.items():
-        assert getattr(copies.spec, attribute) == value
-    results = played(copies, 9)
+        assert getattr(vector_env.spec, attribute) == value
+    results = played(vector_env, 9)
     assert sum(int((r.terminated | r.truncated).sum()) for r in results) == 4  # 2 episodes each
     if name == "black_death_v3":  # the dead are kept alive with an empty observation
         assert results[2].observation.alive.all()
@@ -314,8 +314,8 @@ def test_black_death_ends_as_the_environment_below_it_does(is_cut):
             returned.terminated = dict.fromkeys("ab", True)
             returned.truncated = dict.fromkeys("ab", False)
 
-    copies = LoopVectorEnv(lambda: supersuit.black_death_v3(even(tamper=end)), 1)
-    results = played(copies, 4)
+    vector_env = LoopVectorEnv(lambda: supersuit.black_death_v3(even(tamper=end)), 1)
+    results = played(vector_env, 4)
     assert [bool(r.terminated[0] or r.truncated[0]) for r in results] == [False] * 3 + [True]
     assert bool(results[-1].truncated[0]) == is_cut
 
@@ -330,8 +330,8 @@ def test_an_environment_behind_black_death_is_copied_as_it_stands(helpers):
 
 def test_frames_are_stacked_as_they_were_seen():
     supersuit = pytest.importorskip("supersuit")
-    copies = LoopVectorEnv(lambda: supersuit.frame_stack_v1(even(), 3), 1)
-    results = played(copies, 3)
+    vector_env = LoopVectorEnv(lambda: supersuit.frame_stack_v1(even(), 3), 1)
+    results = played(vector_env, 3)
     np.testing.assert_allclose(results[-1].observation.obs[0, 0], [1, 1, 2, 2, 3, 3])
 
 
@@ -339,7 +339,7 @@ def test_frames_are_stacked_as_they_were_seen():
 def test_a_wrapper_that_refuses_masks_in_observations_says_where_they_go(name):
     supersuit = pytest.importorskip("supersuit")
     masked = spaces.Dict({"observation": box(2), "action_mask": spaces.MultiBinary(3)})
-    with pytest.raises(EnvContractError, match=r"SuperSuit wrapper refuses it.*masks in infos"):
+    with pytest.raises(EnvContractError, match=r"SuperSuit wrapper rejects it.*masks in infos"):
         make_env(lambda: getattr(supersuit, name)(FakeTeam(obs_spaces=dict.fromkeys("ab", masked))))
 
 
@@ -358,9 +358,9 @@ def test_a_mask_that_was_not_padded_with_its_actions_is_named():
         for name, number in (("a", 2), ("b", 5)):
             returned.infos[name]["action_mask"] = np.ones(number)
 
-    copies = LoopVectorEnv(lambda: supersuit.pad_action_space_v0(ragged(tamper=masks)), 1)
+    vector_env = LoopVectorEnv(lambda: supersuit.pad_action_space_v0(ragged(tamper=masks)), 1)
     with pytest.raises(EnvContractError, match=r"'a'.*mask must have shape \(5,\), got \(2,\)"):
-        copies.reset(seed=0)
+        vector_env.reset(seed=0)
 
 
 # Traps.
@@ -375,8 +375,10 @@ def test_agents_keep_their_rows_whatever_order_dictionaries_have():
             keys = list(group)[:: -1 if env.step_count % 2 else 1]
             setattr(returned, name, {key: group[key] for key in keys})
 
-    copies = LoopVectorEnv(lambda: FakeTeam(agents=("z", "a", "m"), tamper=shuffled, length=9), 1)
-    for step, result in enumerate(played(copies, 4), start=1):
+    vector_env = LoopVectorEnv(
+        lambda: FakeTeam(agents=("z", "a", "m"), tamper=shuffled, length=9), 1
+    )
+    for step, result in enumerate(played(vector_env, 4), start=1):
         expected = [step, step + 0.1, step + 0.2]
         np.testing.assert_allclose(result.observation.obs[0, :, 0], expected, rtol=1e-6)
 
@@ -395,10 +397,10 @@ def test_one_info_shared_by_all_agents_and_one_list_of_agents_do_no_harm():
             self.agents = self.possible_agents
             return obs, rewards, terminated, truncated, dict.fromkeys(self.agents, self.shared)
 
-    copies = LoopVectorEnv(lambda: Careless(length=3), 1)
-    ends = [bool(result.truncated[0]) for result in played(copies, 7)]
+    vector_env = LoopVectorEnv(lambda: Careless(length=3), 1)
+    ends = [bool(result.truncated[0]) for result in played(vector_env, 7)]
     assert ends == [False, False, True] * 2 + [False]
-    assert copies.spec.agents == ("a", "b")
+    assert vector_env.spec.agents == ("a", "b")
 
 
 def test_masks_are_read_from_observations_and_from_infos():
@@ -409,5 +411,5 @@ def test_masks_are_read_from_observations_and_from_infos():
         returned.obs["a"]["action_mask"] = mask
         returned.infos["b"]["action_mask"] = mask
 
-    copies = LoopVectorEnv(lambda: FakeTeam(obs_spaces={"a": in_obs}, tamper=sent), 1)
-    assert copies.reset(seed=0).action_mask[0].tolist() == [[False, True, False]] * 2
+    vector_env = LoopVectorEnv(lambda: FakeTeam(obs_spaces={"a": in_obs}, tamper=sent), 1)
+    assert vector_env.reset(seed=0).action_mask[0].tolist() == [[False, True, False]] * 2

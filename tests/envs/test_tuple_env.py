@@ -250,7 +250,7 @@ def test_where_agents_stood_does_not_change_what_a_seed_gives():
 
 def test_settings_that_cannot_work_are_refused():
     pytest.importorskip("lbforaging")
-    with pytest.raises(ConfigError, match="num_food must be a whole number of at least 1"):
+    with pytest.raises(ConfigError, match="num_food must be an integer of at least 1"):
         make_env("lbf", num_food=0)
     with pytest.raises(ConfigError, match="no argument 'penality'"):
         make_env("lbf", penality=1)

@@ -1,4 +1,4 @@
-"""VMAS: both forms agree with VMAS and with each other, copies live lives of their own."""
+"""VMAS: both forms agree with VMAS and with each other, sub-environments are independent."""
 
 import pickle
 
@@ -54,7 +54,7 @@ def test_a_batch_is_what_vmas_computes(name, helpers):
 
 
 @pytest.mark.parametrize("continuous", [True, False])
-def test_one_copy_plays_as_a_batch_of_one(continuous, helpers):
+def test_one_environment_plays_as_a_batch_of_one(continuous, helpers):
     config = {"continuous_actions": continuous, "max_steps": 7}
     vector = make_vector_env("vmas_balance", 1, config=config)
     one = make_env("vmas_balance", **config)
@@ -201,7 +201,7 @@ def test_a_snapshot_continues_bit_for_bit(name, helpers):
     helpers.check_continuation(make, num_before=4, num_after=10)
 
 
-def test_one_copy_can_be_pickled_on_its_way():
+def test_one_environment_can_be_pickled_on_its_way():
     env = make_env("vmas_give_way")
     env.reset(seed=0)
     actions = {name: env.action_space(name).high for name in env.possible_agents}
@@ -276,7 +276,7 @@ def test_wrong_shapes_and_numbers_are_named(monkeypatch):
         vector.step(np.zeros((2, 3, 2), np.float32))
 
 
-def test_one_copy_runs_in_a_loop_too(helpers):
+def test_one_environment_runs_in_a_loop_too(helpers):
     loop = LoopVectorEnv(lambda: make_env("vmas_balance", max_steps=4), 2, name="loop")
     helpers.check_continuation(lambda: loop, num_before=2, num_after=6)
 

@@ -11,7 +11,7 @@ import pytest
 from rllib_agentmixer.runs import local_ray, ray_cluster
 from rllib_agentmixer.cli import main
 from rllib_agentmixer.errors import ConfigError
-from rllib_agentmixer.runs.ray_cluster import check_answers, wait_for_processors, wait_seconds
+from rllib_agentmixer.runs.ray_cluster import check_answers, wait_for_cpus, wait_seconds
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_the_command_line_ends_with_status_2(closed_port, monkeypatch, capsys, t
 def test_processors_that_are_there_are_not_waited_for_and_given_back(ray_cluster):
     import ray
 
-    wait_for_processors(3)
+    wait_for_cpus(3)
     deadline = time.monotonic() + 20
     while ray.available_resources().get("CPU") != 4 and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -73,14 +73,14 @@ def test_processors_that_do_not_come_are_told_with_what_is_there(ray_cluster, mo
     monkeypatch.setenv("RLLIB_AGENTMIXER_CLUSTER_WAIT_S", "1")
     monkeypatch.setattr("rllib_agentmixer.runs.ray_cluster.FIRST_WAIT_S", 1)
     with pytest.raises(ConfigError, match=r"each of 5 workers after 1 s: 4 of 4 CPUs free on 1"):
-        wait_for_processors(5)
+        wait_for_cpus(5)
 
 
 def test_waiting_is_told_once_at_a_time(ray_cluster, monkeypatch, caplog):
     monkeypatch.setenv("RLLIB_AGENTMIXER_CLUSTER_WAIT_S", "3")
     monkeypatch.setattr("rllib_agentmixer.runs.ray_cluster.FIRST_WAIT_S", 1)
     with pytest.raises(ConfigError):
-        wait_for_processors(5)
+        wait_for_cpus(5)
     assert [record.message for record in caplog.records] == [
         "Waiting up to 2 s for 5 free CPUs: 4 of 4 CPUs free on 1 nodes (4)."
     ]

@@ -1,4 +1,4 @@
-"""A search is written down as it began, and goes on only as that."""
+"""Plans of searches: serialization, and no changes on resume."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def test_a_plan_reads_as_it_was_written(plan, tmp_path):
     assert read_plan(tmp_path) == plan
 
 
-def test_a_folder_without_a_search_is_told(tmp_path):
+def test_a_folder_without_a_search_is_reported(tmp_path):
     with pytest.raises(CheckpointError, match=r"holds no search to resume \(search.json is miss"):
         read_plan(tmp_path)
 
@@ -42,13 +42,13 @@ def test_a_folder_without_a_search_is_told(tmp_path):
         '{"env": "e", "algorithm": "ippo", "metric": "m", "steps": 9, "space": {}, "x": 1}',
     ],
 )
-def test_a_plan_that_cannot_be_read_is_told(tmp_path, text):
+def test_an_unreadable_plan_is_reported(tmp_path, text):
     (tmp_path / PLAN).write_text(text)
     with pytest.raises(CheckpointError, match=r"search.json cannot be read"):
         read_plan(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_told(plan, tmp_path):
+def test_an_unwritable_folder_is_reported(plan, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="choose another --out"):
         plan.write(tmp_path / "file")
@@ -56,14 +56,14 @@ def test_a_folder_that_cannot_be_written_is_told(plan, tmp_path):
 
 def test_a_resumed_search_keeps_what_it_began_with(plan):
     plan.check_unchanged({"samples": 8, "env": "climbing", "space": plan.space})
-    with pytest.raises(ConfigError, match="samples=9 differs from the search's own 8"):
+    with pytest.raises(ConfigError, match="samples=9 differs from the plan's 8"):
         plan.check_unchanged({"samples": 9})
     other = read_space(["lr=uniform(0, 1)"], "agentmixer")
-    with pytest.raises(ConfigError, match=r"space=lr=uniform\(0, 1\) differs .* own lr=loguni"):
+    with pytest.raises(ConfigError, match=r"space=lr=uniform\(0, 1\) differs .* plan's lr=loguni"):
         plan.check_unchanged({"space": other})
 
 
-def test_grace_is_a_tenth_unless_it_is_said():
+def test_grace_steps_default_to_a_tenth():
     space = read_space([], "ippo")
     plan = SearchPlan(env="e", algorithm="ippo", space=space, metric="m", steps=250)
     assert plan.interval == 25

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from ray import tune
 
-from rllib_agentmixer.search.domains import Range
+from rllib_agentmixer.search.domains import Domain
 from rllib_agentmixer.search.plan import STEPS, SearchPlan
 from rllib_agentmixer.search.results import records_of, write_summary
 
 PLAN = SearchPlan(
     env="climbing",
     algorithm="ippo",
-    space={"lr": Range("uniform", (0, 1))},
+    space={"lr": Domain("uniform", (0, 1))},
     metric="a/b",
     steps=100,
 )

@@ -123,7 +123,7 @@ def test_a_search_that_cannot_be_is_refused_with_status_2(arguments, message, ca
     assert not out.exists()
 
 
-def test_a_store_that_does_not_answer_is_told_before_a_trial_begins(tmp_path, capsys):
+def test_an_unavailable_server_is_reported_before_a_trial_begins(tmp_path, capsys):
     uri = ("--tracking-uri", "http://127.0.0.1:9")
     out = tmp_path / "search"
     assert call("tune", "climbing", "--out", out, *uri) == 2
@@ -134,8 +134,8 @@ def test_a_store_that_does_not_answer_is_told_before_a_trial_begins(tmp_path, ca
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--samples", 9], "samples=9 differs from the search's own 1"),
-        (["--max-failures", 0], "max_failures=0 differs from the search's own 2"),
+        (["--samples", 9], "samples=9 differs from the plan's 1"),
+        (["--max-failures", 0], "max_failures=0 differs from the plan's 2"),
         (["--experiment", "e"], "experiment='e' differs"),
         (["--seed", 5], "seed=5 differs"),
         (["--space", "lr=uniform(0, 1)"], "space=lr=uniform(0, 1) differs"),
@@ -147,7 +147,7 @@ def test_a_resumed_search_refuses_other_options(searched, capsys, options, messa
     assert message in capsys.readouterr().err
 
 
-def test_a_resumed_search_takes_the_words_that_it_began_with(searched):
+def test_a_resumed_search_accepts_its_own_options(searched):
     plan = read_plan(searched)
     place = ("--resume", "--out", searched, "--no-mlflow", "--seed", 0)
     assert call("tune", "climbing", *place, *TINY) == 0
@@ -169,24 +169,24 @@ def test_a_search_that_was_killed_before_its_first_trial_begins_when_it_is_resum
 
 
 @pytest.mark.faults
-def test_a_metric_that_no_trial_reports_is_told(tmp_path, capsys):
+def test_a_metric_that_no_trial_reports_is_an_error(tmp_path, capsys):
     metric = "evaluation/individul/episode_return_mean"
     options = ("--metric", metric, "--space", "lr=choice(1e-3)", "--samples", 1, "--no-mlflow")
     assert call("tune", "climbing", "--out", tmp_path / "search", *options, *TINY) == 2
-    told = capsys.readouterr().err
-    assert "did you mean 'evaluation/individual/episode_return_mean'" in told
+    message = capsys.readouterr().err
+    assert "did you mean 'evaluation/individual/episode_return_mean'" in message
 
 
 @pytest.mark.faults
-def test_a_search_of_which_all_fails_is_told_without_tracebacks(tmp_path, capsys):
+def test_a_search_whose_trials_all_fail_reports_no_tracebacks(tmp_path, capsys):
     out = tmp_path / "search"
     options = ("--samples", 1, "--max-failures", 1, "--no-mlflow", "--out", out)
     assert call("tune", "climbing", "--space", "lr=choice(1e30)", *options, *TINY) == 1
-    told = capsys.readouterr().err
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
     place = out / "trial_00000" / "error.txt"
-    assert f"trial_00000 failed and goes on from its last checkpoint: see {place}" in told
-    assert f"trial_00000 failed: see {place}" in told
+    assert f"trial_00000 failed and restarts from its last checkpoint: see {place}" in message
+    assert f"trial_00000 failed: see {place}" in message
     assert place.is_file()
     assert [row["status"] for row in rows_of(out)] == ["failed"]
     assert not (out / "best").exists()
@@ -205,7 +205,7 @@ def test_a_file_is_no_folder_of_a_search(tmp_path, capsys):
 
 def test_a_folder_in_use_is_not_searched_in_again(searched, capsys):
     assert call("tune", "climbing", "--out", searched, "--no-mlflow") == 2
-    assert "add --resume to go on with the search in it" in capsys.readouterr().err
+    assert "add --resume to resume the search in it" in capsys.readouterr().err
 
 
 def test_a_folder_that_holds_no_search_cannot_be_resumed(tmp_path, capsys):

@@ -9,7 +9,7 @@ from ray.tune import schedulers
 from rllib_agentmixer.commands.common import draft_config
 from rllib_agentmixer.commands.tune import _most_workers
 from rllib_agentmixer.search import tuner
-from rllib_agentmixer.search.domains import Range
+from rllib_agentmixer.search.domains import Domain
 from rllib_agentmixer.search.plan import STEPS, SearchPlan
 
 
@@ -20,7 +20,7 @@ def settings_of(monkeypatch, tmp_path):
     config = draft_config("climbing", "ippo", 0, 0, {"train_batch_size": 100})
 
     def make(**changes):
-        space = changes.pop("space", {"lr": Range("uniform", (0.0, 1.0))})
+        space = changes.pop("space", {"lr": Domain("uniform", (0.0, 1.0))})
         plan = SearchPlan(
             **{"env": "climbing", "algorithm": "ippo", "metric": "a/b", "steps": 5000},
             **{"seed": 7, "concurrent": 3, "max_failures": 4, "space": space, **changes},
@@ -48,19 +48,19 @@ def test_higher_is_better_in_random_searches(settings_of):
     assert plan.max_concurrent_trials == 3
 
 
-def test_the_seed_decides_what_is_drawn(settings_of):
-    def drawn(seed):
-        space = {"lr": Range("uniform", (0.0, 1.0)), "igc": Range("grid_search", (1, 2))}
+def test_the_seed_determines_the_samples(settings_of):
+    def sampled(seed):
+        space = {"lr": Domain("uniform", (0.0, 1.0)), "igc": Domain("grid_search", (1, 2))}
         search = settings_of(seed=seed, space=space, concurrent=None).tune_config.search_alg
         settings = {name: found.to_tune() for name, found in space.items()}
         search.add_configurations({"e": {"run": "PPO", "config": settings, "num_samples": 2}})
         trials = [search.next_trial() for _ in range(4)]
         return [trial.config["lr"] for trial in trials]
 
-    first = drawn(7)
-    assert drawn(7) == first
-    assert drawn(8) != first
-    # Points of a grid share a draw: they differ in the grid's setting alone.
+    first = sampled(7)
+    assert sampled(7) == first
+    assert sampled(8) != first
+    # Grid points share a sample: they differ in the grid's setting only.
     assert len(set(first)) == 2
 
 
@@ -72,7 +72,7 @@ def test_asha_compares_by_steps(settings_of):
 
 
 def test_population_based_training_looks_when_planned_and_stays_in_its_ranges(settings_of):
-    space = {"lr": Range("uniform", (0.1, 0.2)), "num_epochs": Range("choice", (1, 2))}
+    space = {"lr": Domain("uniform", (0.1, 0.2)), "num_epochs": Domain("choice", (1, 2))}
     made = settings_of(scheduler="pbt", grace_steps=300, space=space)
     scheduler = made.tune_config.scheduler
     assert scheduler._perturbation_interval == 300
@@ -102,7 +102,7 @@ def test_a_search_that_goes_on_takes_up_what_failed_and_what_did_not_end(monkeyp
         algorithm="ippo",
         metric="m",
         steps=9,
-        space={"lr": Range("uniform", (0.0, 1.0))},
+        space={"lr": Domain("uniform", (0.0, 1.0))},
     )
     tuner.resumed_tuner(plan, config, tmp_path)
     assert given["resume_unfinished"]
@@ -110,22 +110,22 @@ def test_a_search_that_goes_on_takes_up_what_failed_and_what_did_not_end(monkeyp
     assert not given.get("restart_errored")
 
 
-def processors(workers):
-    """Logical processors that a trial takes up."""
+def cpus_of(workers):
+    """Logical CPUs that a trial reserves."""
     config = draft_config("climbing", "ippo", 0, workers, {})
     return config.algo_class.default_resource_request(config).required_resources["CPU"]
 
 
-def test_a_trial_takes_a_processor_and_one_for_each_worker():
-    assert [processors(workers) for workers in (0, 1, 3)] == [1, 2, 4]
+def test_a_trial_reserves_a_cpu_and_one_per_worker():
+    assert [cpus_of(workers) for workers in (0, 1, 3)] == [1, 2, 4]
 
 
 @pytest.mark.parametrize(
     ("space", "expected"),
     [
-        ({"lr": Range("uniform", (0.0, 1.0))}, 1),
-        ({"num_env_runners": Range("choice", (2, 5))}, 5),
-        ({"num_env_runners": Range("randint", (0, 4))}, 3),
+        ({"lr": Domain("uniform", (0.0, 1.0))}, 1),
+        ({"num_env_runners": Domain("choice", (2, 5))}, 5),
+        ({"num_env_runners": Domain("randint", (0, 4))}, 3),
     ],
 )
 def test_a_private_ray_has_room_for_the_largest_trial(space, expected):

@@ -102,7 +102,7 @@ def test_readers_are_warned():
     groups = group_runs(runs, "algorithm", 1)
     words = "\n".join(comparison.warnings_about([*runs, empty], groups))
     assert "COMA-0 is KILLED" in words
-    assert "empty has no such metric" in words
+    assert "empty does not have the metric" in words
     assert "COMA has 1 seed(s): fewer than 3" in words
     assert "IPPO has" not in words
     assert "different numbers of steps" in words
@@ -196,8 +196,8 @@ def test_what_cannot_be_compared_says_why(store, capsys, tmp_path):
     assert f"no run has the metric 'x'; there are {JOINT}" in wrong
     assert "environment: climbing / hard" in error_of(capsys, "compared", *at)
     away = error_of(capsys, "compared", "--tracking-uri", "http://127.0.0.1:9")
-    assert "does not answer: [Errno 111] Connection refused" in away
-    assert "no MLflow store at" in error_of(
+    assert "is unavailable: [Errno 111] Connection refused" in away
+    assert "no MLflow database at" in error_of(
         capsys, "compared", "--tracking-uri", f"sqlite:///{tmp_path / 'none.db'}"
     )
     assert not (tmp_path / "none.db").exists()

@@ -171,5 +171,5 @@ def test_an_outage_in_the_middle_delays_but_keeps_order(tmp_path, mlflow_store, 
     sender.add(tmp_path)
     assert sender.close(20.0)
     assert held(tmp_path).points("a") == STEPS
-    assert caplog.text.count("MLflow does not answer") == 1
-    assert caplog.text.count("MLflow answers again") == 1
+    assert caplog.text.count("MLflow is unavailable") == 1
+    assert caplog.text.count("MLflow is available again") == 1

@@ -103,7 +103,7 @@ def test_a_server_that_is_away_at_the_end_gets_the_rest_by_sync_or_by_a_resume(
     for step in (2, 3):
         resumed.log({"a": float(step)}, step)
     resumed.finish("FINISHED")
-    with pytest.raises(ConfigError, match="does not answer"):
+    with pytest.raises(ConfigError, match="is unavailable"):
         sync_folder(folder)
     server.start()
     assert sync_folder(folder) > 0

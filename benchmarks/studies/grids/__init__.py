@@ -1,1 +1,1 @@
-"""The grids: one module per subject, plain data that is easy to adjust."""
+"""Grids of the studies: one module per subject, as plain data."""

@@ -1,4 +1,4 @@
-"""What imitation loses when the teacher sees more, and what consistency keeps."""
+"""Grid on asymmetric learning failure: imitation of a better-informed teacher."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VISIBILITIES = (0, 0.5, 1)
 VIEW_RADII = (0, 1, 2, 4)
 
 FEW = 2
-"""Evaluations of a run: final returns are what is drawn against the dial."""
+"""Evaluations of a run: only final returns are plotted against the dial."""
 
 BRIDGE: dict[str, Any] = {
     "lr": 1e-3,
@@ -28,7 +28,7 @@ BRIDGE: dict[str, Any] = {
 
 
 def cells() -> list[Cell]:
-    """Every form at every setting of what the agents see themselves."""
+    """Every form of consistency at every degree of observability."""
     bridge = [_bridge(form, dial) for form in FORMS for dial in VISIBILITIES]
     return bridge + [_predator_prey(form, dial) for form in FORMS for dial in VIEW_RADII]
 
@@ -60,7 +60,7 @@ def _predator_prey(form: str, view_radius: int) -> Cell:
 
 
 def closed_forms(cell: Cell) -> dict[str, float]:
-    """What is known of the bridge; predator-prey has no closed form."""
+    """Known returns of the bridge; predator-prey has no closed form."""
     if cell.env != "bridge":
         return {}
     from rllib_agentmixer.envs.games.bridge import Bridge

@@ -1,4 +1,4 @@
-"""Which source of correlation, under which scale of advantages, finds the better equilibrium."""
+"""Grids on sources of correlation and advantage scales, by the equilibria that they find."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ ADVANTAGES = ("standard", "robust", "hysteretic")
 OPTIMA = {"climbing": 11.0, "penalty_100": 10.0}
 
 OWN: dict[str, Any] = {"igc": "gumbel", "dispersion_gain": 10.0, "modifier_lr": 1e-3}
-"""AgentMixer's own settings in all games: a modifier that may move."""
+"""AgentMixer's settings in all games: a modifier with a high gain and learning rate."""
 
 SLOW: dict[str, Any] = {"dispersion_gain": 1.0, "modifier_lr": 5e-5}
-"""The published gain, and rate on climbing: a modifier that hardly moves in so few steps."""
+"""The published gain, and rate on climbing: the modifier hardly changes in so few steps."""
 
 CONTROLS: dict[str, dict[str, Any]] = {
     "agentmixer, gain 1": SLOW,
     "agentmixer, strict": {"igc": "strict"},
 }
-"""What is taken away from the best cell, one thing at a time."""
+"""Ablations of the best cell, one setting each."""
 
 
 TUNED: dict[str, Any] = {
@@ -31,11 +31,11 @@ TUNED: dict[str, Any] = {
     "train_batch_size": 6400,
     "advantage_scale": "hysteretic",
 }
-"""Of the tuned example on predator-prey with a penalty of 1; the rest are defaults."""
+"""Settings of the tuned example on predator-prey with penalty 1; others are defaults."""
 
 
 def matrix_games() -> list[Cell]:
-    """Climbing and penalty 100: one decision, a safe equilibrium beside the optimum."""
+    """Climbing and penalty 100: single-step games with a safe suboptimal equilibrium."""
 
     def cell(game: str, labels: dict[str, str], algo: str, settings: dict[str, Any]) -> Cell:
         return Cell(
@@ -61,7 +61,7 @@ def matrix_games() -> list[Cell]:
 
 
 def predator_prey() -> list[Cell]:
-    """Predator-prey where a lone approach costs 1.5: the same dilemma over many steps."""
+    """Predator-prey with penalty 1.5: the same coordination problem over many steps."""
 
     def cell(game: str, labels: dict[str, str], algo: str, settings: dict[str, Any]) -> Cell:
         return Cell(
@@ -81,7 +81,7 @@ def predator_prey() -> list[Cell]:
 
 
 def _long(algo: str, correlation: str, settings: dict[str, Any]) -> Cell:
-    """The tuned example's settings and more steps, at this penalty."""
+    """Settings of the tuned example with more steps, at this penalty."""
     labels = _labels(f"{algo}, tuned", correlation, "hysteretic")
     return Cell(
         study="correlation_predator_prey",
@@ -97,7 +97,7 @@ def _long(algo: str, correlation: str, settings: dict[str, Any]) -> Cell:
 
 
 def _grid(cell: Callable[..., Cell], game: str, own: dict[str, Any]) -> list[Cell]:
-    """AgentMixer with every source of correlation and the baselines, each with every scale."""
+    """AgentMixer with every correlation form and the baselines, each with every scale."""
     cells = []
     for advantages in ADVANTAGES:
         scale = {"advantage_scale": advantages}

@@ -1,4 +1,4 @@
-"""The two ways to learn from a batch."""
+"""Grid on the learners: PPO and A2C."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "minibatch_size": None,
     },
 }
-"""Learner -> its settings: one pass over small batches is what a2c is made for."""
+"""Learner -> settings: A2C takes one pass over small batches."""
 
 
 def cells() -> list[Cell]:
@@ -27,7 +27,7 @@ def cells() -> list[Cell]:
 
 def _penalty_0(learner: str) -> Cell:
     settings = {**ONE_STEP_GAME, "modifier_lr": 1e-3, **LEARNERS[learner]}
-    # One decision of every copy is the whole batch.
+    # One decision of every sub-environment is the whole batch.
     settings["num_envs_per_env_runner"] = settings["train_batch_size"]
     return Cell(
         study="learner",

@@ -1,4 +1,4 @@
-"""Whether the recurrent state carries what an observation showed earlier."""
+"""Grid on recurrent policies in a task that requires memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the policy modifier is made of, and how large it must be."""
+"""Grid on kinds and sizes of policy modifiers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODIFIERS: dict[str, dict[str, Any]] = {
         for width in (32, 128)
     },
 }
-"""Label -> settings; ``mixer`` alone has the defaults, 1 block of width 64."""
+"""Label -> settings; plain ``mixer`` has the defaults, 1 block of width 64."""
 
 
 def cells() -> list[Cell]:

@@ -1,4 +1,4 @@
-"""Settings that several studies have in common."""
+"""Settings shared by several studies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ONE_STEP_GAME: dict[str, Any] = {
     "minibatch_size": None,
     "entropy_coeff": 0.01,
 }
-"""Games of one decision: a batch is one decision of every copy."""
+"""Games of one decision: a batch is one decision of every sub-environment."""
 
 PREDATOR_PREY: dict[str, Any] = {
     "lr": 1e-3,

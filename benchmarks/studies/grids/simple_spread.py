@@ -1,4 +1,4 @@
-"""AgentMixer beside its baselines on a third-party environment."""
+"""Study of AgentMixer and its baselines on a third-party environment."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SETTINGS: dict[str, Any] = {
     "num_epochs": 10,
     "parameter_sharing": "shared",
 }
-"""One set of parameters for all agents, as in the published MAPPO and IPPO results."""
+"""Shared parameters, as in the published MAPPO and IPPO results."""
 
 
 def cells() -> list[Cell]:
-    """One cell per algorithm; rewards are as published, and summed over the team."""
+    """One cell per algorithm; rewards as published, summed over the team."""
     return [
         Cell(
             study="simple_spread",

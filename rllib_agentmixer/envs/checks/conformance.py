@@ -1,7 +1,7 @@
-"""Does an environment keep what it promises? Checks behind ``rllib-agentmixer check-env``.
+"""Conformance checks of an environment, behind ``rllib-agentmixer check-env``.
 
-Each check says what it found in one sentence: ``ok``, ``note`` (training works, but know
-this) or ``FAIL`` (mend it first).
+Each check reports its finding in one sentence: ``ok``, ``note`` (training works, but be aware)
+or ``FAIL`` (fix it before training).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Verdict = Literal["ok", "note", "FAIL"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found."""
+    """Result of one check."""
 
     check: str
     verdict: Verdict
@@ -47,11 +47,11 @@ class Subject:
     """An environment under examination.
 
     Attributes:
-        make: builds a copy.
-        entry: what is known of it.
-        layout: of its team.
-        trace: of random play in a fresh copy.
-        team_reward: how the agents' rewards become the team's.
+        make: builds an instance.
+        entry: its registry entry.
+        layout: of the team.
+        trace: of random play in a fresh instance.
+        team_reward: how the agents' rewards are combined.
         seed: of that play.
         num_steps: of that play.
     """
@@ -69,7 +69,7 @@ class Subject:
         return self.layout.spec.state_kind == "env"
 
     def again(self, seed: int) -> Trace:
-        """Play in another fresh copy."""
+        """Play in another fresh instance."""
         env = self.make()
         try:
             return record(env, seed, self.num_steps, has_state=self.has_state)
@@ -85,12 +85,12 @@ def check_environment(
     num_steps: int = 300,
     seed: int = 0,
 ) -> list[Finding]:
-    """Examine an environment by random play in fresh copies.
+    """Check an environment by random play in fresh instances.
 
     Args:
         env: as in :func:`make_env`.
         config: arguments of its constructor.
-        team_reward: how the agents' rewards become the team's; None for its own way.
+        team_reward: how the agents' rewards are combined; None for the environment's default.
         num_steps: of each play.
         seed: of the first play.
 
@@ -142,10 +142,12 @@ def _api(on: Subject) -> tuple[Verdict, str]:
         warnings.simplefilter("always")
         parallel_api_test(env, num_cycles=min(on.num_steps, 100))
     env.close()
-    told = sorted({str(warning.message) for warning in caught if "UserWarning" in repr(warning)})
+    warned = sorted({str(warning.message) for warning in caught if "UserWarning" in repr(warning)})
     if env.agents is env.possible_agents:
         return "note", "env.agents is env.possible_agents: one list for two things"
-    return ("note", "; ".join(told)) if told else ("ok", "PettingZoo's parallel_api_test passes")
+    return (
+        ("note", "; ".join(warned)) if warned else ("ok", "PettingZoo's parallel_api_test passes")
+    )
 
 
 def _spaces(on: Subject) -> tuple[Verdict, str]:
@@ -191,7 +193,7 @@ def _parts(mask: Any) -> Any:
 
 def _state(on: Subject) -> tuple[Verdict, str]:
     if not on.has_state:
-        return "note", "no state() that works: all observations in a row serve"
+        return "note", "no working state(): the concatenated observations are used"
     states = [step.state for step in on.trace.steps if step.state is not None]
     sizes = {np.asarray(state).size for state in states}
     if len(sizes) > 1 or not all(np.isfinite(state).all() for state in states):
@@ -216,7 +218,7 @@ def _rewards(on: Subject) -> tuple[Verdict, str]:
         sum(float(np.mean(v) if shared else combine(v)) for s in e if (v := [*s.rewards.values()]))
         for e in on.trace.episodes
     ]
-    scale = f"returns of random play {np.mean(returns):.4g}" if returns else "no whole episode"
+    scale = f"returns of random play {np.mean(returns):.4g}" if returns else "no complete episode"
     return "ok", f"team_reward={on.team_reward!r}; {scale}"
 
 
@@ -233,15 +235,15 @@ def _episodes(on: Subject) -> tuple[Verdict, str]:
 
 def _memory(on: Subject) -> tuple[Verdict, str]:
     if on.trace.overwritten:
-        return "note", "observations change after they were returned: copy them if you keep them"
-    return "ok", "returned observations stay as they are"
+        return "note", "observations are mutated after they were returned: copy them before storing"
+    return "ok", "returned observations are not mutated"
 
 
 def _resume(on: Subject) -> tuple[Verdict, str]:
-    copies = LoopVectorEnv(on.make, 1, on.entry.name, on.team_reward)
-    copies.reset(seed=on.seed)
-    snapshot = copies.get_state()
-    copies.close()
+    vector_env = LoopVectorEnv(on.make, 1, on.entry.name, on.team_reward)
+    vector_env.reset(seed=on.seed)
+    snapshot = vector_env.get_state()
+    vector_env.close()
     if snapshot is None:
         return "note", "cannot be copied: resumed training starts with fresh episodes"
     return "ok", f"can be copied ({len(snapshot) / 1024:.0f} KiB): training resumes exactly"
@@ -252,11 +254,11 @@ def _rendering(on: Subject) -> tuple[Verdict, str]:
     modes = env.metadata.get("render_modes") or []
     env.close()
     if "rgb_array" not in modes:
-        return "note", "metadata['render_modes'] has no rgb_array: no pictures"
+        return "note", "metadata['render_modes'] has no rgb_array: rendering is unavailable"
     try:
         env = on.make(render_mode="rgb_array")
     except (AgentMixerError, TypeError) as error:
-        return "note", f"says rgb_array, but does not take render_mode: {error}"
+        return "note", f"declares rgb_array, but does not accept render_mode: {error}"
     env.reset(seed=on.seed)
     picture = env.render()
     env.close()

@@ -1,4 +1,4 @@
-"""How fast environments step under random legal actions; choosing these is not counted."""
+"""Stepping speed of environments under random legal actions, action selection excluded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bare_speed(
     num_steps: int = SPEED_STEPS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Steps per second of one copy, resets included."""
+    """Steps per second of one environment, resets included."""
     env, rng = make(), np.random.default_rng(0)
     obs, infos = env.reset(seed=0)
     spent = 0.0
@@ -44,17 +44,17 @@ def team_speed(
     num_steps: int = SPEED_STEPS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Joint steps per second of B copies as a team, resets included."""
-    copies, rng = make(), np.random.default_rng(0)
-    seen = copies.reset(seed=0)
+    """Joint steps per second of B sub-environments as a team, resets included."""
+    vector_env, rng = make(), np.random.default_rng(0)
+    seen = vector_env.reset(seed=0)
     spent = 0.0
     for _ in range(num_steps):
-        actions = random_team_actions(copies.spec, seen, rng)
+        actions = random_team_actions(vector_env.spec, seen, rng)
         started = clock()
-        seen = copies.step(actions).observation
+        seen = vector_env.step(actions).observation
         spent += clock() - started
-    copies.close()
-    return num_steps * copies.num_envs / spent
+    vector_env.close()
+    return num_steps * vector_env.num_envs / spent
 
 
 def random_team_actions(spec: TeamSpec, seen: TeamObs, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Random legal play of one ParallelEnv, written down step by step."""
+"""Random legal play of one ParallelEnv, recorded step by step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rllib_agentmixer.errors import EnvContractError
 
 @dataclass(frozen=True)
 class TraceStep:
-    """What one reset or step returned, copied.
+    """Copied results of one reset or step.
 
     Attributes:
         agents: ``env.agents`` afterwards.
@@ -24,7 +24,7 @@ class TraceStep:
         rewards: by agent; empty after a reset.
         terminated: by agent; empty after a reset.
         truncated: by agent; empty after a reset.
-        state: of ``env.state()``; None where there is none.
+        state: of ``env.state()``; None if the environment has none.
         is_reset: whether an episode began.
     """
 
@@ -40,14 +40,14 @@ class TraceStep:
 
 @dataclass(frozen=True)
 class Trace:
-    """Steps of several episodes, and whether returned observations changed afterwards."""
+    """Steps of several episodes; records whether returned observations changed afterwards."""
 
     steps: list[TraceStep]
     overwritten: bool = False
 
     @property
     def episodes(self) -> list[list[TraceStep]]:
-        """Whole episodes, without their resets; the last one only if it ended."""
+        """Complete episodes without their resets; the last one only if it ended."""
         found: list[list[TraceStep]] = []
         for step in self.steps:
             if step.is_reset:
@@ -60,14 +60,14 @@ class Trace:
 
 
 def action_mask(obs: Any, info: Any) -> Any:
-    """The mask that comes with an observation or in an info, or None."""
+    """The action mask in an observation or an info, or None."""
     if isinstance(obs, dict) and "action_mask" in obs:
         return obs["action_mask"]
     return (info or {}).get("action_mask")
 
 
 def random_action(space: spaces.Space, mask: Any, rng: np.random.Generator) -> Any:
-    """A legal action: from within the mask, and from within finite bounds."""
+    """A random legal action: within the mask and within finite bounds."""
     if mask is not None and isinstance(space, spaces.Discrete):
         return int(rng.choice(np.flatnonzero(np.asarray(mask)))) + int(space.start)
     if isinstance(space, spaces.Discrete):
@@ -90,7 +90,7 @@ def record(env: ParallelEnv, seed: int, num_steps: int, *, has_state: bool) -> T
         has_state: whether to read ``env.state()``.
 
     Raises:
-        EnvContractError: says at which step the environment raised what.
+        EnvContractError: the environment raised; the message names the step and the error.
     """
     rng = np.random.default_rng(seed)
     steps, overwritten = [], False
@@ -113,7 +113,7 @@ def record(env: ParallelEnv, seed: int, num_steps: int, *, has_state: bool) -> T
             steps.append(
                 _copied(env, obs, infos, rewards, terminated, truncated, has_state=has_state)
             )
-    except Exception as error:  # whatever an environment may raise
+    except Exception as error:  # an environment may raise any exception
         raise EnvContractError(
             f"raised {error!r} in step {len(steps)} of play with seed {seed}"
         ) from error
@@ -144,7 +144,7 @@ def _copied(
 
 
 def same(first: Any, second: Any) -> bool:
-    """Whether two nests of dictionaries and arrays hold the same."""
+    """Equality of two nested structures of dictionaries and arrays."""
     if isinstance(first, dict):
         is_alike = isinstance(second, dict) and first.keys() == second.keys()
         return is_alike and all(same(first[key], second[key]) for key in first)

@@ -88,20 +88,20 @@ class BridgeSettings:
 
     @property
     def crossing_return(self) -> float:
-        """Of the fastest crossing without a fine."""
+        """Return of the fastest crossing without a fine."""
         return 1.0 - self.time_cost * (2 * self.length + 1)
 
     @property
     def jam_return(self) -> float:
-        """Of a jam in the first step."""
+        """Return of a jam in the first step."""
         return -self.jam_cost - self.time_cost
 
 
 class Bridge(NativeParallelEnv):
-    """One bridge, written as the rules read; the module states them and the returns.
+    """Single-environment form of the bridge; the module states the rules and the returns.
 
     An agent observes its own position (one-hot), the share of time gone, and the right of
-    way: 1 its own, -1 the other's, 0 hidden. It never sees its team mate. The state holds
+    way: 1 its own, -1 the other's, 0 hidden. It never sees its teammate. The state holds
     both positions (one-hot), the share of time gone, the right of way (1 agent_0's, -1
     agent_1's), whether the agents see it, and whether the fine was paid.
 
@@ -110,9 +110,9 @@ class Bridge(NativeParallelEnv):
         jam_cost: subtracted when both agents are on the bridge.
         time_cost: subtracted in every step.
         fine: subtracted when the agent without the right of way enters too early.
-        visibility: the observability dial: probability per episode that the agents see the
+        visibility: degree of observability: probability per episode that the agents see the
             right of way.
-        horizon: length at which the episode ends; None stands for ``2 * length + 4``.
+        horizon: length at which the episode ends; None for ``2 * length + 4``.
         render_mode: ``None``, ``"rgb_array"`` or ``"ansi"``.
     """
 
@@ -190,7 +190,7 @@ class Bridge(NativeParallelEnv):
         return np.array([*cells.ravel(), *rest], np.float32)
 
     def _restart(self, rng: np.random.Generator) -> None:
-        # One draw for both, which the batched form shares.
+        # One draw for both, as in the vectorized form.
         right_of_way, visibility = rng.random(2)
         self._holder = 0 if right_of_way < 0.5 else 1
         self._is_visible = bool(visibility < self.settings.visibility)
@@ -265,4 +265,4 @@ def _columns(length: int, positions: list[int]) -> tuple[int, int]:
 
 def _check_whole(name: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} must be a whole number >= {least}, got {value!r}")
+        raise ConfigError(f"{name} must be an integer >= {least}, got {value!r}")

@@ -1,4 +1,4 @@
-"""The bridge for B copies at once: the rules of :mod:`.bridge` on arrays."""
+"""Vectorized bridge: the rules of :mod:`.bridge` on arrays of B sub-environments."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rllib_agentmixer.envs.vector_env import BoolArray, FloatArray
 
 
 class VectorBridge(NativeVectorEnv):
-    """B copies of :class:`Bridge`, which takes the same settings and states the rules."""
+    """Vectorized form of :class:`Bridge`, with the same settings and rules."""
 
     dynamic = ("_positions", "_holder", "_is_visible", "_is_fined", "_time")
 
     def __init__(self, num_envs: int, name: str = "bridge", **settings: Any) -> None:
-        one_copy = Bridge(**settings)
-        super().__init__(one_copy, num_envs, name)
-        self.settings = one_copy.settings
+        single_env = Bridge(**settings)
+        super().__init__(single_env, num_envs, name)
+        self.settings = single_env.settings
         self._one_hot = np.eye(self.settings.length + 2, dtype=np.float32)
         self._positions = np.zeros((2, num_envs), np.intp)
         self._holder = np.zeros(num_envs, np.intp)
@@ -70,7 +70,7 @@ class VectorBridge(NativeVectorEnv):
         self._state[rows, -2] = self._is_visible[rows]
         self._state[rows, -1] = self._is_fined[rows]
 
-    def render(self, copy: int = 0) -> np.ndarray:
-        positions = [int(cell) for cell in self._positions[:, copy]]
-        holder, is_visible = int(self._holder[copy]), bool(self._is_visible[copy])
+    def render(self, env_index: int = 0) -> np.ndarray:
+        positions = [int(cell) for cell in self._positions[:, env_index]]
+        holder, is_visible = int(self._holder[env_index]), bool(self._is_visible[env_index])
         return draw_bridge(self.settings.length, positions, holder, is_visible)

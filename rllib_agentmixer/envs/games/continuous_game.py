@@ -26,7 +26,7 @@ PICTURE_COLUMNS = 21
 
 
 class ContinuousGame(NativeParallelEnv):
-    """One copy of the game; the module states the reward. Ends by termination.
+    """Single-environment form of the game; the module states the reward. Ends by termination.
 
     The observation is the agent's target, the state all targets in a row.
 
@@ -56,7 +56,7 @@ class ContinuousGame(NativeParallelEnv):
         counts = {"num_agents": num_agents, "dimensions": dimensions, "repeat": repeat}
         for name, value in counts.items():
             if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
+                raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
         if not isinstance(coupling, (int, float)) or not math.isfinite(coupling) or coupling < 0:
             raise ConfigError(f"coupling must be a number of at least 0, got {coupling!r}")
         self.coupling = float(coupling)
@@ -117,7 +117,7 @@ class ContinuousGame(NativeParallelEnv):
 
 
 class VectorContinuousGame(NativeVectorEnv):
-    """B copies of :class:`ContinuousGame`, which takes the same settings and states the rules."""
+    """Vectorized form of :class:`ContinuousGame`, with the same settings and rules."""
 
     dynamic = ("_targets", "_time")
 

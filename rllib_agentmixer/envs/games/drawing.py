@@ -31,7 +31,7 @@ class Disc:
     column: float
     colour: Colour
     radius: float = 0.36
-    """In cells."""
+    """Radius in cells."""
 
 
 def draw_board(

@@ -55,7 +55,7 @@ HEIGHT = 7
 
 
 def text_width(text: str) -> int:
-    """Dots that a line takes."""
+    """Size of a line in dots."""
     return 6 * len(text) - 1
 
 

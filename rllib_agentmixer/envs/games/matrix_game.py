@@ -64,7 +64,7 @@ class MatrixGame(NativeParallelEnv):
         render_mode: str | None = None,
     ) -> None:
         if not isinstance(repeat, int) or repeat < 1:
-            raise ConfigError(f"repeat must be a whole number of at least 1, got {repeat!r}")
+            raise ConfigError(f"repeat must be an integer of at least 1, got {repeat!r}")
         players = _num_players(game, num_agents)
         self.game = game
         self.repeat = repeat
@@ -140,7 +140,7 @@ class MatrixGame(NativeParallelEnv):
 
 
 class VectorMatrixGame(NativeVectorEnv):
-    """B copies of :class:`MatrixGame`; as nothing is random, all of them end together."""
+    """Vectorized form of :class:`MatrixGame`; deterministic, so all episodes end together."""
 
     dynamic = ("_time",)
 
@@ -192,7 +192,7 @@ def _num_players(game: str, num_agents: int | None) -> int:
         return 2
     players = DEFAULT_PERMUTATION_AGENTS if num_agents is None else num_agents
     if not isinstance(players, int) or players < 2:
-        raise ConfigError(f"num_agents must be a whole number of at least 2, got {players!r}")
+        raise ConfigError(f"num_agents must be an integer of at least 2, got {players!r}")
     return players
 
 

@@ -27,7 +27,7 @@ from rllib_agentmixer.errors import ConfigError
 
 
 class MemoryGame(NativeParallelEnv):
-    """One copy of the game; the module states the rules. Ends by termination.
+    """Single-environment form of the game; the module states the rules. Ends by termination.
 
     The observation is the cue (one-hot, zeros after the first one) and the flag of the last
     decision. The state always holds the cue, then the share of decisions made and the flag.
@@ -56,7 +56,7 @@ class MemoryGame(NativeParallelEnv):
         limits = {"num_agents": (num_agents, 1), "num_cues": (num_cues, 2), "delay": (delay, 1)}
         for name, (value, least) in limits.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} must be a whole number >= {least}, got {value!r}")
+                raise ConfigError(f"{name} must be an integer >= {least}, got {value!r}")
         self.num_cues = num_cues
         self.delay = delay
         super().__init__(
@@ -88,7 +88,7 @@ class MemoryGame(NativeParallelEnv):
         return state
 
     def _restart(self, rng: np.random.Generator) -> None:
-        # A fraction, as only fresh copies draw: the batched form shares the draw.
+        # A fraction instead of an integer, so that the vectorized form can share the draw.
         self._cue = int(rng.random(1)[0] * self.num_cues)
         self._time = 0
         self._last_actions = []
@@ -116,7 +116,7 @@ class MemoryGame(NativeParallelEnv):
 
 
 class VectorMemoryGame(NativeVectorEnv):
-    """B copies of :class:`MemoryGame`; as all episodes are equally long, they end together."""
+    """Vectorized form of :class:`MemoryGame`; all episodes have one length and end together."""
 
     dynamic = ("_cues", "_time", "_last_actions")
 
@@ -146,7 +146,7 @@ class VectorMemoryGame(NativeVectorEnv):
         return reward, np.full(self.num_envs, counts), np.zeros(self.num_envs, np.bool_)
 
     def _observe(self, rows: Rows) -> None:
-        """Write all copies whatever the rows: they are always equally far."""
+        """Write all sub-environments whatever the rows: they are always at the same step."""
         cues = self._one_hot[self._cues]
         is_due = self._time == self._delay
         self._obs[:, :, :-1] = cues[:, None] if self._time == 0 else 0.0
@@ -155,9 +155,10 @@ class VectorMemoryGame(NativeVectorEnv):
         self._state[:, -2] = self._time / (self._delay + 1)
         self._state[:, -1] = is_due
 
-    def render(self, copy: int = 0) -> np.ndarray:
-        actions = [] if self._last_actions is None else self._last_actions[copy].tolist()
-        return draw_answers(self._num_cues, int(self._cues[copy]), actions, self.spec.num_agents)
+    def render(self, env_index: int = 0) -> np.ndarray:
+        actions = [] if self._last_actions is None else self._last_actions[env_index].tolist()
+        cue = int(self._cues[env_index])
+        return draw_answers(self._num_cues, cue, actions, self.spec.num_agents)
 
 
 def draw_answers(num_cues: int, cue: int, actions: list[int], num_agents: int) -> np.ndarray:

@@ -1,13 +1,13 @@
-"""Shared frame of the native environments: one copy as a ParallelEnv, B copies as arrays.
+"""Base classes of the native environments: a ParallelEnv, and a vectorized form on arrays.
 
-A native environment is written twice, plainly for one copy and on arrays for many, and the
-two are tested against each other. What they share is only what carries no rules: names and
-spaces, seeding, automatic resets and snapshots.
+A native environment is implemented twice, plainly as a single environment and vectorized on
+arrays, and the two are tested against each other. They share only parts without rules: names
+and spaces, seeding, automatic resets and snapshots.
 """
 
 from __future__ import annotations
 
-import copy as copying
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -29,13 +29,13 @@ from rllib_agentmixer.envs.vector_env import (
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 Rows = NDArray[np.intp] | slice
-"""Copies to work on: indices, or ``slice(None)`` for all of them."""
+"""Sub-environments to work on: indices, or ``slice(None)`` for all of them."""
 
 ALL_ROWS = slice(None)
 
 
 class NativeParallelEnv(ParallelEnv):
-    """One copy of a cooperative game whose agents share one reward.
+    """Base class of a single cooperative game whose agents share one reward.
 
     Subclasses implement the rules: ``_restart``, ``_advance``, ``_observe`` and ``state``;
     where agents can die ``_living``, where actions can be illegal ``_info``. An agent that
@@ -44,8 +44,8 @@ class NativeParallelEnv(ParallelEnv):
 
     Args:
         agents: names in the order of every array.
-        observation_space: of one agent; each agent gets its own equal copy.
-        action_space: of one agent; each agent gets its own equal copy.
+        observation_space: of one agent; each agent gets its own copy.
+        action_space: of one agent; each agent gets its own copy.
         state_space: of the global state.
         render_mode: ``None``, ``"rgb_array"`` or ``"ansi"``.
     """
@@ -63,8 +63,8 @@ class NativeParallelEnv(ParallelEnv):
             raise ConfigError(f"render_mode must be None or one of {modes}, got {render_mode!r}")
         self.possible_agents = list(agents)
         self.agents = []
-        self.observation_spaces = {name: copying.deepcopy(observation_space) for name in agents}
-        self.action_spaces = {name: copying.deepcopy(action_space) for name in agents}
+        self.observation_spaces = {name: copy.deepcopy(observation_space) for name in agents}
+        self.action_spaces = {name: copy.deepcopy(action_space) for name in agents}
         self.state_space = state_space
         self.render_mode = render_mode
         self.np_random: np.random.Generator | None = None
@@ -78,7 +78,7 @@ class NativeParallelEnv(ParallelEnv):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, dict[str, Any]]]:
-        """Start an episode; a seed fixes everything random from here on."""
+        """Start an episode; a seed determines all randomness from here on."""
         if seed is not None or self.np_random is None:
             self.np_random = seeding.np_random(seed)[0]
         self.agents = list(self.possible_agents)
@@ -109,13 +109,13 @@ class NativeParallelEnv(ParallelEnv):
         return returned
 
     def render(self) -> FloatArray | str | None:
-        """Draw the current situation as ``render_mode`` says: RGB picture, text, or nothing."""
+        """Render the current state as ``render_mode`` says: RGB picture, text, or None."""
         if self.render_mode == "rgb_array":
             return self._picture()
         return self._text() if self.render_mode == "ansi" else None
 
     def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Do nothing: there are no resources to release."""
 
     def _checked(self, name: str, actions: dict[str, Any]) -> Any:
         if name not in actions or not self.action_spaces[name].contains(actions[name]):
@@ -126,7 +126,7 @@ class NativeParallelEnv(ParallelEnv):
         return actions[name]
 
     def _observations(self) -> dict[str, FloatArray]:
-        """Of the agents that are in the episode or left it in this step."""
+        """Infos of the agents that are in the episode or left it in this step."""
         present = set(self.agents)
         return {
             name: self._observe(index)
@@ -143,11 +143,11 @@ class NativeParallelEnv(ParallelEnv):
         }
 
     def _living(self) -> list[bool]:
-        """Which agents are still in the episode, in order; all of them unless agents die."""
+        """Agents still in the episode, in order; all of them unless agents die."""
         return [True] * len(self.possible_agents)
 
     def _info(self, index: int, is_over: bool) -> dict[str, Any]:
-        """What comes with one agent's observation: ``action_mask``, and numbers at the end."""
+        """Info of one agent: ``action_mask``, and diagnostics at the end of an episode."""
         return {}
 
     @abstractmethod
@@ -164,33 +164,33 @@ class NativeParallelEnv(ParallelEnv):
 
     @abstractmethod
     def _picture(self) -> np.ndarray:
-        """RGB picture of the situation."""
+        """RGB picture of the current state."""
 
     @abstractmethod
     def _text(self) -> str:
-        """Text picture of the situation."""
+        """Text picture of the current state."""
 
 
 class NativeVectorEnv(VectorTeamEnv):
-    """B copies of a native environment as arrays, with automatic resets and snapshots.
+    """Base class of vectorized native environments, with automatic resets and snapshots.
 
     Subclasses implement the rules: ``_restart``, ``_advance`` and ``_observe``, which also
     writes ``_mask`` and ``_alive`` where actions can be illegal and agents can die. Every array
     they keep is an attribute named in ``dynamic``, so a snapshot is a copy of those.
 
     Args:
-        one_copy: supplies names, spaces and checked settings.
+        single_env: provides names, spaces and validated settings.
         num_envs: B.
-        name: environment name for stamps.
+        name: environment name, for metadata.
         version: of the rules; results under different versions are not comparable.
     """
 
     dynamic: tuple[str, ...] = ()
 
     def __init__(
-        self, one_copy: NativeParallelEnv, num_envs: int, name: str, version: str = "1"
+        self, single_env: NativeParallelEnv, num_envs: int, name: str, version: str = "1"
     ) -> None:
-        self.spec = spaces_of(one_copy, name, version).spec
+        self.spec = spaces_of(single_env, name, version).spec
         self.num_envs = num_envs
         N, A = self.spec.num_agents, self.spec.num_actions
         self._obs = np.zeros((num_envs, N, self.spec.obs_size), np.float32)
@@ -240,13 +240,13 @@ class NativeVectorEnv(VectorTeamEnv):
         )
 
     def get_state(self) -> dict[str, Any]:
-        snapshot = {name: copying.deepcopy(getattr(self, name)) for name in self.dynamic}
-        generator = None if self._rng is None else copying.deepcopy(self._rng.bit_generator.state)
+        snapshot = {name: copy.deepcopy(getattr(self, name)) for name in self.dynamic}
+        generator = None if self._rng is None else copy.deepcopy(self._rng.bit_generator.state)
         return {"arrays": snapshot, "generator": generator}
 
     def set_state(self, snapshot: dict[str, Any]) -> None:
         for name in self.dynamic:
-            setattr(self, name, copying.deepcopy(snapshot["arrays"][name]))
+            setattr(self, name, copy.deepcopy(snapshot["arrays"][name]))
         self._rng = None
         if snapshot["generator"] is not None:
             self._rng = seeding.np_random(0)[0]
@@ -257,10 +257,10 @@ class NativeVectorEnv(VectorTeamEnv):
         return TeamObs(self._obs, self._state, self._mask, self._alive)
 
     def _final(self, acted: BoolArray, rows: np.ndarray, terminated: BoolArray) -> TeamObs:
-        """The last observation, in which nobody acts.
+        """The final observation, on which no agent acts.
 
-        As in :class:`~rllib_agentmixer.envs.stepping.team_env.TeamEnv`, those who acted last are in
-        it; if the episode was cut, without those who died in that step.
+        As in :class:`~rllib_agentmixer.envs.stepping.team_env.TeamEnv`, it holds the agents that
+        acted last; if the episode was cut, without those that died in that step.
         """
         mask = self._mask.copy()
         mask[rows] = self.spec.action_valid
@@ -268,22 +268,22 @@ class NativeVectorEnv(VectorTeamEnv):
         return TeamObs(self._obs.copy(), self._state.copy(), mask, alive)
 
     def _info(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """[B] diagnostics of the copies that just ended, NaN elsewhere."""
+        """[B] diagnostics of the episodes that just ended, NaN elsewhere."""
         return {}
 
     @abstractmethod
     def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
-        """Set up new episodes in ``count`` copies."""
+        """Set up new episodes in ``count`` sub-environments."""
 
     @abstractmethod
     def _advance(
         self, actions: np.ndarray, rng: np.random.Generator
     ) -> tuple[FloatArray, BoolArray, BoolArray]:
-        """Apply the rules once to all copies: reward, terminated, truncated, each [B]."""
+        """Apply the rules once to all sub-environments: reward, terminated, truncated, each [B]."""
 
     @abstractmethod
     def _observe(self, rows: Rows) -> None:
-        """Write ``_obs`` and ``_state`` of some copies; also ``_mask`` and ``_alive`` if they vary.
+        """Write ``_obs`` and ``_state`` of some rows; also ``_mask`` and ``_alive`` if they vary.
 
         Rows of dead agents hold no observation and the spec's ``action_valid`` as their mask.
         """

@@ -72,7 +72,7 @@ class PredatorPreySettings:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} must be a whole number >= {least}, got {value!r}")
+                raise ConfigError(f"{name} must be an integer >= {least}, got {value!r}")
         for name in ("penalty", "step_cost", "capture_reward"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -113,10 +113,10 @@ _LEAST = {
 
 
 class PredatorPrey(NativeParallelEnv):
-    """One game of predator-prey, written as the rules read; see the module for them.
+    """Single-environment form of predator-prey; the module states the rules.
 
     A predator observes its own row and column scaled to [0, 1], one flag per cell of its
-    window that holds a prey, and the share of time gone; it never sees its team mates. The
+    window that holds a prey, and the share of time gone; it never sees its teammates. The
     state holds the scaled positions of all predators and prey (0 for a caught prey), which
     prey live, and the share of time gone.
 
@@ -129,7 +129,7 @@ class PredatorPrey(NativeParallelEnv):
         step_cost: added in every step.
         capture_reward: added for each prey caught by two or more predators.
         max_steps: truncates the episode.
-        view_radius: the observability dial: cells seen in each direction. 0 shows no prey, as
+        view_radius: degree of observability: cells seen in each direction. 0 shows no prey, as
             none stands on a predator's own cell; grid - 1 shows the whole board from anywhere.
         render_mode: ``None``, ``"rgb_array"`` or ``"ansi"``.
     """
@@ -188,7 +188,7 @@ class PredatorPrey(NativeParallelEnv):
     def _restart(self, rng: np.random.Generator) -> None:
         """Deal the cells of a shuffled board: predators first, prey skip guarded cells."""
         size = self.settings.grid
-        # Sorting random keys shuffles the board, in one draw that the batched form shares.
+        # Sorting random keys shuffles the board, with the same draw as the vectorized form.
         order = np.argsort(rng.random(size * size))
         cells = [divmod(int(index), size) for index in order]
         self._predators = cells[: self.settings.num_predators]
@@ -229,7 +229,7 @@ class PredatorPrey(NativeParallelEnv):
         return reward
 
     def _flee(self, cell: Cell, draws: np.ndarray) -> Cell:
-        """Where a living prey goes: the first drawn target without adjacent predators."""
+        """Target cell of a living prey: the first drawn one without adjacent predators."""
         for draw in draws:
             target = _moved(cell, MOVES[PREY_MOVES[draw]])
             if not self._is_free(target):

@@ -1,9 +1,9 @@
-"""Predator-prey for B copies at once: the rules of :mod:`.predator_prey` on arrays.
+"""Vectorized predator-prey: the rules of :mod:`.predator_prey` on arrays.
 
 Boards lie behind each other in one flat array of cells, each padded by walls as wide as the
 view, so a neighbour is a constant offset, no index ever leaves its board, and windows at the
 edge need no special case. Loops run over predators and prey (their order is a rule), never
-over copies.
+over sub-environments.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ FREE, WALL, PREDATOR, PREY = 0, 1, 2, 3
 
 
 class VectorPredatorPrey(NativeVectorEnv):
-    """B games of :class:`PredatorPrey`, which takes the same settings and states the rules.
+    """Vectorized form of :class:`PredatorPrey`, with the same settings and rules.
 
-    A caught prey rests on the corner wall of its own board: no predator is ever adjacent to
+    A caught prey is kept on the corner wall of its own board: no predator is ever adjacent to
     it and all its moves are blocked, so the living and the dead run through the same code.
 
     Args:
         num_envs: B.
-        name: environment name for stamps.
+        name: environment name, for metadata.
         settings: as of :class:`PredatorPrey`.
     """
 
     dynamic = ("_cells", "_predators", "_prey", "_prey_code", "_time")
 
     def __init__(self, num_envs: int, name: str = "predator_prey", **settings: Any) -> None:
-        one_copy = PredatorPrey(**settings)
-        super().__init__(one_copy, num_envs, name)
-        self.settings = rules = one_copy.settings
+        single_env = PredatorPrey(**settings)
+        super().__init__(single_env, num_envs, name)
+        self.settings = rules = single_env.settings
         B, N, K = num_envs, rules.num_predators, rules.num_prey
         border = max(1, rules.view_radius)
         self._width = rules.grid + 2 * border
@@ -180,9 +180,9 @@ class VectorPredatorPrey(NativeVectorEnv):
         self._state[rows, count:-1] = (self._prey_code[:, rows] == PREY).T
         self._state[rows, -1] = share
 
-    def render(self, copy: int = 0) -> np.ndarray:
+    def render(self, env_index: int = 0) -> np.ndarray:
         border = max(1, self.settings.view_radius)
-        board = self._cells.reshape(self.num_envs, self._width, self._width)[copy]
+        board = self._cells.reshape(self.num_envs, self._width, self._width)[env_index]
         return draw_game(
             self.settings.grid,
             _cells_with(PREDATOR, board, border),

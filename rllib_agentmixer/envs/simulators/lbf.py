@@ -34,7 +34,7 @@ def lbf(
     ``size=8, num_agents=2, num_food=2`` is ``Foraging-8x8-2p-2f-coop-v3``, with ``sight=2``
     ``Foraging-2s-8x8-2p-2f-coop-v3``. All food together is worth 1, shared among those who
     loaded it; the team gets the sum. Actions that change nothing are masked. Unlike in the
-    package, the time limit truncates, where it reports an end, and a seed decides everything.
+    package, the time limit truncates (it terminates there), and a seed determines everything.
 
     Args:
         size: rows and columns.
@@ -53,7 +53,7 @@ def lbf(
     numbers = {"size": size, "num_agents": num_agents, "num_food": num_food, "max_steps": max_steps}
     for name, value in numbers.items():
         if not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
+            raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
     arguments = {
         "players": num_agents,
         "min_player_level": 1,

@@ -1,8 +1,8 @@
-"""Level-based foraging in which the seed alone decides what is random.
+"""Level-based foraging in which the seed alone determines all randomness.
 
-In the package, two things do besides it: where agents stood when the last episode ended, and
-the order in which those who load are taken out of a set. Where one stands beside two pieces
-of food that order decides which is loaded, and a set orders plain objects by their addresses.
+In the package, two other things matter: the agents' positions at the end of the last episode,
+and the iteration order of the set of loading agents, which depends on memory addresses. If an
+agent stands beside two pieces of food, that order determines which one is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lbforaging.foraging.environment import Player
 
 
 class NumberedPlayer(Player):
-    """A player that hashes to its number."""
+    """A player whose hash is its index."""
 
     number = 0
 
@@ -25,19 +25,19 @@ class NumberedPlayer(Player):
         return self is other
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """The number comes first: dictionaries of players are filled while it is unpickled."""
+        """Set the index first: dictionaries of players are filled during unpickling."""
         return (numbered_player, (self.number,), self.__dict__)
 
 
 def numbered_player(number: int) -> NumberedPlayer:
-    """A player before it is set up."""
+    """An uninitialized player."""
     player = NumberedPlayer()
     player.number = number
     return player
 
 
 class SeededForaging(ForagingEnv):
-    """The package's environment with numbered players that forget where they stood."""
+    """The package's environment with indexed players whose positions are reset."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -1,9 +1,9 @@
-"""Multi-agent MuJoCo: one robot, its joints shared among agents that all get its reward.
+"""Multi-agent MuJoCo: one robot whose joints are partitioned among agents.
 
 Robots, partitions and observations are those of gymnasium-robotics' ``mamujoco_v1``
-(robotics.farama.org/envs/MaMuJoCo). What differs is the form: float32 observations, bounds
+(robotics.farama.org/envs/MaMuJoCo). The differences are in form: float32 observations, bounds
 and a state space, an info dictionary for each agent, a global state, snapshots, and speed:
-where an agent's observation is a part of the robot's, it is cut out instead of built anew.
+where an agent's observation is a part of the robot's, it is sliced instead of recomputed.
 
 Known fault of the package, kept so that results compare: in ManySegmentAnt (its 1.4.2) agents see
 the positions and velocities of other segments' joints, and some see the torso's, because its
@@ -48,7 +48,7 @@ def ma_mujoco(
         scenario: ``Ant``, ``HalfCheetah``, ``Hopper``, ``Humanoid``, ``HumanoidStandup``,
             ``Pusher``, ``Reacher``, ``Swimmer``, ``Walker2d``, ``ManySegmentAnt`` or
             ``ManySegmentSwimmer``.
-        partition: who moves what: ``"2x3"`` for 2 agents with 3 joints each, ``"9|8"``;
+        partition: joints of each agent: ``"2x3"`` for 2 agents with 3 joints each, ``"9|8"``;
             ``"<agents>x<segments each>"`` for robots made of segments; or lists of the names
             of each agent's joints.
         observation: what agents see. ``own``: their own joints alone, as in the paper.
@@ -92,7 +92,7 @@ def ma_mujoco(
 
 
 class MAMujoco(ParallelEnv):
-    """One copy of a robot that several agents move; :func:`ma_mujoco` says how.
+    """A robot controlled by several agents; arguments as of :func:`ma_mujoco`.
 
     The state is the robot's whole observation in Gymnasium.
     """
@@ -130,7 +130,7 @@ class MAMujoco(ParallelEnv):
         self._make_spaces()
         self._whole = np.zeros(self.state_space.shape)
         self._num_steps = 0
-        # Where the last step began, and what was done: with them a snapshot is small.
+        # State before the last step, and its actions: they keep snapshots small.
         self._before: np.ndarray | None = None
         self._action = np.zeros(self._robot.action_space.shape)
 
@@ -160,7 +160,7 @@ class MAMujoco(ParallelEnv):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, dict[str, Any]]]:
-        """Start an episode; a seed fixes everything random from here on."""
+        """Start an episode; a seed determines all randomness from here on."""
         self._whole, info = self._robot.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
         self._num_steps = 0
@@ -190,14 +190,14 @@ class MAMujoco(ParallelEnv):
         )
 
     def render(self) -> np.ndarray | None:
-        """RGB picture of the robot, or nothing without ``render_mode``."""
+        """RGB picture of the robot, or None without ``render_mode``."""
         if self.render_mode is None:
             return None
         try:
             return self._robot.render()
-        except Exception as error:  # each graphics library fails in its own way
+        except Exception as error:  # each graphics library raises its own errors
             raise ConfigError(
-                f"MuJoCo cannot draw on this machine ({error!r}); without a display, set the "
+                f"MuJoCo cannot render on this machine ({error!r}); without a display, set the "
                 "environment variable MUJOCO_GL to 'egl' or 'osmesa', whichever is installed"
             ) from error
 
@@ -208,7 +208,7 @@ class MAMujoco(ParallelEnv):
         return dict(zip(self.possible_agents, self._views.of(self._whole), strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Small: the arguments, and where the last step began."""
+        """A small state: the arguments, and the state before the last step."""
         return {
             "arguments": self._arguments,
             "agents": self.agents,

@@ -1,4 +1,4 @@
-"""Which joints of a MuJoCo robot belong to which agent, and which agents see what.
+"""Partitions of MuJoCo robots: which agent controls which joints.
 
 Most partitions are gymnasium-robotics' own. The others are those of the papers' code (HARL,
 github.com/PKU-MARL/HARL), given here by the joints' names.
@@ -77,18 +77,18 @@ SEGMENTED = ("ManySegmentAnt", "ManySegmentSwimmer")
 
 @dataclass(frozen=True)
 class Partition:
-    """A checked partition in the package's words."""
+    """A validated partition in the package's format."""
 
     agent_conf: str
     """Name for the package, which ignores it if there is a factorization."""
 
     factorization: dict[str, Any] | None = None
     num_segments: int = 0
-    """Of robots that are made of segments."""
+    """Segments, of robots that are made of them."""
 
 
 def resolve_partition(scenario: str, partition: str | Joints) -> Partition:
-    """Check a scenario and how it is shared among agents.
+    """Validate a scenario and its partition among agents.
 
     Args:
         scenario: name of a robot.

@@ -1,4 +1,4 @@
-"""MuJoCo robots of Gymnasium: building them, and their state as one array."""
+"""MuJoCo robots of Gymnasium: construction, and their state as one array."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 def _mujoco() -> Any:
-    """The bindings, whose compiled names type checkers do not see."""
+    """The bindings, whose compiled names are invisible to type checkers."""
     import mujoco
 
     return mujoco
 
 
 def get_state(robot: Any) -> np.ndarray:
-    """Everything from which MuJoCo computes the next step."""
+    """The full state from which MuJoCo computes the next step."""
     mujoco = _mujoco()
     kind = mujoco.mjtState.mjSTATE_INTEGRATION
     state = np.empty(mujoco.mj_stateSize(robot.model, kind))
@@ -37,7 +37,7 @@ def get_state(robot: Any) -> np.ndarray:
 
 
 def set_state(robot: Any, state: np.ndarray) -> None:
-    """Go to a state of :func:`get_state`, positions of all bodies included."""
+    """Restore a state of :func:`get_state`, positions of all bodies included."""
     mujoco = _mujoco()
     kind = mujoco.mjtState.mjSTATE_INTEGRATION
     mujoco.mj_setState(robot.model, robot.data, state, kind)
@@ -47,7 +47,7 @@ def set_state(robot: Any, state: np.ndarray) -> None:
 def build(
     scenario: str, partition: Partition, render_mode: str | None, settings: dict[str, Any]
 ) -> tuple[Any, int]:
-    """The robot's bare environment of Gymnasium, and its limit of steps."""
+    """The robot's bare Gymnasium environment, and its step limit."""
     import gymnasium
 
     if render_mode == "rgb_array" and sys.platform == "linux" and not os.environ.get("DISPLAY"):
@@ -66,9 +66,10 @@ def build(
 
 @contextlib.contextmanager
 def _model_warnings_logged() -> Iterator[None]:
-    """MuJoCo's warnings about Gymnasium's models go to our log.
+    """Redirect MuJoCo's warnings about Gymnasium's models to this package's log.
 
-    By itself it prints them and writes ``MUJOCO_LOG.TXT`` where it runs, for every copy.
+    By default it prints them and writes ``MUJOCO_LOG.TXT`` to the working directory, for every
+    sub-environment.
     """
     mujoco = _mujoco()
     if not hasattr(mujoco, "set_mju_user_warning"):
@@ -96,7 +97,7 @@ def _segmented_robot(scenario: str, partition: Partition, folder: str) -> str:
 
 
 def partitioned(scenario: str, partition: Partition, views: Views, robot: Any) -> Any:
-    """The package's environment around a robot; it is asked only who moves and sees what."""
+    """The package's environment around a robot, used only for its joints and views."""
     from gymnasium_robotics import mamujoco_v1
 
     local = views.local
@@ -112,7 +113,7 @@ def partitioned(scenario: str, partition: Partition, views: Views, robot: Any) -
         )
     except (IndexError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"gymnasium-robotics cannot show local_categories={local!r} and "
+            f"gymnasium-robotics cannot provide local_categories={local!r} and "
             f"global_categories={views.torso!r} of {scenario} ({error}); its agents can see "
             "what the robot's whole observation holds"
         ) from error

@@ -1,4 +1,4 @@
-"""What each agent of a MuJoCo robot sees.
+"""Observations of the agents of a MuJoCo robot.
 
 gymnasium-robotics builds an agent's observation number by number in Python. For most robots
 it is a part of the whole robot's observation, which Gymnasium computes anyway; there it is
@@ -17,7 +17,7 @@ from rllib_agentmixer.envs.vector_env import FloatArray
 from rllib_agentmixer.errors import ConfigError
 
 CATEGORIES = ("qpos", "qvel", "cinert", "cvel", "qfrc_actuator", "cfrc_ext")
-"""Quantities of a joint or its bodies that agents may see."""
+"""Observable quantities of a joint or its bodies."""
 
 PARTS_OF_THE_WHOLE = (
     "Ant",
@@ -38,7 +38,7 @@ class Views:
     """Settings of the agents' observations."""
 
     depth: int
-    """How many joints away agents see."""
+    """Number of joints up to which agents see."""
 
     local: Sequence[Sequence[str]] | None
     """Categories seen of joints at each distance; None for the package's."""
@@ -47,17 +47,15 @@ class Views:
     """Categories that all see of the torso."""
 
     standardize: bool
-    """Whether each observation has mean 0 and deviation 1 among its own numbers."""
+    """True to standardize each observation over its own entries."""
 
     is_preset: bool
-    """Whether categories and robot are the usual ones, for which cutting is proved exact."""
+    """True for default categories and robots, for which slicing is tested to be exact."""
 
     def check(self, scenario: str) -> None:
-        """Raise ConfigError on settings that mean nothing to the package."""
+        """Raise ConfigError on settings that the package does not support."""
         if not isinstance(self.depth, int) or isinstance(self.depth, bool) or self.depth < 0:
-            raise ConfigError(
-                f"agent_obsk must be a whole number of at least 0, got {self.depth!r}"
-            )
+            raise ConfigError(f"agent_obsk must be an integer of at least 0, got {self.depth!r}")
         known = (*CATEGORIES, "fingertip_dist") if scenario == "Reacher" else CATEGORIES
         local = [] if self.local is None else self.local
         if self.local is not None and len(local) != self.depth + 1:
@@ -74,13 +72,13 @@ class AgentViews:
     """Observations of all agents, in order.
 
     Args:
-        package: the package's environment, which knows who sees what.
+        package: the package's environment, which defines each agent's view.
         scenario: name of the robot.
         views: checked settings.
 
     Attributes:
         sizes: numbers that each agent sees.
-        are_cut: whether they are cut out of the whole observation.
+        are_cut: whether they are sliced from the whole observation.
     """
 
     def __init__(self, package: Any, scenario: str, views: Views) -> None:
@@ -101,7 +99,7 @@ class AgentViews:
             )
 
     def of(self, whole: np.ndarray) -> list[FloatArray]:
-        """Each agent's observation in the situation whose whole observation is given."""
+        """Each agent's observation, given the whole observation."""
         if self.are_cut:
             seen = [whole[part] for part in self._parts]
         else:

@@ -39,9 +39,9 @@ def simple_spread(
 def simple_reference(
     *, local_ratio: float = 0.0, max_cycles: int = 25, **settings: Any
 ) -> ParallelEnv:
-    """Two agents tell each other, in ten words, which of three landmarks is the other's goal.
+    """Two agents communicate, with ten messages, which of three landmarks is the other's goal.
 
-    An action is a word and a move: 50 combinations.
+    An action is a message and a move: 50 combinations.
 
     Args:
         local_ratio: share of each agent's own distance in its reward; 0, unlike in mpe2.
@@ -59,7 +59,7 @@ def simple_reference(
 def simple_speaker_listener(*, max_cycles: int = 25, **settings: Any) -> ParallelEnv:
     """A speaker that sees the goal and cannot move, a listener that moves and does not see it.
 
-    Different observations (3 and 11) and actions (3 words and 5 moves).
+    Different observations (3 and 11) and actions (3 messages and 5 moves).
 
     Args:
         max_cycles: truncates the episode.
@@ -94,7 +94,7 @@ def simple_tag(
 
 
 class _ObservedState(BaseParallelWrapper):
-    """mpe2's state is all observations in a row; it computes them anew, here they are kept."""
+    """Cache of mpe2's state, which concatenates recomputed observations."""
 
     def __init__(self, env: ParallelEnv) -> None:
         super().__init__(env)
@@ -109,12 +109,12 @@ class _ObservedState(BaseParallelWrapper):
         return dict(self._seen), rewards, terminated, truncated, infos
 
     def state(self) -> np.ndarray:
-        """All observations in a row, as mpe2 gives them."""
+        """All observations, concatenated as in mpe2."""
         return np.concatenate([self._seen[name] for name in self.possible_agents])
 
 
 class _ScriptedPrey(BaseParallelWrapper):
-    """simple_tag as its predators meet it: the prey is part of the environment."""
+    """simple_tag from the predators' side: the prey is part of the environment."""
 
     def __init__(self, env: ParallelEnv, *, is_fleeing: bool) -> None:
         super().__init__(env)
@@ -144,7 +144,7 @@ class _ScriptedPrey(BaseParallelWrapper):
         return {name: value for name, value in group.items() if name != PREY}
 
     def _prey_action(self) -> Any:
-        """One step along the axis in which the predators press most."""
+        """One step along the axis with the largest component of the escape direction."""
         push = self._push() if self.is_fleeing else np.zeros(2)
         space = self.env.action_space(PREY)
         axis = int(np.abs(push).argmax())
@@ -155,10 +155,10 @@ class _ScriptedPrey(BaseParallelWrapper):
         return np.eye(5, dtype=space.dtype)[chosen]
 
     def _push(self) -> np.ndarray:
-        """[2] away from each predator, the more the nearer it is, and back from the border."""
+        """[2] escape direction: away from near predators, and back from the border."""
         num_predators = len(self.possible_agents)
         position = self._prey_obs[2:4]
-        # Own velocity and position, then landmarks, then where the predators are from here.
+        # Own velocity and position, then landmarks, then relative positions of the predators.
         predators = self._prey_obs[-2 * num_predators :].reshape(num_predators, 2)
         distances = np.linalg.norm(predators, axis=1, keepdims=True).clip(1e-3)
         away = -(predators / distances**3).sum(0)

@@ -21,13 +21,13 @@ BOARD_GAMES = ("coop_box_pushing",)
 """Games whose text is a board that can be drawn."""
 
 COLOURS = {"b": drawing.WOOD, "B": drawing.RED}
-"""Ground of small and large boxes."""
+"""Colours of small and large boxes."""
 
 
 def open_spiel(
     *, game: str = "coop_box_pushing", render_mode: str | None = None, **parameters: Any
 ) -> OpenSpielGame:
-    """One copy of a game.
+    """A single game of OpenSpiel as a ParallelEnv.
 
     Args:
         game: short name in OpenSpiel; all must move at once and win together.
@@ -41,7 +41,7 @@ def open_spiel(
 
 
 class OpenSpielGame(ParallelEnv):
-    """A simultaneous-move game; chance moves are drawn by the copy's own generator.
+    """A simultaneous-move game; chance moves are drawn by its own generator.
 
     Agents see the game's observation tensor. The state is the tensor of the same game, fully
     observed, where it has a parameter ``fully_observable``; elsewhere there is none. A game
@@ -91,7 +91,7 @@ class OpenSpielGame(ParallelEnv):
 
     @property
     def state_space(self) -> spaces.Box:
-        """Of the global state; needs a reset before."""
+        """Space of the global state; requires a reset before."""
         return spaces.Box(-np.inf, np.inf, self.state().shape, np.float32)
 
     def state(self) -> FloatArray:
@@ -107,7 +107,7 @@ class OpenSpielGame(ParallelEnv):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, dict[str, Any]]]:
-        """Start a game; a seed fixes everything random from here on."""
+        """Start a game; a seed determines all randomness from here on."""
         if seed is not None or self.np_random is None:
             self.np_random = seeding.np_random(seed)[0]
         games = [self._game] if self._whole_game is None else [self._game, self._whole_game]
@@ -155,7 +155,7 @@ class OpenSpielGame(ParallelEnv):
         return text if self.render_mode == "ansi" else _draw_board(text)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Do nothing: there are no resources to release."""
 
     def _draw_chance(self) -> None:
         state = self._states[0]
@@ -210,13 +210,13 @@ def _load_game(name: str, parameters: dict[str, Any]) -> Any:
     try:
         game = pyspiel.load_game(name, parameters)
     except pyspiel.SpielError as error:
-        raise ConfigError(f"OpenSpiel's game {name!r} refuses {parameters}: {error}") from error
+        raise ConfigError(f"OpenSpiel's game {name!r} rejects {parameters}: {error}") from error
     kind = game.get_type()
     is_team = kind.utility == pyspiel.GameType.Utility.IDENTICAL
     moves_at_once = kind.dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS
     if not (is_team and moves_at_once and kind.provides_observation_tensor):
         raise ConfigError(
-            f"OpenSpiel's game {name!r} is no team game of simultaneous moves (dynamics: "
+            f"OpenSpiel's game {name!r} is not a cooperative game of simultaneous moves (dynamics: "
             f"{kind.dynamics.name}, utility: {kind.utility.name}, observation tensor: "
             f"{kind.provides_observation_tensor}); coop_box_pushing is one"
         )
@@ -228,7 +228,7 @@ def _can_draw(game: str, mode: str) -> bool:
 
 
 def _draw_board(text: str) -> np.ndarray:
-    """Boxes as coloured cells, agents as discs with a dot where they look."""
+    """Boxes as coloured cells, agents as discs with a dot in their direction."""
     rows = [line for line in text.splitlines() if line and ":" not in line]
     ground, discs = {}, []
     for row, line in enumerate(rows):

@@ -16,7 +16,7 @@ from pettingzoo.utils import BaseParallelWrapper
 def multiwalker(*, max_cycles: int = 500, **settings: Any) -> ParallelEnv:
     """Walkers carry a package together; continuous actions.
 
-    Two faults of the environment are mended: it reports its time limit as a terminal state,
+    Two bugs of the environment are fixed: it reports its time limit as a terminal state,
     and has no global state once a walker has fallen.
 
     Args:
@@ -76,7 +76,7 @@ class _Multiwalker(BaseParallelWrapper):
         return obs, rewards, terminated, truncated, infos
 
     def state(self) -> np.ndarray:
-        """All walkers' own numbers (zero once fallen and removed) and the package's place."""
+        """All walkers' own features (zero once removed) and the package's position."""
         walkers = self._walkers.walkers
         standing = [walker.hull is not None for walker in walkers]
         size = (self.env.state_space.shape[0] - 3) // len(walkers)

@@ -32,7 +32,7 @@ def rware(
     render_mode: str | None = None,
     **settings: Any,
 ) -> TupleEnv:
-    """A warehouse. Who delivers a requested shelf gets 1; the team gets the sum.
+    """A warehouse. An agent that delivers a requested shelf gets 1; the team gets the sum.
 
     ``size="tiny", num_agents=2`` is ``rware-tiny-2ag-v2``. The time limit truncates, where
     the package reports an end.
@@ -76,11 +76,11 @@ def rware(
 
 
 def _is_time_up(env: Any) -> bool:
-    return True  # a warehouse never ends by itself
+    return True  # a warehouse has no terminal state
 
 
 def _state(env: Any) -> FloatArray:
-    """Agents' positions, directions and loads, requested shelves, where shelves stand, time."""
+    """Agents' positions, directions and loads, requested shelves, shelf positions, time."""
     rows, columns = env.grid_size
     scale = np.array([columns, rows], np.float64)
     agents = [

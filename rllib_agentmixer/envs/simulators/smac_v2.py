@@ -23,7 +23,7 @@ TEAMS = {
 """Unit types of each race; the last one never makes up a team alone."""
 
 WEIGHTS = (0.45, 0.45, 0.1)
-"""How often each type is drawn."""
+"""Probability of each type."""
 
 NOTHING = 0
 """The action that dead units, and only they, may take."""
@@ -39,16 +39,16 @@ def smac_v2(
     render_mode: str | None = None,
     **settings: Any,
 ) -> SmacV2:
-    """One battle after the other, with random teams and starts.
+    """Battles of SMACv2 with random teams and starts.
 
     Args:
         race: ``terran``, ``protoss`` or ``zerg``; chooses map and unit types.
-        n_units: our side.
-        n_enemies: the other side.
+        n_units: size of the learning team.
+        n_enemies: size of the enemy team.
         map_name: None for ``10gen_<race>``.
-        capability_config: SMACv2's whole description of teams and starts; None for the
+        capability_config: SMACv2's full description of teams and starts; None for the
             benchmark's of this race and these numbers.
-        render_mode: None; the game draws nothing that could be returned.
+        render_mode: None; rendering is not supported.
         settings: any other argument of ``StarCraft2Env``, such as ``conic_fov``.
 
     Raises:
@@ -59,7 +59,7 @@ def smac_v2(
     if min(n_units, n_enemies) < 1:
         raise ConfigError(f"each side needs a unit, got n_units={n_units}, n_enemies={n_enemies}")
     if render_mode is not None:
-        raise ConfigError(f"SMACv2 cannot draw; render_mode must be None, got {render_mode!r}")
+        raise ConfigError(f"SMACv2 cannot render; render_mode must be None, got {render_mode!r}")
     from smacv2.env.starcraft2.wrapper import (  # type: ignore[reportMissingImports]
         StarCraftCapabilityEnvWrapper,
     )
@@ -74,7 +74,7 @@ def smac_v2(
 
 
 def _capabilities(race: str, n_units: int, n_enemies: int) -> dict[str, Any]:
-    """The benchmark's random teams and starts."""
+    """The benchmark's distribution of teams and starts."""
     return {
         "n_units": n_units,
         "n_enemies": n_enemies,
@@ -149,7 +149,7 @@ class SmacV2(ParallelEnv):
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, dict[str, Any]]]:
         """Start a battle; the seed has no effect."""
-        self._game.reset()  # returns nothing after a lost connection: asked for below
+        self._game.reset()  # returns nothing after a lost connection: read below
         self.agents = list(self.possible_agents)
         self._num_steps = 0
         self._look()
@@ -198,14 +198,14 @@ class SmacV2(ParallelEnv):
         return bool(self._masks[name][NOTHING])
 
     def _is_time_up(self, info: dict[str, Any]) -> bool:
-        """Whether the limit ended a battle in which both sides still had units."""
+        """True if the limit ended a battle in which both sides still had units."""
         is_won = bool(info.get("battle_won"))
         is_lost = all(self._is_dead(name) for name in self.possible_agents)
         is_cleared = info.get("dead_enemies", -1) == self._num_enemies
         return self._num_steps >= self._limit and not (is_won or is_lost or is_cleared)
 
     def _look(self) -> None:
-        """Read everything. Masks one by one: the wrapper's call for all fails for most teams."""
+        """Read observations, state and masks; masks per agent, as the joint call often fails."""
         obs = self._game.get_obs()
         self._obs = {
             name: np.asarray(own, np.float32)

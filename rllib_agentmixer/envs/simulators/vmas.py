@@ -1,7 +1,8 @@
-"""VMAS scenarios: B copies stepped together as PyTorch tensors, or one for play.
+"""VMAS scenarios: B sub-environments stepped together as PyTorch tensors, or a single one.
 
-VMAS simulates robots in the plane, all copies at once, so the batched form hands them over
-as they are and turns tensors into arrays once a step. One copy costs as much as many.
+VMAS simulates robots in the plane, vectorized over environments, so the batched form uses its
+batch directly and converts tensors to arrays once a step. One environment costs as much as
+many.
 
 Reference: Bettini et al., 2022, arXiv:2207.03530.
 """
@@ -29,7 +30,7 @@ from rllib_agentmixer.envs.vector_env import (
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 SAME_REWARD = 1e-4
-"""Largest difference between rewards that count as one; VMAS computes with 32 bits."""
+"""Tolerance for equal rewards; VMAS computes in float32."""
 
 
 def vmas(
@@ -40,7 +41,7 @@ def vmas(
     render_mode: str | None = None,
     **settings: Any,
 ) -> Vmas:
-    """One copy of a scenario.
+    """A single environment of a scenario.
 
     Args:
         scenario: name, such as ``balance``, ``navigation`` or ``mpe.simple_spread``.
@@ -53,9 +54,9 @@ def vmas(
 
 
 class Vmas(ParallelEnv):
-    """One copy of a VMAS scenario, for play and checks; it has no state of its own.
+    """A single VMAS environment, for evaluation and checks; it has no global state.
 
-    Observations that are dictionaries stand in a row.
+    Observations that are dictionaries are concatenated.
     """
 
     metadata = {  # noqa: RUF012  PettingZoo declares it as a plain class attribute
@@ -96,7 +97,7 @@ class Vmas(ParallelEnv):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, dict[str, Any]]]:
-        """Start an episode; a seed fixes everything random from here on."""
+        """Start an episode; a seed determines all randomness from here on."""
         obs = self._simulation.reset(seed)
         self.agents = list(self.possible_agents)
         return self._named(obs), {name: {} for name in self.possible_agents}
@@ -123,7 +124,7 @@ class Vmas(ParallelEnv):
         )
 
     def render(self) -> np.ndarray | None:
-        """RGB picture, or nothing without ``render_mode``."""
+        """RGB picture, or None without ``render_mode``."""
         return self._simulation.render() if self.render_mode else None
 
     def close(self) -> None:
@@ -134,13 +135,13 @@ class Vmas(ParallelEnv):
 
 
 class VectorVmas(VectorTeamEnv):
-    """B copies of a scenario; :func:`vmas` takes the same settings.
+    """Vectorized form of a scenario, with the settings of :func:`vmas`.
 
     Args:
         num_envs: B.
-        name: environment name for stamps.
-        team_reward: how the agents' rewards become the team's.
-        version: of the environment, for stamps.
+        name: environment name, for metadata.
+        team_reward: how the agents' rewards are combined.
+        version: of the environment, for metadata.
         settings: as for :func:`vmas`.
     """
 
@@ -157,8 +158,8 @@ class VectorVmas(VectorTeamEnv):
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        one_copy = Vmas(scenario, max_steps, continuous_actions, render_mode, settings)
-        self.spec = replace(spaces_of(one_copy, name, version).spec, team_reward=team_reward)
+        single_env = Vmas(scenario, max_steps, continuous_actions, render_mode, settings)
+        self.spec = replace(spaces_of(single_env, name, version).spec, team_reward=team_reward)
         self.num_envs = num_envs
         self._simulation = Simulation(scenario, num_envs, max_steps, continuous_actions, settings)
         self._team_reward = team_reward
@@ -194,14 +195,14 @@ class VectorVmas(VectorTeamEnv):
     def set_state(self, snapshot: bytes) -> None:
         self._simulation.set_state(snapshot)
 
-    def render(self, copy: int = 0) -> np.ndarray | None:
-        return self._simulation.render(copy) if self._can_draw else None
+    def render(self, env_index: int = 0) -> np.ndarray | None:
+        return self._simulation.render(env_index) if self._can_draw else None
 
     def close(self) -> None:
         self._simulation.close()
 
     def _restarted(self, final: TeamObs, ended: np.ndarray) -> TeamObs:
-        """What to act on after the copies that ended have started over."""
+        """Next observation, after the sub-environments that ended have been reset."""
         fresh = self._team_obs(self._simulation.reset_at(ended.tolist()))
         obs, state = final.obs.copy(), final.state.copy()
         obs[ended], state[ended] = fresh.obs[ended], fresh.state[ended]
@@ -229,7 +230,7 @@ class VectorVmas(VectorTeamEnv):
         return TeamObs(stacked.numpy(), state.numpy(), self._mask, self._everyone)
 
     def _combined(self, rewards: Tensor) -> FloatArray:
-        """[B] the team's reward of the agents' [N, B]."""
+        """[B] the team reward, from the agents' [N, B]."""
         if self._team_reward == "sum":
             return rewards.sum(0).numpy()
         if self._team_reward == "mean":
@@ -243,7 +244,7 @@ class VectorVmas(VectorTeamEnv):
 
 
 def _of_ended(step: BatchStep, ended: np.ndarray, num_envs: int) -> dict[str, np.ndarray]:
-    """[B] diagnostics, NaN for copies whose episode goes on."""
+    """[B] diagnostics, NaN for sub-environments whose episode goes on."""
     if not ended.size:
         return {}
     infos = {}

@@ -1,4 +1,4 @@
-"""B copies of a VMAS scenario, with random numbers of their own, as PyTorch tensors.
+"""Batched VMAS simulation on PyTorch tensors, with its own random state.
 
 Reference: Bettini et al., "VMAS: a vectorized multi-agent simulator for collective robot
 learning", 2022, arXiv:2207.03530.
@@ -25,10 +25,10 @@ from rllib_agentmixer.errors import ConfigError
 
 @dataclass(frozen=True)
 class BatchStep:
-    """Result of one step of all copies."""
+    """Result of one step of all sub-environments."""
 
     obs: list[Tensor]
-    """Of each agent, [B, O_i]."""
+    """Observations of each agent, [B, O_i]."""
     rewards: Tensor
     """[N, B]"""
     terminated: Tensor
@@ -36,15 +36,14 @@ class BatchStep:
     truncated: Tensor
     """[B] at the time limit; never with ``terminated``."""
     infos: dict[str, Tensor]
-    """Numbers about the first agent and its team, [B]."""
+    """Diagnostics of the first agent and its team, [B]."""
 
 
 class Simulation:
-    """A batch of one scenario.
+    """A batched simulation of one scenario.
 
-    All VMAS environments of a process share one stream of random numbers. Each simulation
-    puts its own in its place while it works, so that a seed fixes what follows whatever else
-    runs.
+    All VMAS environments of a process share one random state. Each simulation swaps in its
+    own while it runs, so that a seed determines its results whatever else runs.
 
     Args:
         scenario: name, such as ``balance`` or ``mpe.simple_spread``.
@@ -87,12 +86,12 @@ class Simulation:
         ]
 
     def reset(self, seed: int | None = None) -> list[Tensor]:
-        """Start over in all copies; returns each agent's observations [B, O_i]."""
+        """Reset all sub-environments; returns each agent's observations [B, O_i]."""
         with self._own_random_numbers():
             return [flat(obs) for obs in self.env.reset(seed=seed)]
 
     def reset_at(self, rows: list[int]) -> list[Tensor]:
-        """Start over in some copies; returns the observations of all."""
+        """Reset some sub-environments; returns the observations of all."""
         if len(rows) == self.num_envs:
             return self.reset()
         with self._own_random_numbers():
@@ -119,13 +118,13 @@ class Simulation:
             },
         )
 
-    def render(self, copy: int = 0) -> np.ndarray:
-        """RGB picture of one copy."""
+    def render(self, env_index: int = 0) -> np.ndarray:
+        """RGB picture of one sub-environment."""
         try:
-            return np.asarray(self.env.render(mode="rgb_array", env_index=copy))
-        except Exception as error:  # each graphics library fails in its own way
+            return np.asarray(self.env.render(mode="rgb_array", env_index=env_index))
+        except Exception as error:  # each graphics library raises its own errors
             raise ConfigError(
-                f"VMAS cannot draw on this machine ({error!r}); it needs OpenGL through pyglet: "
+                f"VMAS cannot render on this machine ({error!r}); it needs OpenGL through pyglet: "
                 "without a display, EGL (libegl1 on Debian) or xvfb-run"
             ) from error
 
@@ -138,8 +137,8 @@ class Simulation:
         self.env, self._random = pickle.loads(snapshot)  # noqa: S301  our own checkpoint
 
     def get_state(self) -> bytes:
-        """A snapshot of all copies and the random numbers."""
-        import cloudpickle  # its scenarios hold functions without a name
+        """A snapshot of all sub-environments and the random state."""
+        import cloudpickle  # its scenarios hold lambdas
 
         viewer, self.env.viewer = self.env.viewer, None
         try:
@@ -148,7 +147,7 @@ class Simulation:
             self.env.viewer = viewer
 
     def set_state(self, snapshot: bytes) -> None:
-        """Continue from a snapshot."""
+        """Restore a snapshot."""
         self.close()
         self.env, self._random = pickle.loads(snapshot)  # noqa: S301  our own checkpoint
 
@@ -189,14 +188,14 @@ def _make(scenario: str, settings: dict[str, Any], **batch: Any) -> Any:
 
 
 def flat(obs: Tensor | Mapping[str, Any]) -> Tensor:
-    """Observations [B, O]: parts of a dictionary stand in a row."""
+    """Observations [B, O]; parts of a dictionary are concatenated."""
     if isinstance(obs, Mapping):
         return torch.cat([flat(part) for part in obs.values()], dim=-1)
     return obs.reshape(obs.shape[0], -1).float()
 
 
 def _load_scenario(name: str) -> Any:
-    """The scenario by its proper module: VMAS loads it in a way that cannot be pickled."""
+    """The scenario from its own module: VMAS loads it in a way that cannot be pickled."""
     module = f"vmas.scenarios.{name}"
     try:
         return importlib.import_module(module).Scenario()
@@ -210,7 +209,7 @@ def _load_scenario(name: str) -> Any:
 
 
 def _gymnasium_space(space: Any) -> spaces.Box | spaces.Discrete:
-    """The same space in Gymnasium; VMAS uses its predecessor."""
+    """The same space in Gymnasium; VMAS uses gym."""
     if hasattr(space, "n"):
         return spaces.Discrete(int(space.n))
     return spaces.Box(space.low, space.high, dtype=np.float32)

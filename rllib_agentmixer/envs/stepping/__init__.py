@@ -1,1 +1,1 @@
-"""From a PettingZoo environment to batched arrays of a team."""
+"""Conversion of PettingZoo environments to batched team arrays."""

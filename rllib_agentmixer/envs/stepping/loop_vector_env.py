@@ -1,6 +1,6 @@
-"""B copies of any ParallelEnv as one batched team, stepped one after the other.
+"""B sub-environments of any ParallelEnv as one batched team, stepped one after the other.
 
-Copies that crash can be replaced in flight; what they cost is marked, never hidden.
+Sub-environments that crash can be replaced in flight; what they cost is marked, never hidden.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from rllib_agentmixer.errors import EnvContractError
 logger = logging.getLogger(__name__)
 
 CRASHES = (Exception, SystemExit)
-"""What a copy may die of and be replaced; a user's interrupt is none of them."""
+"""Exceptions after which a sub-environment is replaced; a user's interrupt is not one."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Buffer:
-    """Arrays of B copies, and views on each copy's row."""
+    """Arrays of B sub-environments, and views on the row of each."""
 
     arrays: TeamObs
     agent_rewards: FloatArray
@@ -46,21 +46,21 @@ class _Buffer:
 class LoopVectorEnv(VectorTeamEnv):
     """B :class:`TeamEnv` s stepped in a loop, with automatic resets.
 
-    Two sets of arrays take turns, so that a copy that fails halfway through a step leaves
-    its last good observation behind.
+    The arrays are double-buffered, so that a sub-environment that fails halfway through a step
+    leaves its last valid observation behind.
 
     Args:
-        make_one: builds a copy.
+        make_one: builds a sub-environment.
         num_envs: B.
-        name: for messages and stamps.
+        name: for messages and metadata.
         team_reward: as in :class:`TeamEnv`.
-        restart_failed: replace a copy that raises by a fresh one. Its row is then marked
-            ``faulty`` and ``truncated``; a copy that fails in an automatic reset is replaced
+        restart_failed: replace a sub-environment that raises by a fresh one. Its row is then
+            marked ``faulty`` and ``truncated``; one that fails in an automatic reset is replaced
             too, but the episode that it had finished counts.
         max_restarts: give up after this many replacements.
-        version: of the environment, for stamps.
-        step_time_limit_s: how long one copy may take for a step or a reset before that counts
-            as a failure; None for ever. See :class:`StepTimer` for what it cannot reach.
+        version: of the environment, for metadata.
+        step_time_limit_s: duration of a sub-environment's step or reset beyond which it counts
+            as failed; None for no limit. See :class:`StepTimer` for what it cannot interrupt.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class LoopVectorEnv(VectorTeamEnv):
         self._layout = first.layout
         self._make_one = make_one
         self._team_reward: TeamReward = team_reward
-        self._copies = [first, *(self._new_copy() for _ in range(num_envs - 1))]
-        # Rows of the copies in ``_now`` are on show; the next step writes ``_next``.
+        self._envs = [first, *(self._new_env() for _ in range(num_envs - 1))]
+        # ``_now`` holds the returned observations; the next step writes ``_next``.
         self._now, self._next = (_new_buffer(self._layout, num_envs) for _ in range(2))
         self._restart_failed = restart_failed
         self._max_restarts = max_restarts
@@ -97,17 +97,17 @@ class LoopVectorEnv(VectorTeamEnv):
             self._seed_sources = _seed_sources(self._seeds, self.num_envs)
         with self._timer:
             for index in range(self.num_envs):
-                self._reset_copy(index)
+                self._reset_env(index)
         return self._now.arrays
 
     def step(self, actions: np.ndarray) -> TeamStep:
-        per_copy = self._checked(actions)
+        per_env = self._checked(actions)
         self._now, self._next = self._next, self._now
         B = self.num_envs
         crashes: dict[int, BaseException] = {}
         with self._timer:
             outcomes = [
-                self._step_copy(index, actions, crashes) for index, actions in enumerate(per_copy)
+                self._step_env(index, actions, crashes) for index, actions in enumerate(per_env)
             ]
         terminated = np.fromiter((outcome.terminated for outcome in outcomes), np.bool_, B)
         truncated = np.fromiter((outcome.truncated for outcome in outcomes), np.bool_, B)
@@ -124,13 +124,13 @@ class LoopVectorEnv(VectorTeamEnv):
             info=_gathered(outcomes),
         )
 
-    def _step_copy(
+    def _step_env(
         self, index: int, actions: list | np.ndarray, crashes: dict[int, BaseException]
     ) -> TeamOutcome:
         row = self._now.rows[index]
         self._timer.restart()
         try:
-            return self._copies[index].step(row, actions)
+            return self._envs[index].step(row, actions)
         except CRASHES as cause:
             if not self._restart_failed:
                 raise self._failure(index, cause) from cause
@@ -141,10 +141,10 @@ class LoopVectorEnv(VectorTeamEnv):
 
     def get_state(self) -> bytes | None:
         seeds = (self._seeds, self._seed_sources)
-        snapshot = (self._copies, self._now.arrays, seeds, self._num_restarts)
+        snapshot = (self._envs, self._now.arrays, seeds, self._num_restarts)
         try:
             return snapshots.dump(snapshot)
-        except Exception as error:  # any object inside a third-party environment may refuse
+        except Exception as error:  # objects in third-party environments may not be picklable
             logger.info("%s cannot be copied (%r): it will start afresh", self.spec.name, error)
             return None
 
@@ -152,34 +152,34 @@ class LoopVectorEnv(VectorTeamEnv):
         if snapshot is None:
             return
         # Snapshots come from get_state of this class, inside the user's own checkpoints.
-        copies, arrays, seeds, self._num_restarts = pickle.loads(snapshot)  # noqa: S301
-        if len(copies) != self.num_envs:
+        envs, arrays, seeds, self._num_restarts = pickle.loads(snapshot)  # noqa: S301
+        if len(envs) != self.num_envs:
             raise EnvContractError(
-                f"{self.spec.name}: the snapshot holds {len(copies)} copies, "
+                f"{self.spec.name}: the snapshot holds {len(envs)} sub-environments, "
                 f"this environment {self.num_envs}; use the same number"
             )
         self.close()
-        self._copies = copies
+        self._envs = envs
         self._seeds, self._seed_sources = seeds
         for name in ("obs", "state", "action_mask", "alive"):
             getattr(self._now.arrays, name)[...] = getattr(arrays, name)
 
-    def render(self, copy: int = 0) -> np.ndarray | None:
-        env = self._copies[copy].env
+    def render(self, env_index: int = 0) -> np.ndarray | None:
+        env = self._envs[env_index].env
         if getattr(env, "render_mode", None) != "rgb_array":
             return None
         picture = env.render()
         return picture if isinstance(picture, np.ndarray) else None
 
     def close(self) -> None:
-        for copy in self._copies:
-            copy.env.close()
+        for team_env in self._envs:
+            team_env.env.close()
 
-    def _new_copy(self) -> TeamEnv:
+    def _new_env(self) -> TeamEnv:
         return TeamEnv(self._make_one(), self.spec.name, self._team_reward, layout=self._layout)
 
     def _checked(self, actions: np.ndarray) -> list:
-        """Actions of each copy as :meth:`TeamEnv.step` takes them."""
+        """Actions of each sub-environment as :meth:`TeamEnv.step` takes them."""
         B, N, A = self.num_envs, self.spec.num_agents, self.spec.num_actions
         if self.spec.action_kind == "continuous":
             if actions.shape != (B, N, A) or not np.isfinite(actions).all():
@@ -190,7 +190,7 @@ class LoopVectorEnv(VectorTeamEnv):
             return list(np.clip(actions, self.spec.action_low, self.spec.action_high))
         if actions.shape != (B, N) or actions.dtype.kind not in "iu":
             raise EnvContractError(
-                f"{self.spec.name}: actions must be whole numbers of shape {(B, N)}, "
+                f"{self.spec.name}: actions must be integers of shape {(B, N)}, "
                 f"got shape {actions.shape} of {actions.dtype}"
             )
         if actions.min() < 0 or (actions >= self._sizes).any():
@@ -200,7 +200,7 @@ class LoopVectorEnv(VectorTeamEnv):
         return actions.tolist()
 
     def _restart_ended(self, ended: np.ndarray, crashes: dict[int, BaseException]) -> TeamObs:
-        """Reset or replace copies that ended; returns the observation before that."""
+        """Reset or replace sub-environments that ended; returns the observation before that."""
         now = self._now.arrays
         if not ended.any():
             return now
@@ -210,56 +210,56 @@ class LoopVectorEnv(VectorTeamEnv):
                 if index in crashes:
                     self._replace(index, crashes[index])
                 else:
-                    self._reset_copy(index)
+                    self._reset_env(index)
         return final
 
-    def _reset_copy(self, index: int) -> None:
-        """Start an episode with a seed of its own, so that it can be repeated alone."""
+    def _reset_env(self, index: int) -> None:
+        """Start an episode with its own seed, so that it can be reproduced alone."""
         self._timer.restart()
         try:
             seed = int(self._seed_sources[index].integers(2**31))
-            self._copies[index].reset(self._now.rows[index], seed)
+            self._envs[index].reset(self._now.rows[index], seed)
         except CRASHES as cause:
             if not self._restart_failed:
                 raise self._failure(index, cause) from cause
             self._replace(index, cause)
 
     def _replace(self, index: int, cause: BaseException) -> None:
-        """Put a fresh, reset copy in the place of one that failed."""
+        """Replace a failed sub-environment by a fresh one and reset it."""
         while True:
             failure = self._failure(index, cause)
             self._num_restarts += 1
             if self._num_restarts > self._max_restarts:
                 raise EnvContractError(
-                    f"{failure}; gave up after {self._max_restarts} restarts of copies"
+                    f"{failure}; gave up after {self._max_restarts} restarts of sub-environments"
                 ) from cause
-            logger.warning("%s; the copy is replaced", failure)
+            logger.warning("%s; the sub-environment is replaced", failure)
             self._timer.restart()
             with contextlib.suppress(*CRASHES):
-                self._copies[index].env.close()
+                self._envs[index].env.close()
             self._timer.restart()
             try:
-                self._copies[index] = self._new_copy()
+                self._envs[index] = self._new_env()
                 seed = int(self._seed_sources[index].integers(2**31))
-                self._copies[index].reset(self._now.rows[index], seed)
+                self._envs[index].reset(self._now.rows[index], seed)
             except CRASHES as next_cause:
                 cause = next_cause
             else:
                 return
 
     def _failure(self, index: int, cause: BaseException) -> EnvContractError:
-        """An error that says how to see it again."""
-        copy = self._copies[index]
+        """An error that states how to reproduce it."""
+        team_env = self._envs[index]
         if isinstance(cause, EnvContractError):
-            problem = f"copy {index} of {cause}"
+            problem = f"sub-environment {index} of {cause}"
         else:
             problem = (
-                f"copy {index} of {self.spec.name}, step {copy.num_steps}: "
+                f"sub-environment {index} of {self.spec.name}, step {team_env.num_steps}: "
                 f"the environment raised {cause!r}"
             )
-        path = Recording(self.spec.name, copy.seed, copy.actions, str(cause)).save()
-        repeat = "" if path is None else f"; repeat it with check-env --replay {path}"
-        return EnvContractError(f"{problem} (episode seed {copy.seed}{repeat})")
+        path = Recording(self.spec.name, team_env.seed, team_env.actions, str(cause)).save()
+        repeat = "" if path is None else f"; reproduce it with check-env --replay {path}"
+        return EnvContractError(f"{problem} (episode seed {team_env.seed}{repeat})")
 
 
 def _new_buffer(layout: TeamSpaces, num_envs: int) -> _Buffer:
@@ -269,12 +269,12 @@ def _new_buffer(layout: TeamSpaces, num_envs: int) -> _Buffer:
 
 
 def _seed_sources(seeds: np.random.SeedSequence, num_envs: int) -> list[np.random.Generator]:
-    """Of each copy: what the seeds of its episodes are drawn from."""
+    """Generators of each sub-environment's episode seeds."""
     return [np.random.default_rng(child) for child in seeds.spawn(num_envs)]
 
 
 def _gathered(outcomes: list[TeamOutcome]) -> dict[str, np.ndarray]:
-    """[B] diagnostics by name, NaN for copies that have none."""
+    """[B] diagnostics by name, NaN for sub-environments that have none."""
     gathered: dict[str, np.ndarray] = {}
     for index, outcome in enumerate(outcomes):
         for key, value in outcome.diagnostics.items():

@@ -1,4 +1,4 @@
-"""What it takes to repeat a failure: seed and joint actions of one episode, in a small file."""
+"""Recordings of failures: seed and joint actions of one episode, to reproduce them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recording:
         environment: its name.
         seed: of the episode's reset.
         actions: joint actions as the team sent them, the last of which failed.
-        error: what was raised.
+        error: description of the exception.
     """
 
     environment: str
@@ -40,7 +40,7 @@ class Recording:
     def save(self) -> Path | None:
         """Write to the system's temporary folder; None where that cannot be done.
 
-        A failure must not hide behind a second one, so nothing is raised here.
+        Raises nothing, so that the original failure is not masked by a second one.
         """
         name = re.sub(r"\W+", "_", self.environment)
         actions = [np.asarray(joint).tolist() for joint in self.actions]
@@ -58,18 +58,18 @@ class Recording:
         """Read a recording.
 
         Raises:
-            ConfigError: not there, or not one.
+            ConfigError: the file is missing or not a recording.
         """
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise ConfigError(f"{path} is no recording of a failure: {error}") from error
+            raise ConfigError(f"{path} is not a recording of a failure: {error}") from error
 
 
 def replay(
     make: Callable[[], ParallelEnv], recording: Recording, team_reward: TeamReward
 ) -> str | None:
-    """Play a recorded episode in a fresh copy: what it raises, or None if it passes."""
+    """Replay a recorded episode in a fresh environment; returns its error, or None."""
     team = TeamEnv(make(), recording.environment, team_reward)
     arrays = new_arrays(team.layout, 1)
     rewards = np.zeros((1, team.spec.num_agents), np.float32)
@@ -79,7 +79,7 @@ def replay(
         team.reset(row, recording.seed)
         for joint in recording.actions:
             team.step(row, joint if is_discrete else np.asarray(joint, np.float32))
-    except Exception as error:  # whatever the environment raised then
+    except Exception as error:  # an environment may raise any exception
         return f"{type(error).__name__}: {error}"
     finally:
         team.env.close()

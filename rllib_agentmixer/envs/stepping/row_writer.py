@@ -1,7 +1,7 @@
-"""From a ParallelEnv's dictionaries to a row of team arrays, checked entry by entry.
+"""Conversion of a ParallelEnv's dictionaries to a row of team arrays, with validation.
 
-This runs for every step of every third-party environment, so the usual case takes a short
-way; whatever is unusual is looked at closely and, where it breaks the contract, named.
+This runs for every step of every third-party environment, so the usual case takes a fast
+path; anything else is validated in detail, and violations of the contract are reported.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from rllib_agentmixer.envs.stepping.team_spaces import NUMERIC_KINDS, TeamRow, T
 from rllib_agentmixer.errors import EnvContractError
 
 Complaint = Callable[..., EnvContractError]
-"""Makes an error of a problem and the agent that has it; knows environment and step."""
+"""Builds an error from a problem and an agent; adds the environment and the step."""
 
 
 class RowWriter:
-    """Writes observations, state and masks of one copy.
+    """Writes observations, state and masks of one sub-environment.
 
     Args:
         layout: of the team.
         names: agents as the environment names them, in the team's order.
-        error: makes the error of a broken contract.
+        error: builds the error for a violated contract.
     """
 
     def __init__(self, layout: TeamSpaces, names: list[Any], error: Complaint) -> None:
@@ -34,7 +34,7 @@ class RowWriter:
         self.valid = layout.spec.action_valid
         self.is_masked = layout.spec.has_action_mask
         self.is_discrete = layout.spec.action_kind == "discrete"
-        # Shape of observations that can be copied as they come; None where they cannot.
+        # Shape of observations that can be copied unconverted; None where they cannot.
         self.plain_shapes = [
             part.shape if part.is_box and not part.holds_mask and len(part.shape) == 1 else None
             for part in layout.observations
@@ -50,18 +50,18 @@ class RowWriter:
         *,
         is_final: bool,
     ) -> None:
-        """Write what was seen after a reset or a step.
+        """Write the observation after a reset or a step.
 
         Args:
             row: views to write to.
             obs: observation of each living agent.
             infos: info of each agent.
             alive: which agents' observations to show; the others' are zero.
-            state: the environment's ``state``; not called where observations serve.
-            is_final: nobody acts on it, so masks are not read.
+            state: the environment's ``state``; not called where observations are concatenated.
+            is_final: no agent acts on it, so masks are not read.
 
         Raises:
-            EnvContractError: something is missing, of another shape, or not a finite number.
+            EnvContractError: an entry is missing, of another shape, or non-finite.
         """
         for index, slot in enumerate(row.obs_slots):
             if not alive[index]:
@@ -85,7 +85,7 @@ class RowWriter:
         if self.is_masked:
             self._write_masks(row, obs, infos, alive, is_final=is_final)
         elif self.is_discrete and any(info and "action_mask" in info for info in infos.values()):
-            raise self.error("an action mask, but none came with reset(); always send it")
+            raise self.error("an action mask, but reset() sent none; always send it")
 
     def _flat(self, index: int, name: Any, value: Any) -> np.ndarray:
         layout = self.layout.observations[index]
@@ -128,7 +128,7 @@ class RowWriter:
         target = row.observation.action_mask
         target[:] = self.valid
         if is_final:
-            return  # nobody acts on it, and many environments then allow nothing
+            return  # no agent acts on it, and many environments then allow nothing
         for index, name in enumerate(self.names):
             if alive[index]:
                 mask = self._mask(index, obs[name], infos.get(name))
@@ -136,7 +136,7 @@ class RowWriter:
                     self._check_mask(index, name, mask)
                     target[index, : mask.size] = mask
                 elif self.layout.sends_mask[index]:
-                    raise self.error("no action mask, though masks came before", name)
+                    raise self.error("no action mask, though earlier steps had one", name)
 
     def _mask(self, index: int, obs: Any, info: Any) -> np.ndarray | None:
         to_mask = self.layout.actions[index].to_mask
@@ -153,5 +153,5 @@ class RowWriter:
 
 
 def is_finite(row: np.ndarray) -> bool:
-    """Whether every number of a row is finite. Looking for a zero byte is the cheapest ``all``."""
+    """True if every entry of a row is finite. Searching a zero byte is the cheapest ``all``."""
     return 0 not in np.isfinite(row).tobytes()

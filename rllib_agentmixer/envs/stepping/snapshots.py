@@ -1,4 +1,4 @@
-"""Snapshots of environments as they stand, also of those that were not made to be copied."""
+"""Snapshots of environments in their current state, also of those not meant to be pickled."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class StatePickler(pickle.Pickler):
-    """A pickler that keeps what objects are, where they themselves would be built anew.
+    """A pickler that stores the state of objects whose own pickling drops or refuses it.
 
-    gymnasium's ``EzPickle`` writes down its constructor's arguments alone; pygame's surfaces,
-    fonts and clocks, which many environments hold for their pictures, refuse.
+    gymnasium's ``EzPickle`` stores its constructor's arguments alone; pygame's surfaces, fonts
+    and clocks, which many environments hold for rendering, cannot be pickled.
     """
 
     def reducer_override(self, obj: Any) -> Any:
@@ -28,10 +28,10 @@ class StatePickler(pickle.Pickler):
 
 
 def dump(snapshot: Any) -> bytes:
-    """A snapshot in bytes.
+    """A snapshot as bytes.
 
     Raises:
-        Exception: whatever an object raises that cannot be copied.
+        Exception: raised by an object that cannot be pickled.
     """
     stream = io.BytesIO()
     StatePickler(stream).dump(snapshot)

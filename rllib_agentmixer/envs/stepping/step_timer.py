@@ -1,4 +1,4 @@
-"""A time limit for code that may hang: it raises TimeoutError where it stands."""
+"""Time limit for code that may hang: raises TimeoutError in that code."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ logger = logging.getLogger(__name__)
 
 
 class StepTimer:
-    """Limits each part of a ``with`` block: every :meth:`restart` gives the next part its time.
+    """Limits each part of a ``with`` block; :meth:`restart` starts the next part.
 
-    By the operating system's alarm, which costs a microsecond and works in a process's main
-    thread alone; elsewhere nothing is limited. Code that never comes back to Python, such as
-    an endless loop in C, is not reached: there RLlib's ``sample_timeout_s`` for remote workers
-    is the limit.
+    Uses the operating system's alarm, which costs a microsecond and works in a process's main
+    thread alone; elsewhere nothing is limited. Code that never returns to Python, such as an
+    infinite loop in C, is not interrupted: there RLlib's ``sample_timeout_s`` for remote
+    workers is the limit.
 
     Args:
         seconds: of each part; None for no limit.
@@ -37,9 +37,9 @@ class StepTimer:
         return self
 
     def restart(self) -> None:
-        """The next part begins."""
+        """Start the next part."""
         if self._is_armed and self.seconds is not None:
-            # It rings again, in case the first ring is caught by what it should wake.
+            # It repeats, in case the first alarm is caught by the code that it should interrupt.
             signal.setitimer(signal.ITIMER_REAL, self.seconds, self.seconds)
 
     def __exit__(self, *_: object) -> None:
@@ -49,4 +49,4 @@ class StepTimer:
             self._is_armed = False
 
     def _expired(self, _number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"no answer within {self.seconds:g} s (step_time_limit_s)")
+        raise TimeoutError(f"no response within {self.seconds:g} s (step_time_limit_s)")

@@ -1,8 +1,8 @@
-"""SuperSuit's wrappers in front of a team: one that never ends is mended, refusals explained.
+"""Compatibility with SuperSuit's wrappers: a fix of ``black_death``, and explained errors.
 
 SuperSuit 3.11's ``black_death`` ends an episode once every agent is terminated *and*
-truncated, which hardly ever happens; after that, it goes on stepping an environment that is
-over.
+truncated, which rarely happens; afterwards it keeps stepping an environment whose episode has
+ended.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 
-def mend_black_death(env: Any) -> Any:
+def fix_black_death(env: Any) -> Any:
     """The same environment, in which a ``black_death`` among its wrappers ends episodes."""
     layer = env
     while layer is not None:
@@ -25,8 +25,8 @@ def mend_black_death(env: Any) -> Any:
     return env
 
 
-def is_refusal(error: BaseException) -> bool:
-    """Whether it was SuperSuit that raised an error."""
+def is_supersuit_error(error: BaseException) -> bool:
+    """True if SuperSuit raised an error."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and "/supersuit/" in frames[-1].filename.replace("\\", "/")
 
@@ -34,7 +34,7 @@ def is_refusal(error: BaseException) -> bool:
 @lru_cache(maxsize=1)
 def _with_ends(kind: type) -> type:
     class BlackDeathWithEnds(kind):
-        """Dead agents go on with an empty observation until the last one is gone."""
+        """``black_death``: dead agents get a zero observation until the last one has ended."""
 
         def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
             living = {name: actions[name] for name in self.env.agents}
@@ -57,7 +57,7 @@ def _with_ends(kind: type) -> type:
 
 
 def __getattr__(name: str) -> Any:
-    """The class as pickles name it; made on demand, because SuperSuit is imported on demand."""
+    """The wrapper class under its pickled name, created lazily as SuperSuit is imported lazily."""
     if name != "BlackDeathWithEnds":
         raise AttributeError(name)
     from supersuit.multiagent_wrappers.black_death import black_death_par

@@ -1,7 +1,7 @@
 """One PettingZoo ParallelEnv as a team: dictionaries in, rows of arrays out, contract checked.
 
-Checks run in every step because third-party environments break their contract late: an agent
-dies, a division by zero comes up. Each names the environment, the step, the agent and the
+Checks run in every step because third-party environments violate the contract late: an agent
+dies, a division by zero occurs. Each names the environment, the step, the agent and the
 value.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_agentmixer.envs.stepping.row_writer import RowWriter
-from rllib_agentmixer.envs.stepping.supersuit_wrappers import mend_black_death
+from rllib_agentmixer.envs.stepping.supersuit_wrappers import fix_black_death
 from rllib_agentmixer.envs.stepping.team_spaces import TeamRow, TeamSpaces, spaces_of
 from rllib_agentmixer.envs.vector_env import TeamReward
 from rllib_agentmixer.errors import ConfigError, EnvContractError
@@ -27,7 +27,7 @@ SAME_REWARD = 1e-6
 
 @dataclass(frozen=True)
 class TeamOutcome:
-    """What a step of one copy brought, besides the row that it wrote."""
+    """Result of one step of a sub-environment, besides the row that it wrote."""
 
     reward: float
     terminated: bool = False
@@ -37,7 +37,7 @@ class TeamOutcome:
 
 
 class TeamEnv:
-    """One copy of a ParallelEnv that writes observations into rows of team arrays.
+    """A ParallelEnv that writes observations into rows of team arrays.
 
     Agents keep the order of ``possible_agents``. An agent that has left has a zero
     observation. The last observation of an episode keeps the agents that acted in its last
@@ -45,11 +45,11 @@ class TeamEnv:
 
     Args:
         parallel_env: the environment; it is not reset here unless ``layout`` is missing.
-        name: for messages and stamps.
+        name: for messages and metadata.
         team_reward: ``"shared"`` takes the one reward that all living agents got,
             ``"sum"`` and ``"mean"`` combine theirs.
-        layout: of an equal copy, to save working it out again.
-        version: of the environment, for stamps.
+        layout: of an equal environment, to avoid computing it again.
+        version: of the environment, for metadata.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class TeamEnv:
     ) -> None:
         if team_reward not in ("shared", "sum", "mean"):
             raise ConfigError(f"team_reward must be 'shared', 'sum' or 'mean', got {team_reward!r}")
-        self.env = parallel_env = mend_black_death(parallel_env)
+        self.env = parallel_env = fix_black_death(parallel_env)
         self.layout = layout or spaces_of(parallel_env, name, version)
         self.spec = replace(self.layout.spec, team_reward=team_reward)
         self.num_steps = 0
         self.seed: int | None = None
         self.actions: list[Any] = []
-        """Joint actions of the episode so far: with the seed, all that it takes to repeat it."""
+        """Joint actions of the episode so far; together with the seed they reproduce it."""
         self._team_reward = team_reward
         self._names: list[Any] = list(parallel_env.possible_agents)
         self._known = frozenset(self._names)
@@ -96,11 +96,11 @@ class TeamEnv:
         self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
 
     def step(self, row: TeamRow, actions: Sequence[Any] | np.ndarray) -> TeamOutcome:
-        """Apply one action per agent, in order, and write what follows.
+        """Apply one action per agent, in order, and write the next observation.
 
         Args:
             row: views to write to; every entry but padding is written.
-            actions: whole numbers counted from 0, or arrays of A floats.
+            actions: integers from 0, or arrays of A floats.
         """
         env, known = self.env, self._known
         self.num_steps += 1
@@ -142,7 +142,7 @@ class TeamEnv:
         return TeamOutcome(reward, not was_cut, was_cut, _diagnostics(infos))
 
     def _by_name(self, actions: Sequence[Any] | np.ndarray) -> dict[Any, Any]:
-        """What the environment takes from the agents that are there."""
+        """Actions of the living agents, as the environment takes them."""
         if self._takes_numbers and len(self._present) == len(self._names):
             return dict(zip(self._names, actions, strict=True))
         return {
@@ -152,10 +152,10 @@ class TeamEnv:
         }
 
     def _note_changes(self, terminated: Mapping, truncated: Mapping) -> None:
-        """Who takes part from now on.
+        """Update the living agents after a step.
 
-        Some environments go on listing agents that have ended; those stay dead. One that was
-        off the list and comes back lives again.
+        Some environments keep listing agents that have ended; those stay dead. An agent that
+        left the list and returns lives again.
         """
         listed = set(self.env.agents)
         self._check_names(agents=listed)
@@ -171,7 +171,7 @@ class TeamEnv:
         self._living = [name for name, lives in zip(self._names, alive, strict=True) if lives]
 
     def _reward(self, row: TeamRow, rewards: Mapping[Any, Any]) -> float:
-        """Team reward; writes each agent's."""
+        """Team reward; writes the reward of each agent."""
         try:
             values = [float(rewards[name]) for name in self._living]
         except (KeyError, TypeError, ValueError):

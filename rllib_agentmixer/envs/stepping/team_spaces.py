@@ -1,7 +1,7 @@
-"""What an environment's agents send and take, worked out once: sizes, kinds, conversions.
+"""Spaces of an environment's agents: sizes, kinds and conversions, computed once.
 
-:func:`spaces_of` asks a ParallelEnv for its spaces and refuses, before anything runs, what a
-team cannot be made of.
+:func:`spaces_of` reads the spaces of a ParallelEnv and rejects unsupported ones before
+anything runs.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ NUMERIC_KINDS = "fiub"
 
 @dataclass(frozen=True)
 class ObsSpace:
-    """How one agent's observation becomes a row of numbers."""
+    """Conversion of one agent's observation to a flat row."""
 
     space: gymnasium.Space
     """Without the action mask."""
     size: int
     shape: tuple[int, ...]
-    """Of the array that the environment sends (Box), else of the flattened one."""
+    """Shape of the array that the environment sends (Box), else of the flattened one."""
     is_box: bool
     holds_mask: bool
-    """Whether it comes as ``{"observation": .., "action_mask": ..}``."""
+    """True if observations are ``{"observation": .., "action_mask": ..}``."""
 
     def to_array(self, value: Any) -> np.ndarray:
-        """What the environment sent, as an array; a Box keeps its shape."""
+        """The environment's observation as an array; a Box keeps its shape."""
         if self.holds_mask:
             value = value["observation"]
         if not self.is_box:
@@ -51,7 +51,7 @@ class ObsSpace:
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """How a row of numbers becomes one agent's action."""
+    """Conversion of a network's output to one agent's action."""
 
     is_discrete: bool
     size: int
@@ -66,7 +66,7 @@ class ActionSpace:
     """First choice in each place."""
 
     def to_action(self, action: Any) -> Any:
-        """What the environment takes, from a number counted from 0 or a padded row [A]."""
+        """The environment's action, from an integer counted from 0 or a padded row [A]."""
         box = self.space
         if self.parts:
             return np.array(np.unravel_index(action, self.parts)) + self.starts
@@ -79,7 +79,7 @@ class ActionSpace:
         return own
 
     def to_mask(self, mask: Any) -> np.ndarray:
-        """An action mask in a row; one per place becomes one of their combinations."""
+        """A flat action mask; masks per place become one mask of their combinations."""
         if not self.parts or not hasattr(mask[0], "__len__"):
             return np.asarray(mask)
         combined = np.ones(1, np.bool_)
@@ -90,37 +90,37 @@ class ActionSpace:
 
 @dataclass(frozen=True, eq=False)
 class TeamSpaces:
-    """Sizes of a team and how each agent's data converts."""
+    """Sizes of a team and conversions of each agent's data."""
 
     spec: TeamSpec
     observations: tuple[ObsSpace, ...]
     actions: tuple[ActionSpace, ...]
     sends_mask: tuple[bool, ...]
-    """Whether each agent comes with an action mask, in its observation or its info."""
+    """True for agents with an action mask in their observation or info."""
 
 
 @dataclass(frozen=True, eq=False)
 class TeamRow:
-    """Views on one copy's share of the team arrays, cut to each agent's own size."""
+    """Views on one sub-environment's rows of the team arrays, cut to each agent's size."""
 
     observation: TeamObs
     """Without the leading axis: obs [N, O], state [S], action_mask [N, A], alive [N]."""
     agent_rewards: FloatArray
     """[N]"""
     flat_obs: FloatArray
-    """[N * O] all observations as they stand in memory."""
+    """[N * O] all observations in memory order."""
     obs_slots: tuple[FloatArray, ...]
     state_slots: tuple[FloatArray, ...]
-    """Parts of the state that belong to the agents; empty unless it is concatenated."""
+    """The agents' parts of the state; empty unless it is concatenated."""
 
     def copy_from(self, other: TeamRow) -> None:
-        """Take over another row's observation."""
+        """Copy another row's observation."""
         for name in ("obs", "state", "action_mask", "alive"):
             getattr(self.observation, name)[...] = getattr(other.observation, name)
 
 
 def rows_of(layout: TeamSpaces, arrays: TeamObs, agent_rewards: FloatArray) -> tuple[TeamRow, ...]:
-    """Views on the rows of arrays that have a leading axis of copies."""
+    """Views on the rows of arrays that have a leading axis of sub-environments."""
     sizes = layout.spec.obs_sizes
     ends = np.cumsum(sizes) if layout.spec.state_kind == "concatenated" else ()
     return tuple(
@@ -140,7 +140,7 @@ def rows_of(layout: TeamSpaces, arrays: TeamObs, agent_rewards: FloatArray) -> t
 
 
 def new_arrays(layout: TeamSpaces, num_envs: int) -> TeamObs:
-    """Zeroed observations of B copies, in which nobody lives and no padding is legal."""
+    """Zeroed observations of B sub-environments without living agents or legal padding."""
     spec, B = layout.spec, num_envs
     return TeamObs(
         obs=np.zeros((B, spec.num_agents, spec.obs_size), np.float32),
@@ -151,10 +151,10 @@ def new_arrays(layout: TeamSpaces, num_envs: int) -> TeamObs:
 
 
 def spaces_of(env: ParallelEnv, name: str, version: str = "0") -> TeamSpaces:
-    """Work out an environment's layout; resets it once to see its state and its masks.
+    """Compute an environment's layout; resets it once to inspect its state and masks.
 
     Raises:
-        EnvContractError: agents or spaces from which no team can be made.
+        EnvContractError: unsupported agents or spaces.
     """
     agents: tuple[Any, ...] = tuple(getattr(env, "possible_agents", None) or ())
     if not agents:
@@ -243,7 +243,7 @@ def _combinations(
     if number > MOST_COMBINATIONS:
         raise EnvContractError(
             f"{name}: agent {agent!r}: actions in {space} have {number} combinations, more than "
-            f"{MOST_COMBINATIONS}; use fewer choices, or Box for what is a quantity"
+            f"{MOST_COMBINATIONS}; use fewer choices, or a Box for quantities"
         )
     return ActionSpace(is_discrete=True, size=number, parts=tuple(choices.tolist()), starts=starts)
 
@@ -260,14 +260,16 @@ def _bounds(actions: tuple[ActionSpace, ...]) -> tuple[FloatArray, FloatArray]:
 
 
 def _probe_state(env: ParallelEnv, name: str) -> np.ndarray | None:
-    """The environment's state as one row, or None if it has none that works."""
+    """The environment's state as one row, or None if it has no working ``state()``."""
     try:
         state = env.state()
     except (NotImplementedError, AttributeError):
         return None
     except Exception as error:
-        # Conversions and wrappers forward state() to parts that have none, each in its way.
-        logger.warning("%s: state() failed (%r); all observations in a row serve", name, error)
+        # Conversions and wrappers forward state() to parts without one, with various errors.
+        logger.warning(
+            "%s: state() failed (%r); the concatenated observations are used", name, error
+        )
         return None
     if not isinstance(state, np.ndarray) or state.dtype.kind not in NUMERIC_KINDS:
         return None

@@ -1,6 +1,6 @@
-"""Gymnasium environments of several agents in tuples, as PettingZoo ParallelEnvs.
+"""Gymnasium environments with tuples of agents, as PettingZoo ParallelEnvs.
 
-Level-based foraging, the robotic warehouse and others of their family take a list of actions
+Level-based foraging, the robotic warehouse and related environments take a list of actions
 and return lists of observations and rewards, one entry per agent, with Tuple spaces.
 """
 
@@ -20,19 +20,19 @@ from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 @dataclass(frozen=True)
 class Extras:
-    """What a family of environments offers beyond the tuples; functions of the environment."""
+    """Optional features of a family of environments, as functions of the environment."""
 
     action_masks: Callable[[Any], Sequence[np.ndarray]] | None = None
-    """Which actions each agent may take."""
+    """Legal actions of each agent."""
 
     state: Callable[[Any], FloatArray] | None = None
-    """Everything that decides what follows, as one row of numbers of fixed size."""
+    """The global state, as one row of fixed size."""
 
     is_time_up: Callable[[Any], bool] | None = None
-    """Whether an episode that has ended was cut by a time limit: where it is reported as an end."""
+    """True if a time limit cut the episode, where that is reported as termination."""
 
     picture: Callable[[Any], np.ndarray] | None = None
-    """RGB picture of the situation."""
+    """RGB picture of the current state."""
 
 
 class TupleEnv(ParallelEnv):
@@ -41,7 +41,7 @@ class TupleEnv(ParallelEnv):
     Args:
         env: the Gymnasium environment.
         name: for ``metadata``.
-        extras: what it offers beyond the tuples.
+        extras: its optional features.
         render_mode: None or ``"rgb_array"``.
 
     Raises:
@@ -83,7 +83,7 @@ class TupleEnv(ParallelEnv):
 
     @property
     def state_space(self) -> spaces.Box:
-        """Of the global state; needs a reset before."""
+        """Space of the global state; requires a reset before."""
         return spaces.Box(-np.inf, np.inf, self.state().shape, np.float32)
 
     def state(self) -> FloatArray:
@@ -99,7 +99,7 @@ class TupleEnv(ParallelEnv):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-        """Start an episode; a seed fixes everything random from here on."""
+        """Start an episode; a seed determines all randomness from here on."""
         obs, info = self.env.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
         return self._by_agent(obs), self._infos(info)
@@ -126,7 +126,7 @@ class TupleEnv(ParallelEnv):
         )
 
     def render(self) -> np.ndarray | None:
-        """RGB picture, or nothing without ``render_mode``."""
+        """RGB picture, or None without ``render_mode``."""
         if self.render_mode is None or self._extras.picture is None:
             return None
         return self._extras.picture(self.env)

@@ -6,7 +6,7 @@ from algorithms_test_helpers import failing, learner_stats, tiny
 
 from rllib_agentmixer.errors import EnvContractError
 
-WORDS = {"crash": "the bridge fell", "hang": "no answer within 1 s", "nan": "is nan"}
+WORDS = {"crash": "the bridge fell", "hang": "no response within 1 s", "nan": "is nan"}
 
 
 def config_of(failure):
@@ -17,7 +17,7 @@ def config_of(failure):
 @pytest.mark.parametrize("failure", WORDS)
 def test_training_stops_with_what_it_takes_to_repeat_the_failure(build, failure):
     algorithm = build(config_of(failure))
-    message = rf"step 3.*{WORDS[failure]}.*episode seed \d+; repeat it with check-env --replay /"
+    message = rf"step 3.*{WORDS[failure]}.*episode seed \d+; reproduce it with check-env --replay /"
     with pytest.raises(EnvContractError, match=message):
         algorithm.train()
 

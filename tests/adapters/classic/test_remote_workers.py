@@ -122,7 +122,7 @@ def test_an_environment_that_raises_on_the_driver_names_copy_step_and_cause(buil
         algorithm.train()
     error = user_error(raised.value)
     assert isinstance(error, EnvContractError)
-    assert "copy 0 of counter, step 2" in str(error)
+    assert "sub-environment 0 of counter, step 2" in str(error)
     assert isinstance(error.__cause__, RuntimeError)
 
 

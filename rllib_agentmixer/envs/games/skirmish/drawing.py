@@ -27,14 +27,14 @@ BAR_WIDTH, BAR_HEIGHT = 22, 4
 
 @dataclass(frozen=True)
 class Figure:
-    """What a picture shows of a unit."""
+    """Appearance of a unit in a picture."""
 
     kind: UnitType
     is_ally: bool
     place: tuple[float, float]
     """x to the right and y upwards, in map units."""
     health: float
-    """Share of a fresh unit's; 0 is dead."""
+    """Health as a fraction of the maximum; 0 is dead."""
     aimed_at: int | None
     """Index of the unit that it hit in the last step."""
 
@@ -44,7 +44,7 @@ class Figure:
 
     @property
     def radius(self) -> float:
-        """Of its disc, in map units: a little more than its own, so that letters fit."""
+        """Radius of its disc in map units: enlarged, so that letters fit."""
         return self.kind.radius * 0.7 + 0.34
 
     @property

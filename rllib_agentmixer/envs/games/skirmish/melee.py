@@ -1,7 +1,7 @@
-"""The sub-steps of a skirmish for B copies at once: shooting, moving, pushing.
+"""Vectorized sub-steps of a skirmish: shooting, moving, pushing apart.
 
-Arrays are [U, B], units first, and worked on as flat views, so that one index names a unit
-of a copy. What concerns few (shots, overlaps) is done for those alone.
+Arrays are [U, B], units first, and processed as flat views, so that one index names a unit
+of a sub-environment. Rare events (shots, overlaps) are computed for the units concerned.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rllib_agentmixer.envs.games.skirmish.rules import (
     SECONDS,
     type_numbers,
 )
-from rllib_agentmixer.envs.games.skirmish.script import NOBODY, Doubles
+from rllib_agentmixer.envs.games.skirmish.script import NO_UNIT, Doubles
 
 _SPEED, _RADIUS = type_numbers("speed"), type_numbers("radius")
 _DAMAGE, _COOLDOWN = type_numbers("damage"), type_numbers("cooldown")
@@ -25,7 +25,7 @@ _DIRECTIONS = np.array(MOVES).T.copy()  # [2, 5]
 
 
 class Melee:
-    """One decision of all units: what they hold on to during its sub-steps.
+    """One decision of all units: quantities that are constant during its sub-steps.
 
     Places, health and cooldown are changed in place.
 
@@ -57,9 +57,9 @@ class Melee:
         attacks = actions >= NUM_MOVES
         targets = np.where(attacks, actions - NUM_MOVES + first_foe[:, None], 0)
         self.aim = (targets * B + np.arange(B)).reshape(-1)
-        """[U * B] flat index of everybody's target; means nothing without an attack."""
+        """[U * B] flat index of each unit's target; undefined without an attack."""
         self.has_hit = np.zeros(U * B, np.bool_)
-        """[U * B] who has hit since the first sub-step."""
+        """[U * B] units that have hit since the first sub-step."""
         self._attacks = attacks.reshape(-1) & self._alive
         directions = _DIRECTIONS[:, np.where(attacks, NUM_MOVES - 1, actions).reshape(-1)]
         self._strides = directions * (_SPEED[self._types] * SECONDS * self._alive)
@@ -68,7 +68,7 @@ class Melee:
         self._note_the_dead()
 
     def sub_step(self, draws: Doubles) -> None:
-        """Shots, moves, deaths and pushes, as the rules order them; ``draws`` are [U * B]."""
+        """Shots, moves, deaths and pushes, in the order of the rules; ``draws`` are [U * B]."""
         shooters = self._shooters()
         self._cooldown -= SECONDS
         self._cooldown[shooters] = _COOLDOWN[self._types[shooters]] + SECONDS * (
@@ -103,17 +103,17 @@ class Melee:
             return
         distance = np.sqrt(squared.reshape(-1)[close]) + 1e-6
         firmness = np.maximum(self._reach.reshape(-1)[close] / distance - 1, 0) / 2
-        pair, copy = np.divmod(close, B)
-        one, other = first[pair] * B + copy, second[pair] * B + copy
+        pair, env_index = np.divmod(close, B)
+        one, other = first[pair] * B + env_index, second[pair] * B + env_index
         for axis in range(2):
             shift = gap[axis].reshape(-1)[close] * firmness
             self._places[axis] += np.bincount(one, shift, U * B)
             self._places[axis] -= np.bincount(other, shift, U * B)
 
     def hits(self) -> NDArray[np.intp]:
-        """[U, B] index of the unit that each unit hit, or ``NOBODY``."""
+        """[U, B] index of the unit that each unit hit, or ``NO_UNIT``."""
         B = self._shape[1]
-        return np.where(self.has_hit, self.aim // B, NOBODY).reshape(self._shape)
+        return np.where(self.has_hit, self.aim // B, NO_UNIT).reshape(self._shape)
 
     def _shooters(self) -> NDArray[np.intp]:
         """Flat indices of the units that hit in this sub-step."""

@@ -1,4 +1,4 @@
-"""Scripted allies for skirmish: marks that a learned policy should beat."""
+"""Scripted allies for skirmish: baselines for learned policies."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rllib_agentmixer.envs.games.skirmish.script import NOBODY, Prey, script_actions
+from rllib_agentmixer.envs.games.skirmish.script import NO_UNIT, Prey, script_actions
 from rllib_agentmixer.envs.games.skirmish.vector import VectorSkirmish
 
 Player = Callable[[VectorSkirmish], np.ndarray]
-"""Actions [B, N] for the situation of all copies."""
+"""Function from the vectorized environment to actions [B, N]."""
 
 
 class RandomPlayer:
-    """Draws evenly among the legal actions.
+    """Uniformly random legal actions.
 
     Args:
         seed: of the draws.
@@ -30,7 +30,7 @@ class RandomPlayer:
 
 
 class ScriptedPlayer:
-    """Follows the enemies' script: every ally by what it sees itself.
+    """The enemies' script applied to the allies: each acts on its own observations.
 
     Args:
         prey: ``"closest"`` shoots at the closest unit in range and stays with it, which is
@@ -43,8 +43,8 @@ class ScriptedPlayer:
 
     def __call__(self, env: VectorSkirmish) -> np.ndarray:
         if self._focus is None:
-            self._focus = np.full((env.spec.num_agents, env.num_envs), NOBODY)
-        self._focus[:, env.time == 0] = NOBODY
+            self._focus = np.full((env.spec.num_agents, env.num_envs), NO_UNIT)
+        self._focus[:, env.time == 0] = NO_UNIT
         allies, enemies = env.side(is_ally=True), env.side(is_ally=False)
         return script_actions(allies, enemies, env.goals(True), self._focus, self._prey).T
 
@@ -67,10 +67,10 @@ class Score:
     episodes: int
 
 
-def measure(player: Player, env: VectorSkirmish, episodes_per_copy: int, seed: int) -> Score:
-    """Play an equal number of whole episodes in every copy."""
+def measure(player: Player, env: VectorSkirmish, episodes_per_env: int, seed: int) -> Score:
+    """Play an equal number of complete episodes in every sub-environment."""
     env.reset(seed)
-    left = np.full(env.num_envs, episodes_per_copy)
+    left = np.full(env.num_envs, episodes_per_env)
     wins, total, steps = 0.0, 0.0, 0
     while left.any():
         step = env.step(player(env))
@@ -81,5 +81,5 @@ def measure(player: Player, env: VectorSkirmish, episodes_per_copy: int, seed: i
         if ended.any():
             wins += float(step.info["won"][ended].sum())
         left -= ended
-    episodes = env.num_envs * episodes_per_copy
+    episodes = env.num_envs * episodes_per_env
     return Score(wins / episodes, total / episodes, steps / episodes, episodes)

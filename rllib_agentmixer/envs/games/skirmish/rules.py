@@ -1,8 +1,8 @@
-"""Numbers and fresh episodes of skirmish: unit types, settings, who starts where.
+"""Parameters and initial states of skirmish: unit types, settings, starting positions.
 
 The rules are those of SMAX (Rutherford et al., "JaxMARL", NeurIPS 2024, arXiv:2311.10090;
 github.com/FLAIROx/JaxMARL, Apache License 2.0), which follow SMAC and SMACv2 without their
-engine. The numbers of the unit types are SMAX's; the code is not. What differs stands in
+engine. The numbers of the unit types are SMAX's; the code is not. The differences are listed in
 :mod:`rllib_agentmixer.envs.games.skirmish.skirmish`.
 """
 
@@ -21,7 +21,7 @@ MAP_SIZE = 32.0
 """Side of the square map; touching its edge kills."""
 
 SUB_STEPS = 8
-"""Turns of the world per decision."""
+"""Simulation steps per decision."""
 
 SECONDS = 1 / 16
 """Length of a sub-step."""
@@ -43,21 +43,21 @@ STARTS = ("random", "reflect", "surround", "facing")
 
 @dataclass(frozen=True)
 class UnitType:
-    """What a kind of unit can do; lengths in map units, times in seconds."""
+    """Parameters of a unit type; lengths in map units, times in seconds."""
 
     name: str
     letter: str
-    """In pictures."""
+    """Letter in pictures."""
     speed: float
     damage: float
-    """Health that a shot takes."""
+    """Health removed by a shot."""
     attack_range: float
     sight_range: float
     radius: float
     health: float
-    """Of a fresh unit; nothing heals."""
+    """Initial health; units do not heal."""
     cooldown: float
-    """Between two shots, on average half a sub-step more."""
+    """Time between two shots, on average half a sub-step more."""
 
 
 UNIT_TYPES = (
@@ -92,9 +92,9 @@ class SkirmishSettings:
     num_allies: int
     num_enemies: int
     unit_types: tuple[str, ...] | None
-    """Of the allies, in order; None draws them in every episode."""
+    """Types of the allies, in order; None draws them in every episode."""
     enemy_unit_types: tuple[str, ...] | None
-    """Of the enemies; None mirrors the allies."""
+    """Types of the enemies; None mirrors the allies."""
     starts: str
     """One of ``STARTS``."""
     max_steps: int
@@ -104,7 +104,7 @@ class SkirmishSettings:
         for name in ("num_allies", "num_enemies", "max_steps"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} must be a whole number >= 1, got {value!r}")
+                raise ConfigError(f"{name} must be an integer >= 1, got {value!r}")
         if self.starts not in STARTS:
             hint = nearest(str(self.starts), STARTS)
             raise ConfigError(
@@ -121,22 +121,22 @@ class SkirmishSettings:
 
     @property
     def obs_size(self) -> int:
-        """What is seen of every other unit, and the own features."""
+        """Observation size: features of every other unit, and the agent's own."""
         return SEEN_FEATURES * (self.num_units - 1) + OWN_FEATURES
 
     @property
     def state_size(self) -> int:
-        """Own features of every unit, and the share of time gone."""
+        """State size: own features of every unit, and the elapsed fraction of the time."""
         return OWN_FEATURES * self.num_units + 1
 
     @property
     def num_actions(self) -> int:
-        """Of an ally: moves, stop, one attack per enemy."""
+        """Number of an ally's actions: moves, stop, one attack per enemy."""
         return NUM_MOVES + self.num_enemies
 
     @property
     def draws(self) -> EpisodeDraws:
-        """Where a fresh episode's random numbers stand in one row."""
+        """Layout of an episode's random numbers in one row."""
         return EpisodeDraws(self.num_units, max(self.num_allies, self.num_enemies))
 
 
@@ -164,7 +164,7 @@ def _check_names(argument: str, names: Any, count: int) -> None:
 
 @dataclass(frozen=True)
 class EpisodeDraws:
-    """Columns of the uniform numbers in [0, 1) that a fresh episode takes."""
+    """Columns of the uniform numbers in [0, 1) that a new episode uses."""
 
     num_units: int
     most: int
@@ -182,7 +182,7 @@ class EpisodeDraws:
 
 
 def deal_types(settings: SkirmishSettings, draws: np.ndarray) -> np.ndarray:
-    """Types [R, U] of fresh units: drawn evenly, and the same for both sides as far as they go."""
+    """Types [R, U] of new units: drawn uniformly, and mirrored between the sides."""
     N, M = settings.num_allies, settings.num_enemies
     if settings.unit_types is None:
         types = (settings.draws.split(draws)[1] * NUM_TYPES).astype(np.intp)
@@ -235,7 +235,7 @@ def _reflected(settings: SkirmishSettings, fractions: np.ndarray) -> np.ndarray:
 
 
 def _groups(corners: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """[R, most, 2] from the middle to where each unit's group stands, towards a corner."""
+    """[R, most, 2] offsets from the centre to each unit's group, towards a corner."""
     chosen = (corners * 4).astype(np.intp)
     reach = np.take_along_axis(1 - distances, chosen, axis=1)[:, :, None]
     signs = np.stack([np.where(chosen < 2, -1, 1), np.where(chosen % 2 == 0, -1, 1)], axis=-1)

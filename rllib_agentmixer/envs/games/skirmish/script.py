@@ -1,4 +1,4 @@
-"""The script of skirmish's enemies on arrays; allies can follow it too, to set a mark.
+"""Vectorized script of skirmish's enemies; allies can follow it too, as a baseline.
 
 Axes: [n, B] for the n units that follow the script, [n, m, B] towards their m foes.
 """
@@ -23,16 +23,16 @@ from rllib_agentmixer.envs.games.skirmish.rules import (
 
 Doubles = NDArray[np.float64]
 Prey = Literal["closest", "weakest"]
-"""Whom to shoot of those in range: ``closest`` stays with one until it dies or escapes."""
+"""Target choice among units in range: ``closest`` is kept until it dies or escapes."""
 
-NOBODY = -1
+NO_UNIT = -1
 
 _DIRECTIONS = np.array(MOVES[:STOP]).T  # [2, 4]
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One team of all copies."""
+    """One team in all sub-environments."""
 
     places: Doubles
     """[2, n, B]"""
@@ -45,14 +45,14 @@ class Side:
 def script_actions(
     own: Side, foes: Side, goals: Doubles, focus: NDArray[np.intp], prey: Prey = "closest"
 ) -> NDArray[np.intp]:
-    """Actions [n, B] of one side; a dead unit's mean nothing.
+    """Actions [n, B] of one side; those of dead units are undefined.
 
     Args:
-        own: who acts.
+        own: the acting side.
         foes: the other side.
-        goals: [2, n, B] where units go that see nobody.
-        focus: [n, B] foe that each attacked last or ``NOBODY``; renewed in place.
-        prey: whom to shoot.
+        goals: [2, n, B] destinations of units that see no foe.
+        focus: [n, B] foe that each attacked last or ``NO_UNIT``; renewed in place.
+        prey: target choice.
     """
     gap = foes.places[:, None] - own.places[:, :, None]  # [2, n, m, B]
     squared = gap[0] * gap[0] + gap[1] * gap[1]
@@ -62,10 +62,10 @@ def script_actions(
     wanted = squared if prey == "closest" else foes.health[None]
     target = np.where(in_range, wanted, np.inf).argmin(axis=1)
     if prey == "closest":
-        again = (focus != NOBODY) & _of(in_range, focus)
+        again = (focus != NO_UNIT) & _of(in_range, focus)
         target = np.where(again, focus, target)
     shoots = in_range.any(axis=1)
-    focus[:] = np.where(shoots, target, NOBODY)
+    focus[:] = np.where(shoots, target, NO_UNIT)
     seen = np.where((squared < sight[own.types][:, None]) & lives, squared, np.inf)
     pursued = seen.argmin(axis=1)
     sees = np.isfinite(_of(seen, pursued))
@@ -74,7 +74,7 @@ def script_actions(
 
 
 def _steps(own: Side, way: Doubles) -> NDArray[np.intp]:
-    """The move [n, B] that gains most on a way [2, n, B] without running into the edge."""
+    """The move [n, B] with the most progress along [2, n, B] that does not hit the edge."""
     gains = (_DIRECTIONS[:, :, None, None] * way[:, None]).sum(axis=0)  # [4, n, B]
     stride = (type_numbers("speed") * SECONDS * SUB_STEPS)[own.types]
     ends = own.places[:, None] + _DIRECTIONS[:, :, None, None] * stride  # [2, 4, n, B]
@@ -83,7 +83,7 @@ def _steps(own: Side, way: Doubles) -> NDArray[np.intp]:
 
 
 def _of(values: NDArray[Any], chosen: NDArray[np.intp]) -> NDArray[Any]:
-    """Values [n, m, B] at one foe per unit and copy, [n, B]; ``NOBODY`` takes the last."""
+    """Values [n, m, B] at one foe per unit, [n, B]; ``NO_UNIT`` takes the last."""
     return np.take_along_axis(values, chosen[:, None], axis=1)[:, 0]
 
 

@@ -1,4 +1,4 @@
-"""Skirmish: two teams of unlike units fight on a map without obstacles; one team learns.
+"""Skirmish: two heterogeneous teams fight on a map without obstacles; one team learns.
 
 An action holds for 8 sub-steps of 1/16 s: move up, right, down or left, stop, or attack one
 enemy. One sub-step, in this order, each part for all units at once:
@@ -61,7 +61,7 @@ from rllib_agentmixer.envs.vector_env import FloatArray
 
 
 class Skirmish(NativeParallelEnv):
-    """One battle, written as the rules read; see the module for them.
+    """Single-environment form of skirmish; the module states the rules.
 
     An ally observes of every other unit in sight, allies first: its share of health, x and y
     from itself divided by the own sight range, x and y of its last move, its last attack's
@@ -170,7 +170,7 @@ class Skirmish(NativeParallelEnv):
         self._push_apart()
 
     def _shoot(self, draws: list[float]) -> list[tuple[Unit, float]]:
-        """Who is hit by how much; nobody is hurt before all have shot."""
+        """Damage per unit; shots of one sub-step are simultaneous."""
         hits = []
         for unit, draw in zip(self._units, draws, strict=True):
             target = None if unit.target is None else self._units[unit.target]
@@ -222,7 +222,7 @@ class Skirmish(NativeParallelEnv):
         return self._units[self.settings.num_allies :]
 
     def _enemy_health(self) -> float:
-        """Share that the enemies have left."""
+        """Remaining fraction of the enemies' health."""
         shares = [enemy.health / enemy.kind.health for enemy in self._enemies]
         return sum(shares) / len(shares)
 

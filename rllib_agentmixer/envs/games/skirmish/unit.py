@@ -1,4 +1,4 @@
-"""A unit of the one-copy form of skirmish."""
+"""A unit in the single-environment form of skirmish."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rllib_agentmixer.envs.games.skirmish.rules import (
 
 @dataclass
 class Unit:
-    """What one unit is and does, and how it looks from outside."""
+    """State and features of one unit."""
 
     kind: UnitType
     place: list[float]
@@ -28,11 +28,11 @@ class Unit:
     """Indices of the other side's units."""
     health: float
     goal: tuple[float, float] = (0.0, 0.0)
-    """Where a scripted unit goes that sees nobody."""
+    """Destination of a scripted unit that sees no foe."""
     cooldown: float = 0.0
     """Seconds until the weapon is ready, if above 0."""
     action: int = STOP
-    """Last one; attacks count up from ``NUM_MOVES``."""
+    """Last action; attacks count up from ``NUM_MOVES``."""
     focus: int | None = None
     """Index of the unit that a scripted one attacked last."""
     aimed_at: int | None = None

@@ -1,7 +1,7 @@
-"""Skirmish for B copies at once: the rules of :mod:`.skirmish` on arrays.
+"""Vectorized skirmish: the rules of :mod:`.skirmish` on arrays of B sub-environments.
 
-The copies are the last axis of what is kept, [U, B], so that numpy's inner loops run over
-them; loops run over sub-steps alone.
+Sub-environments are the last axis of the stored arrays, [U, B], so that numpy's inner loops
+run over them; Python loops run over sub-steps alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rllib_agentmixer.envs.games.skirmish.rules import (
     deal_types,
     type_numbers,
 )
-from rllib_agentmixer.envs.games.skirmish.script import NOBODY, Doubles, Side, script_actions
+from rllib_agentmixer.envs.games.skirmish.script import NO_UNIT, Doubles, Side, script_actions
 from rllib_agentmixer.envs.games.skirmish.skirmish import Skirmish
 from rllib_agentmixer.envs.vector_env import BoolArray, FloatArray
 
@@ -39,11 +39,11 @@ _FLAGS = np.eye(NUM_TYPES, dtype=np.float32)
 
 
 class VectorSkirmish(NativeVectorEnv):
-    """B battles of :class:`Skirmish`, which takes the same settings and states the rules.
+    """Vectorized form of :class:`Skirmish`, with the same settings and rules.
 
     Args:
         num_envs: B.
-        name: environment name for stamps.
+        name: environment name, for metadata.
         settings: as of :class:`Skirmish`.
     """
 
@@ -60,9 +60,9 @@ class VectorSkirmish(NativeVectorEnv):
     )
 
     def __init__(self, num_envs: int, name: str = "skirmish", **settings: Any) -> None:
-        one_copy = Skirmish(**settings)
-        super().__init__(one_copy, num_envs, name)
-        self.settings = rules = one_copy.settings
+        single_env = Skirmish(**settings)
+        super().__init__(single_env, num_envs, name)
+        self.settings = rules = single_env.settings
         N, M, U = rules.num_allies, rules.num_enemies, rules.num_units
         everyone = np.arange(U)
         self._allies, self._enemies = slice(0, N), slice(N, U)
@@ -75,8 +75,8 @@ class VectorSkirmish(NativeVectorEnv):
         self._places = np.zeros((2, *shape))
         self._health, self._cooldown = np.zeros(shape), np.zeros(shape)
         self._actions = np.full(shape, STOP)
-        self._hits = np.full(shape, NOBODY)
-        self._focus = np.full((M, num_envs), NOBODY)
+        self._hits = np.full(shape, NO_UNIT)
+        self._focus = np.full((M, num_envs), NO_UNIT)
         self._goals = np.zeros((2, *shape))
         self._time = np.zeros(num_envs, np.int32)
 
@@ -91,12 +91,12 @@ class VectorSkirmish(NativeVectorEnv):
         return self._time
 
     def side(self, is_ally: bool) -> Side:
-        """One team as it stands."""
+        """Current state of one team."""
         units = self._allies if is_ally else self._enemies
         return Side(self._places[:, units], self._health[units], self._types[units])
 
     def goals(self, is_ally: bool) -> Doubles:
-        """[2, n, B] mirror images of where one team started."""
+        """[2, n, B] mirror images of a team's starting positions."""
         return self._goals[:, self._allies if is_ally else self._enemies]
 
     def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
@@ -109,8 +109,8 @@ class VectorSkirmish(NativeVectorEnv):
         self._types[:, rows], self._health[:, rows] = types, health
         self._places[:, :, rows], self._goals[:, :, rows] = places, MAP_SIZE - places
         self._cooldown[:, rows] = 0.0
-        self._actions[:, rows], self._hits[:, rows] = STOP, NOBODY
-        self._focus[:, rows] = NOBODY
+        self._actions[:, rows], self._hits[:, rows] = STOP, NO_UNIT
+        self._focus[:, rows] = NO_UNIT
         self._time[rows] = 0
 
     def _advance(
@@ -137,7 +137,7 @@ class VectorSkirmish(NativeVectorEnv):
         return reward, terminated, (self._time >= self.settings.max_steps) & ~terminated
 
     def _enemy_health(self) -> Doubles:
-        """[B] share that the enemies have left."""
+        """[B] remaining fraction of the enemies' health."""
         return (self._health / _HEALTH[self._types])[self._enemies].mean(axis=0)
 
     def _info(self, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -162,7 +162,7 @@ class VectorSkirmish(NativeVectorEnv):
         gap = gap[:, :, N - 1 :]
         squared = gap[0] * gap[0] + gap[1] * gap[1]
         in_range = (squared < _SQUARED_RANGE[types[:N, None]]) & alive[None, N:]
-        # The dead keep every action: their rows of the mask mean nothing.
+        # Dead units keep every action: their rows of the mask are undefined.
         dead = ~alive[:N]
         self._mask[rows, :, NUM_MOVES:] = (in_range | dead[:, None]).transpose(2, 0, 1)
         self._alive[rows] = alive[:N].T
@@ -190,22 +190,24 @@ class VectorSkirmish(NativeVectorEnv):
         return features
 
     def _show_places(self, seen: FloatArray, gap: Doubles, alive: BoolArray) -> None:
-        """Put gaps [2, N, U - 1, R] in units of sight into [R, N, U - 1, ..], hide the unseen."""
+        """Write gaps [2, N, U - 1, R] in units of sight to [R, N, U - 1, ..], zero the unseen."""
         N = self.settings.num_allies
         in_sight = gap[0] * gap[0] + gap[1] * gap[1] < 1
         in_sight &= alive[self._others] & alive[:N, None]
         seen[..., 1:3] = gap.transpose(3, 1, 2, 0)
         seen *= in_sight.transpose(2, 0, 1)[..., None]
 
-    def render(self, copy: int = 0) -> np.ndarray:
+    def render(self, env_index: int = 0) -> np.ndarray:
+        places, health = self._places[..., env_index], self._health[:, env_index]
+        types, hits = self._types[:, env_index], self._hits[:, env_index]
         figures = [
             Figure(
-                kind=UNIT_TYPES[self._types[unit, copy]],
+                kind=UNIT_TYPES[types[unit]],
                 is_ally=unit < self.settings.num_allies,
-                place=(float(self._places[0, unit, copy]), float(self._places[1, unit, copy])),
-                health=float(self._health[unit, copy] / _HEALTH[self._types[unit, copy]]),
-                aimed_at=None if self._hits[unit, copy] == NOBODY else self._hits[unit, copy],
+                place=(float(places[0, unit]), float(places[1, unit])),
+                health=float(health[unit] / _HEALTH[types[unit]]),
+                aimed_at=None if hits[unit] == NO_UNIT else hits[unit],
             )
             for unit in range(self.settings.num_units)
         ]
-        return draw_battle(figures, int(self._time[copy]), self.settings.max_steps)
+        return draw_battle(figures, int(self._time[env_index]), self.settings.max_steps)
