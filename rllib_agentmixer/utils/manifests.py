@@ -15,7 +15,10 @@ from rllib_agentmixer.errors import CheckpointError
 from rllib_agentmixer.utils.files import checksum
 
 MANIFEST = "agentmixer_manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of what is written. Version 1 holds pickles of modules that have moved since."""
+
+READABLE_VERSIONS = (1, FORMAT_VERSION)
 
 
 def write_manifest(folder: Path, stamp: dict[str, Any]) -> None:
@@ -29,11 +32,16 @@ def write_manifest(folder: Path, stamp: dict[str, Any]) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 
-def verify(folder: Path) -> dict[str, Any]:
+def verify(folder: Path, *, to_resume: bool = False) -> dict[str, Any]:
     """Verify every file of a checkpoint and return its stamp.
 
+    Args:
+        folder: of the checkpoint.
+        to_resume: whether training is to continue, which needs a checkpoint of this format;
+            earlier ones can be evaluated and exported.
+
     Raises:
-        CheckpointError: not a checkpoint, or a file is missing or damaged.
+        CheckpointError: not a checkpoint, a file is missing or damaged, or an earlier format.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -48,10 +56,18 @@ def verify(folder: Path) -> dict[str, Any]:
         version = manifest["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); use an earlier checkpoint") from error
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{folder} has checkpoint format {version}, this version reads {FORMAT_VERSION}; "
-            "load it with the version of rllib_agentmixer that wrote it"
+            f"{folder} has checkpoint format {version}, this version reads "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}; load it with the version of "
+            "rllib_agentmixer that wrote it"
+        )
+    if to_resume and version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder} was written by an earlier version of rllib_agentmixer (checkpoint format "
+            f"{version}, now {FORMAT_VERSION}): it can be evaluated and exported "
+            "(rllib-agentmixer evaluate, export), but training cannot be resumed from it. Resume "
+            "it with the version that wrote it, or train anew in another folder"
         )
     for name, expected in files.items():
         _verify_file(folder / name, expected)

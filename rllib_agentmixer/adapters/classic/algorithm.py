@@ -194,10 +194,12 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
         """Restore everything, after checking that all of it is there and belongs here.
 
         Raises:
-            CheckpointError: damaged, incomplete, or of another environment or team.
+            CheckpointError: damaged, incomplete, of an earlier version, or of another
+                environment or team.
         """
         folder = Path(checkpoint_dir)
-        checkpoints.check_stamp(folder, checkpoints.verify(folder), self.stamp())
+        found = checkpoints.verify(folder, to_resume=True)
+        checkpoints.check_stamp(folder, found, self.stamp())
         super().load_checkpoint(checkpoint_dir)
 
     @classmethod
@@ -205,10 +207,10 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
         """A new algorithm from a checkpoint folder, after checking its files.
 
         Raises:
-            CheckpointError: damaged or incomplete.
+            CheckpointError: damaged, incomplete, or of an earlier version.
         """
         folder = path if isinstance(path, (str, Path)) else path.to_directory()
-        checkpoints.verify(Path(folder))
+        checkpoints.verify(Path(folder), to_resume=True)
         return super().from_checkpoint(str(Path(folder).absolute()), *args, **kwargs)
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:

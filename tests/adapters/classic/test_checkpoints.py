@@ -12,7 +12,6 @@ from algorithms_test_helpers import counter, differences, tiny, weights_of
 from rllib_agentmixer import AgentMixer
 from rllib_agentmixer.errors import CheckpointError, user_error
 from rllib_agentmixer.rollouts.saved_team import load_team
-from rllib_agentmixer.utils import manifests as checkpoints
 from rllib_agentmixer.utils.manifests import MANIFEST, verify
 
 
@@ -87,10 +86,26 @@ def test_a_damaged_manifest_is_refused(checkpoint, text):
         verify(checkpoint)
 
 
-def test_another_format_is_refused_with_both_versions(checkpoint, monkeypatch):
-    monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 2)
-    with pytest.raises(CheckpointError, match="has checkpoint format 1, this version reads 2"):
+def with_format(checkpoint, version):
+    content = json.loads((checkpoint / MANIFEST).read_text())
+    (checkpoint / MANIFEST).write_text(json.dumps(content | {"format_version": version}))
+
+
+def test_a_later_format_is_refused_with_all_versions(checkpoint):
+    with_format(checkpoint, 3)
+    with pytest.raises(CheckpointError, match="has checkpoint format 3, this version reads 1 and"):
         verify(checkpoint)
+
+
+def test_an_earlier_format_plays_but_does_not_resume(saved, checkpoint):
+    algorithm, _ = saved
+    with_format(checkpoint, 1)
+    for load in (AgentMixer.from_checkpoint, algorithm.load_checkpoint):
+        with pytest.raises(CheckpointError, match=r"can be evaluated and exported .* resumed"):
+            load(checkpoint)
+    team = load_team(checkpoint, env=counter)
+    mine, theirs = team.module.state_dict(), algorithm.team.module.state_dict()
+    assert all(mine[name].equal(theirs[name]) for name in theirs)
 
 
 def test_a_checkpoint_of_another_environment_is_refused(build, checkpoint):
