@@ -57,6 +57,19 @@ def test_what_is_packed_comes_back(layout):
     assert inputs.action_mask.dtype == inputs.alive.dtype == torch.bool
 
 
+def test_rows_are_the_opposite_of_inputs(layout, build):
+    rows = torch.from_numpy(pack(layout, parts_of(layout)))
+    for leading in ((), (T,)):
+        given = rows.expand(*leading, B, -1)
+        assert torch.equal(layout.rows(layout.inputs(given)), given)
+    inputs = build.inputs(layout.sizes, T, B, everybody_lives=False)
+    found = layout.inputs(layout.rows(inputs))
+    assert found.latents is None
+    for name in FIELDS:
+        assert getattr(found, name).dtype == getattr(inputs, name).dtype
+        assert torch.equal(getattr(found, name), getattr(inputs, name)), name
+
+
 def test_inputs_are_views_where_they_can_be(layout):
     rows = torch.zeros(T, B, layout.row_size)
     inputs = layout.inputs(rows)

@@ -6,6 +6,7 @@ from dataclasses import fields
 import pytest
 
 from rllib_agentmixer.core.algorithms.registry import ALGORITHMS, setting_rows
+from rllib_agentmixer.core.settings.actor_critic import PolicyGradientSettings
 from rllib_agentmixer.core.settings.agentmixer import AgentMixerSettings
 from rllib_agentmixer.core.settings.rllib_settings import OnPolicySettings
 from rllib_agentmixer.errors import ConfigError
@@ -223,6 +224,7 @@ def test_settings_that_go_together_are_taken(settings):
 
 
 def test_baselines_differ_from_each_other_by_their_defaults():
+    common = {field.name for field in fields(PolicyGradientSettings)}
     for name, expected in {
         "agentmixer": ("joint", "state"),
         "mappo": ("agent", "state"),
@@ -231,6 +233,9 @@ def test_baselines_differ_from_each_other_by_their_defaults():
         settings = ALGORITHMS[name].make_settings()
         assert (settings.ratio, settings.critic_input) == expected
         assert hasattr(settings, "policy_modifier") == (name == "agentmixer")
+        if name != "agentmixer":
+            assert {field.name for field in fields(settings)} == common
+            assert common < names()
 
 
 def test_gamma_says_its_closed_range():
