@@ -11,11 +11,13 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED,
     SAMPLE_TIMER,
 )
+from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 
 from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
 from rllib_agentmixer.adapters.classic.config import ReplayConfig
 from rllib_agentmixer.adapters.classic.worker import SampledEpisodes
 from rllib_agentmixer.core.data.replay import EpisodeReplay
+from rllib_agentmixer.core.learners.optimization import MeanMetrics
 from rllib_agentmixer.core.settings.value_based import ReplaySettings, ValueSettings
 from rllib_agentmixer.errors import CheckpointError
 
@@ -58,14 +60,14 @@ class ReplayAlgorithm(TeamAlgorithm):
             for episode in sampled.episodes:
                 self.replay.add(episode)
                 self._due_updates += self.value_settings.updates_per_episode
-        results: dict[str, Any] = {}
         if self.num_env_steps < self.replay_settings.num_steps_sampled_before_learning_starts:
             self._due_updates = 0.0
+        updates: list[dict[str, Any]] = []
         while self._due_updates >= 1 and len(self.replay):
-            results = {DEFAULT_POLICY_ID: self._learn()}
+            updates.append(self._learn())
             self._due_updates -= 1
         self.broadcast()
-        return results
+        return {DEFAULT_POLICY_ID: self._summary(updates)} if updates else {}
 
     def _sample(self) -> list[SampledEpisodes]:
         """A round of steps of all workers, by worker, since the order of arrival may differ."""
@@ -85,6 +87,14 @@ class ReplayAlgorithm(TeamAlgorithm):
         batch = self.replay.sample(size, self.replay_generator).to(self.team_policy.device)
         num_steps = int(batch.valid.sum())
         return self.learn_on(batch, num_steps)
+
+    def _summary(self, updates: list[dict[str, Any]]) -> dict[str, Any]:
+        """RLlib's learner results of a round: metrics are means over its gradient steps."""
+        means = MeanMetrics()
+        for update in updates:
+            means.add(update[LEARNER_STATS_KEY])
+        counts = {"num_updates": len(updates), "num_replayed_episodes": len(self.replay)}
+        return updates[-1] | {LEARNER_STATS_KEY: means.result() | counts}
 
     def data_state(self) -> Any:
         state = {"due_updates": self._due_updates, "generator": self.replay_generator.get_state()}

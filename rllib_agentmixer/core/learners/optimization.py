@@ -22,10 +22,10 @@ class MeanMetrics:
 
     def __init__(self) -> None:
         self.num_updates = 0
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, metrics: Mapping[str, Tensor]) -> None:
+    def add(self, metrics: Mapping[str, Tensor] | Mapping[str, float]) -> None:
         """Take in one gradient step."""
         self.num_updates += 1
         for name, value in metrics.items():

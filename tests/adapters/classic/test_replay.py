@@ -23,7 +23,7 @@ def vdn(env="predator_prey", workers=0, **settings):
 
 def test_a_round_steps_every_sub_environment_and_learns_for_every_episode(build):
     algorithm = build(vdn(updates_per_episode=0.5))
-    num_episodes = num_updates = 0
+    num_episodes = num_updates = num_reported = 0
     for iteration in range(1, 6):
         result = algorithm.train()
         num_episodes += result["env_runners"]["episodes_this_iter"]
@@ -31,10 +31,29 @@ def test_a_round_steps_every_sub_environment_and_learns_for_every_episode(build)
         assert result["num_env_steps_sampled_lifetime"] == iteration * STEPS * ENVS
         assert len(algorithm.replay) == num_episodes
         assert num_updates == num_episodes // 2
+        num_reported += learner_stats(result)["num_updates"]
+    assert num_reported == num_updates
     assert num_episodes > 20
     stats = learner_stats(result)
     assert all(np.isfinite(value) for value in stats.values())
+    assert stats["num_replayed_episodes"] == num_episodes
     assert {"td_loss", "q_taken_mean", "grad_norm", "epsilon", "cur_lr"} <= stats.keys()
+
+
+def test_metrics_are_means_over_the_gradient_steps_of_a_round(build, monkeypatch):
+    algorithm = build(vdn())
+    losses = []
+    learn = type(algorithm)._learn
+
+    def recorded(self):
+        losses.append(learn(self))
+        return losses[-1]
+
+    monkeypatch.setattr(type(algorithm), "_learn", recorded)
+    stats = learner_stats(algorithm.train())
+    found = [update["learner_stats"]["td_loss"] for update in losses]
+    assert len(set(found)) > 1
+    assert stats["td_loss"] == pytest.approx(np.mean(found))
 
 
 def test_learning_begins_after_the_first_steps(build):
