@@ -49,6 +49,11 @@ def make_config(
     return check_config(draft_config(env, algo, seed, workers, parse_settings(settings)))
 
 
+def with_algorithm(command: str, algo: str) -> str:
+    """A command to suggest, with ``--algo`` where the algorithm is not one of the package's."""
+    return f"{command} --algo {algo}" if ":" in algo else command
+
+
 def import_algorithm(given: str) -> str:
     """Name of an algorithm, after importing the module in front of it, as in ``module:name``.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from rllib_agentmixer.commands.common import import_algorithm, make_config
+from rllib_agentmixer.commands.common import import_algorithm, make_config, with_algorithm
 from rllib_agentmixer.commands.reports import show
 from rllib_agentmixer.runs.checkpoints import RunCheckpoints
 
@@ -80,7 +80,8 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
     algorithm.stop()
     show(report, options["as_json"], title=f"{algorithm.config.algorithm} on {env}")
     if not options["as_json"]:
-        click.echo(f"next: rllib-agentmixer export {outcome.checkpoint} --out {out / 'exported'}")
+        hint = f"rllib-agentmixer export {outcome.checkpoint} --out {out / 'exported'}"
+        click.echo(f"next: {with_algorithm(hint, options['algo'])}")
     if outcome.signal_number is not None:
         sys.exit(128 + outcome.signal_number)
 

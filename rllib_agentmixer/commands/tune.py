@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from rllib_agentmixer.commands.common import check_config, draft_config, import_algorithm
+from rllib_agentmixer.commands.common import (
+    check_config,
+    draft_config,
+    import_algorithm,
+    with_algorithm,
+)
 from rllib_agentmixer.commands.reports import show
 from rllib_agentmixer.errors import ConfigError
 
@@ -201,7 +206,8 @@ def _report(outcome: SearchOutcome, plan: SearchPlan, out: Path, as_json: bool) 
     for record in outcome.failed:
         click.echo(f"{record.name} failed: {record.error}", err=True)
     if outcome.best is not None and not as_json:
-        click.echo(f"next: rllib-agentmixer evaluate {outcome.best / 'checkpoint'}")
+        hint = f"rllib-agentmixer evaluate {outcome.best / 'checkpoint'}"
+        click.echo(f"next: {with_algorithm(hint, plan.algorithm)}")
         click.echo(f"      python -m rllib_agentmixer.play {outcome.best / 'exported'}")
 
 
