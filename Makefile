@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-format: $(STAMP)  ## format the code and mend what ruff can mend
+format: $(STAMP)  ## format the code and and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only --quiet $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
