@@ -118,7 +118,7 @@ class TeamConfig(AlgorithmConfig):
         owners = owners_of(name)
         if owners:
             return ConfigError(
-                f"{name!r} is a setting of {' and '.join(owners)}, not of {self.algorithm}"
+                f"{name!r} is a setting of {', '.join(owners)}, not of {self.algorithm}"
             )
         return ConfigError(unknown_name(kind, name, known))
 

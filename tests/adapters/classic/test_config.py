@@ -37,6 +37,16 @@ def test_a2c_learns_from_each_batch_once_and_as_a_whole(settings, words):
     tiny(learner="a2c", num_epochs=1).validate()
 
 
+@pytest.mark.parametrize("config_class", [AgentMixerConfig, MAPPOConfig, IPPOConfig])
+def test_a_learner_brings_its_own_defaults(config_class):
+    config = config_class().environment("climbing").training(learner="a2c")
+    config.validate()
+    assert (config.num_epochs, config.minibatch_size) == (1, config.train_batch_size)
+    explicit = config_class().environment("climbing").training(num_epochs=15, learner="a2c")
+    with pytest.raises(ConfigError, match=r"set num_epochs=1 .* got num_epochs=15"):
+        explicit.validate()
+
+
 @pytest.mark.parametrize("bootstraps", [True, False])
 def test_workers_follow_what_a_time_limit_counts_as(build, bootstraps):
     config = tiny(env_config={"max_steps": 8}, bootstrap_truncated=bootstraps)
