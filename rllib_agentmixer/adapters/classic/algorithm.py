@@ -42,7 +42,7 @@ from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import CheckpointError
 from rllib_agentmixer.rollouts.saved_team import save_team
 from rllib_agentmixer.rollouts.team import Team
-from rllib_agentmixer.utils import manifests as checkpoints
+from rllib_agentmixer.utils import manifests
 from rllib_agentmixer.utils.files import replaced_atomically
 
 
@@ -183,7 +183,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
                 super().save_checkpoint(str(folder))
                 self._make_relocatable(folder)
                 save_team(folder, self.team)
-                checkpoints.write_manifest(folder, self.stamp())
+                manifests.write_manifest(folder, self.stamp())
         except OSError as error:
             raise CheckpointError(
                 f"could not save a checkpoint to {target}: {error}; free some space or choose "
@@ -198,8 +198,8 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
                 environment or team.
         """
         folder = Path(checkpoint_dir)
-        found = checkpoints.verify(folder, to_resume=True)
-        checkpoints.check_stamp(folder, found, self.stamp())
+        found = manifests.verify(folder, to_resume=True)
+        manifests.check_stamp(folder, found, self.stamp())
         super().load_checkpoint(checkpoint_dir)
 
     @classmethod
@@ -210,7 +210,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
             CheckpointError: damaged, incomplete, or of an earlier version.
         """
         folder = path if isinstance(path, (str, Path)) else path.to_directory()
-        checkpoints.verify(Path(folder), to_resume=True)
+        manifests.verify(Path(folder), to_resume=True)
         return super().from_checkpoint(str(Path(folder).absolute()), *args, **kwargs)
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:

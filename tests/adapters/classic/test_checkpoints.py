@@ -12,6 +12,7 @@ from algorithms_test_helpers import counter, differences, tiny, weights_of
 from rllib_agentmixer import AgentMixer
 from rllib_agentmixer.errors import CheckpointError, user_error
 from rllib_agentmixer.rollouts.saved_team import load_team
+from rllib_agentmixer.utils import manifests
 from rllib_agentmixer.utils.manifests import MANIFEST, verify
 
 
@@ -168,7 +169,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_as_it_was(build, keep, tmp_pa
     algorithm.train()
     with pytest.MonkeyPatch.context() as patch:
         places = {
-            "write_manifest": (checkpoints, "write_manifest"),
+            "write_manifest": (manifests, "write_manifest"),
             "_make_relocatable": (AgentMixer, "_make_relocatable"),
             "os.fsync": ("rllib_agentmixer.utils.files.os.fsync", None),
             "Path.rename": (Path, "rename"),
