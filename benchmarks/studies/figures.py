@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.studies.cells import DIAL, NOT_APPLICABLE, Cell, Study
-from benchmarks.studies.report import CellResults
+from benchmarks.studies.results import CellResults
 from rllib_agentmixer.analysis.statistics import Summary, summarize
 from rllib_agentmixer.utils.figures import new_figure
 

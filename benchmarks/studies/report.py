@@ -4,41 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.studies.cells import Cell, Study
-from benchmarks.studies.results import Result, Returns
-from rllib_agentmixer.analysis.statistics import Summary, summarize
+from benchmarks.studies.results import CellResults, Result
+from rllib_agentmixer.analysis.statistics import Summary
 
 NO_VALUE = "-"
-
-
-@dataclass(frozen=True)
-class CellResults:
-    """A cell and its successful runs, by seed."""
-
-    cell: Cell
-    runs: tuple[Result, ...]
-
-    @property
-    def returns(self) -> list[Returns]:
-        return [run.returns for run in self.runs if run.returns is not None]
-
-    @property
-    def individual(self) -> Summary:
-        """Final return of the individual policies, over seeds."""
-        return summarize([returns.individual for returns in self.returns])
-
-    @property
-    def joint(self) -> Summary:
-        """Final return of the joint policy, over seeds."""
-        return summarize([returns.joint for returns in self.returns])
-
-    @property
-    def num_reached(self) -> int:
-        """Number of seeds whose individual policies met the target."""
-        return sum(self.cell.reaches_target(returns.individual) for returns in self.returns)
 
 
 def gather(cells: Sequence[Cell], results: Iterable[Result]) -> list[CellResults]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies.cells import Cell
+from rllib_agentmixer.analysis.statistics import Summary, summarize
 
 DIGITS = 5
 """Significant digits of measured numbers."""
@@ -114,6 +115,33 @@ def read(path: Path) -> list[Result]:
         if known is None or result.error is None or known.error is not None:
             kept[result.key, result.seed] = result
     return list(kept.values())
+
+
+@dataclass(frozen=True)
+class CellResults:
+    """A cell and its successful runs, by seed."""
+
+    cell: Cell
+    runs: tuple[Result, ...]
+
+    @property
+    def returns(self) -> list[Returns]:
+        return [run.returns for run in self.runs if run.returns is not None]
+
+    @property
+    def individual(self) -> Summary:
+        """Final return of the individual policies, over seeds."""
+        return summarize([returns.individual for returns in self.returns])
+
+    @property
+    def joint(self) -> Summary:
+        """Final return of the joint policy, over seeds."""
+        return summarize([returns.joint for returns in self.returns])
+
+    @property
+    def num_reached(self) -> int:
+        """Number of seeds whose individual policies met the target."""
+        return sum(self.cell.reaches_target(returns.individual) for returns in self.returns)
 
 
 def finished(results: Iterable[Result]) -> set[tuple[str, int]]:
