@@ -41,7 +41,7 @@ for command in COMMANDS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; errors that the user can mend are one line and status 2."""
+    """Run the command line; errors that the user can fix are one line and status 2."""
     keep_ray_private()
     # A module:function may lie in the current folder; last, so that it hides no library.
     sys.path.append(str(Path.cwd()))

@@ -6,7 +6,7 @@ command line prints the message alone and exits with status 2.
 
 
 class AgentMixerError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and fix."""
 
 
 class ConfigError(AgentMixerError, ValueError):

@@ -134,7 +134,7 @@ def _record(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: prints the results as JSON; 2 on an error that the user can mend."""
+    """Command line: prints the results as JSON; 2 on an error that the user can fix."""
     parser = argparse.ArgumentParser(description="Play exported policies without Ray.")
     parser.add_argument("export", type=Path)
     parser.add_argument("--episodes", type=int, default=100)

@@ -31,7 +31,7 @@ Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def compiler(config: Settings, place: Place) -> Compiler | None:
-    """What compiles at this place, or None where the configuration asks for nothing."""
+    """Compiler for the learner or the workers, or None where none is configured."""
     if not config[f"torch_compile_{place}"]:
         return None
     leave_uncompiled()

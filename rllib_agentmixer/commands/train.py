@@ -87,7 +87,7 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
 
 
 def _said(env: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What the command line says about settings that a resumed run keeps from its checkpoint."""
+    """Options of the command line that a resumed run takes from its checkpoint."""
     said = {"env": env}
     context = click.get_current_context()
     names = {"algo": "algorithm", "seed": "seed", "workers": "num_env_runners"}

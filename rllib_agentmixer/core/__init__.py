@@ -1,11 +1,11 @@
-"""Mathematics of AgentMixer and its rivals in plain PyTorch.
+"""Algorithms in plain PyTorch: networks, teams, losses and learners.
 
 Nothing here imports Ray: every class and function runs on tensors alone, so a unit test
 needs no cluster and an exported policy carries no training code.
 
 Dimension key, used in every shape annotation of the package:
 
-    T  time steps        B  copies or sequences   N  agents        R  rows (any flat batch)
+    T  time steps        B  sub-environments or sequences   N  agents   R  rows of a flat batch
     O  observation       S  state features        A  actions, or action dimensions
     H  width of features  D  width of the policy modifier   G  parameter groups
 

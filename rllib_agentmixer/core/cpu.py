@@ -72,7 +72,7 @@ def _matmul_backend() -> Any:
 def onednn_is_exact() -> bool:
     """Whether oneDNN, allowed to round float32 factors to bfloat16, does not do it here.
 
-    Only processors with matrix tiles (AMX) make use of that permission; others multiply in
+    Only CPUs with matrix tiles (AMX) make use of that permission; others multiply in
     float32. That is tested with numbers which bfloat16 cannot hold, not read off a name.
     """
     backend = _matmul_backend()
@@ -104,9 +104,9 @@ def _precision(backend: Any, precision: str) -> Generator[None]:
 def fast_matrix_products() -> Generator[None]:
     """Matrix products of oneDNN instead of MKL, where both compute in float32.
 
-    MKL leaves half of an AMD processor's vector width unused; oneDNN does not. PyTorch sends
+    MKL leaves half of an AMD CPU's vector width unused; oneDNN does not. PyTorch sends
     float32 products to oneDNN only if bfloat16 is allowed for them, so it is allowed exactly
-    where :func:`onednn_is_exact` has shown that nothing comes of it.
+    where :func:`onednn_is_exact` has shown that results do not change.
     """
     backend = _matmul_backend()
     if backend is None or not onednn_is_exact():

@@ -18,7 +18,7 @@ else:
     except ImportError:
 
         class _Unchecked:
-            """Stands for any shaped tensor type: ``Float[Tensor, "B N"]`` is ``Tensor``."""
+            """Substitute for any shaped tensor type: ``Float[Tensor, "B N"]`` is ``Tensor``."""
 
             def __class_getitem__(cls, item: Any) -> Any:
                 return item[0]

@@ -38,7 +38,7 @@ NETWORK_SETTINGS = ("hidden_size", "num_hidden_layers", "use_gru", "input_layer_
 
 
 def network_settings(policies: IndividualPolicies) -> dict[str, Any]:
-    """What shapes one agent's network, as it was decided for the whole team."""
+    """Settings that shape one agent's network, as resolved for the whole team."""
     settings = {name: getattr(policies.settings, name) for name in NETWORK_SETTINGS}
     return settings | {"input_layer_norm": policies.encoder.input_norm is not None}
 
@@ -215,7 +215,7 @@ def _preprocessing(team: Team, agent: int, action_space: Any) -> dict[str, Any]:
 
 
 def _action_numbers(space: spaces.Space) -> dict[str, Any]:
-    """How a output counted from 0 becomes an action of a discrete space."""
+    """Map from outputs counted from 0 to actions of a discrete space."""
     if isinstance(space, spaces.MultiDiscrete):
         starts = space.start.tolist()
         return {"action_start": 0, "action_parts": space.nvec.tolist(), "action_starts": starts}

@@ -41,7 +41,7 @@ class ActionOutput:
 
 @dataclass
 class TeamActor:
-    """Chooses actions for B teams; owns the randomness of the choice.
+    """Actor of B teams, with its own random state.
 
     Attributes:
         module: networks of the team, on any device; actions and noise stay on the CPU.

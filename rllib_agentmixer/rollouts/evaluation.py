@@ -14,7 +14,7 @@ from rllib_agentmixer.rollouts.episodes import EpisodeRecord
 
 @dataclass(frozen=True)
 class PolicyVariant:
-    """One way to play: which policy, and whether its actions are sampled."""
+    """Variant of play: which policy, and whether its actions are sampled."""
 
     policy: PolicyKind
     explore: bool
@@ -31,7 +31,7 @@ POLICY_VARIANTS = (
     PolicyVariant("individual", True),
     PolicyVariant("joint", True),
 )
-"""Individual policies come first: a joint policy that is the same copies their results."""
+"""Individual policies come first: a joint policy that equals them reuses their results."""
 
 
 PlayOnWorkers = Callable[[PolicyVariant], list[EpisodeRecord]]
@@ -87,7 +87,7 @@ def compare(
 
 
 def share(total: int, workers: list[int]) -> dict[int, int]:
-    """Split a number of episodes among workers as evenly as whole numbers allow."""
+    """Split a number of episodes among workers as evenly as possible."""
     return {
         worker: total // len(workers) + (place < total % len(workers))
         for place, worker in enumerate(workers)

@@ -74,7 +74,7 @@ class ObsFilter:
         return rows
 
     def counts(self, rows: np.ndarray) -> np.ndarray | None:
-        """Which entries of raw rows [R, F] say something: all where None.
+        """Mask of the informative entries of raw rows [R, F]; None means all.
 
         The observation of an agent that takes no part is empty.
         """

@@ -55,7 +55,7 @@ def _cut(steps: Experience, first: int, stop: int) -> Experience:
 
 
 def _last_row(steps: Experience, fragment: Fragment, time: int, index: int) -> Experience:
-    """What followed the last step: the true last observation where there is one.
+    """Row after the last step: the true last observation where there is one.
 
     After a termination nothing follows; the row repeats the last step and counts nowhere.
     """

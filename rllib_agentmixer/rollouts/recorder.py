@@ -85,7 +85,7 @@ class FragmentRecorder:
         self.truncated.append(cut.copy())
 
     def fragment(self, last_rows: np.ndarray, last_hidden: RecurrentState | None) -> Fragment:
-        """All steps, and what followed the last one."""
+        """All steps, and the successor of the last one."""
         rows = torch.from_numpy(np.stack([*self.rows, last_rows]))
         inputs = self.layout.inputs(rows[:-1])
         if self.latents:

@@ -130,7 +130,7 @@ def load_team(folder: Path, env: str | None = None) -> Team:
 def _stamp(
     creator: TeamEnvCreator, environment: Mapping[str, Any], spec: TeamSpec
 ) -> dict[str, Any]:
-    """What is played in now, which need not be what the checkpoint was trained in."""
+    """Stamp of the environment played in, which may differ from that of training."""
     return {
         "name": str(creator.source),
         "version": spec.version,

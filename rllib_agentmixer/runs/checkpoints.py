@@ -16,7 +16,7 @@ from rllib_agentmixer.utils.files import recover_interrupted, write_atomically
 
 
 class Saveable(Protocol):
-    """What is saved of an algorithm."""
+    """Interface of an algorithm that a run saves."""
 
     @property
     def iteration(self) -> int: ...

@@ -50,7 +50,7 @@ def demo_config(seed: int) -> AgentMixerConfig:
 
 @dataclass(frozen=True)
 class _Files:
-    """What the demonstration writes."""
+    """Files that the demonstration writes."""
 
     out: Path
 

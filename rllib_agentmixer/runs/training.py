@@ -78,7 +78,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended.
+    """Outcome of a run.
 
     Attributes:
         rows: one dictionary of numbers per iteration, ``env_steps`` and ``seconds`` among them.
@@ -178,7 +178,7 @@ def run(algorithm: TeamAlgorithm, plan: RunPlan, progress: LiveProgress) -> RunO
 
 
 class _Saver:
-    """Decides when a run writes a checkpoint, and bears a disk that is full for a while."""
+    """Schedule of checkpoints, which tolerates a full disk for a while."""
 
     def __init__(self, algorithm: TeamAlgorithm, plan: RunPlan) -> None:
         self.algorithm = algorithm
@@ -200,7 +200,7 @@ class _Saver:
                 self.checkpoints.save(self.algorithm, self.metric, value)
             except CheckpointError as error:
                 # Training is worth more than this checkpoint; the next one is due soon.
-                logger.warning("%s. Training goes on", error)
+                logger.warning("%s. Training continues", error)
 
     def at_the_end(self, metrics: dict[str, float]) -> Path:
         """The last checkpoint; failing to write this one is an error."""

@@ -190,7 +190,7 @@ class RemoteRun:
         elif path.is_file():
             self.client.log_artifact(run_id, str(path))
         else:
-            logger.warning("%s is gone; it is not logged to MLflow", path)
+            logger.warning("%s no longer exists; it is not logged to MLflow", path)
 
     def _is_permanent(self, record: Record, error: Exception) -> bool:
         """True if a retry is futile, so that the record must not block later ones."""

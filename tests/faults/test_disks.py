@@ -64,14 +64,14 @@ def test_training_rides_out_a_full_disk_and_loses_no_row(command, disk):
     for name in good:
         verify(out / "checkpoints" / name)
     stuck_at = len(read_progress(out))
-    # Training goes on in the meantime; how far can only be seen afterwards.
+    # Training continues in the meantime; how far can only be seen afterwards.
     running.wait_until(lambda: False, seconds=1.5)
     assert stuck_at <= len(read_progress(out)) < LONG
     filler.unlink()
     status, _, err = running.end()
     assert status == 0, err
     assert "No space left on device" in err
-    assert "Training goes on" in err
+    assert "Training continues" in err
     assert [row["env_steps"] for row in read_progress(out)] == [64 * n for n in range(1, LONG + 1)]
     verify(RunCheckpoints(out).newest)
     assert RunCheckpoints(out).newest.name == f"iteration_{LONG:06d}"

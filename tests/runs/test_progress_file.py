@@ -38,8 +38,8 @@ def test_rows_wait_while_the_disk_is_full_and_none_is_lost(tmp_path):
         [sys.executable, "-c", FULL_FOR_A_WHILE, str(tmp_path)], capture_output=True, text=True
     )
     assert done.stdout == "110000111", done.stderr
-    assert done.stderr.count("takes no rows ([Errno 27] File too large); they wait") == 1
-    assert "takes rows again: 5 were written" in done.stderr
+    assert done.stderr.count("[Errno 27] File too large); they are buffered") == 1
+    assert "is writable again: 5 rows were written" in done.stderr
     assert (tmp_path / PROGRESS).read_text() == "".join(f'{{"n": {n}}}\n' for n in range(9))
 
 

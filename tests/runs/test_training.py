@@ -260,7 +260,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint_and_no_training(tmp_
     outcome = run(algorithm, plan_of(tmp_path, checkpoint_every=1))
     assert [iteration for iteration, _ in algorithm.saves] == [1, 4, 5]
     assert len(outcome.rows) == 5
-    assert caplog.text.count("No space left on device. Training goes on") == 2
+    assert caplog.text.count("No space left on device. Training continues") == 2
 
 
 def test_a_disk_that_stays_full_is_an_error_at_the_end(tmp_path):

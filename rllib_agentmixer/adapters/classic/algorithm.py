@@ -47,7 +47,7 @@ from rllib_agentmixer.utils.files import replaced_atomically
 
 
 class TeamAlgorithm(SideBySideEvaluation, Algorithm):
-    """Trains a team environment with a :class:`TeamPolicy` on vectorised workers.
+    """Algorithm of RLlib that trains a team on vectorised workers.
 
     ``evaluate()`` plays joint and individual policies side by side; checkpoints are atomic,
     checksummed, and resume bit for bit. A subclass names its configuration:
@@ -221,7 +221,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
         )
 
     def stamp(self) -> dict[str, Any]:
-        """What a checkpoint belongs to: algorithm, environment, and shape of the team."""
+        """Stamp of a checkpoint: algorithm, environment, and shape of the team."""
         spec = self.team_spec
         return {
             "algorithm": type(self).__name__,

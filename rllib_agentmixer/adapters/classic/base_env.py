@@ -1,4 +1,4 @@
-"""What RLlib sees of the copies that a vectorised worker steps itself."""
+"""RLlib base environment over the sub-environments that a vectorised worker steps itself."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rllib_agentmixer.envs.team_gym import TeamEnvCreator, TeamGymEnv
 
 
 class TeamBaseEnv(BaseEnv):
-    """Shows RLlib the copies that the worker steps itself."""
+    """Base environment of RLlib, behind which the worker steps all sub-environments."""
 
     def __init__(self, env: TeamGymEnv) -> None:
         self.env = env
 
     def get_sub_environments(self, as_dict: bool = False) -> Any:
-        """The facade that holds all copies."""
+        """The facade that holds all sub-environments."""
         return {0: self.env} if as_dict else [self.env]
 
     @property
@@ -28,10 +28,10 @@ class TeamBaseEnv(BaseEnv):
         return self.env.action_space
 
     def stop(self) -> None:
-        """Close the copies."""
+        """Close the sub-environments."""
         self.env.close()
 
 
 def vector_facade(creator: TeamEnvCreator, num_envs: int, env_context: Any) -> TeamGymEnv:
-    """All copies of one worker behind one gymnasium facade."""
+    """Gymnasium facade of all sub-environments of a worker."""
     return TeamGymEnv(creator.vector(env_context, num_envs))

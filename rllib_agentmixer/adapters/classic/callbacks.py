@@ -1,4 +1,4 @@
-"""Episodes as RLlib's callbacks see them, made only when somebody listens."""
+"""Episodes as RLlib's callbacks see them, made only where a hook is overridden."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TeamEpisode:
 
     Attributes:
         episode_id: number, unique within its worker.
-        env_id: index of the copy.
+        env_id: index of the sub-environment.
         length: steps so far.
         total_reward: team reward so far.
         agent_rewards: own reward of every agent so far, by agent name.
@@ -42,7 +42,7 @@ class TeamEpisode:
 
 
 class EpisodeCallbacks:
-    """Calls the user's episode hooks of B copies; does nothing when none is overridden.
+    """Episode hooks of the user's callbacks over B sub-environments; idle if none is overridden.
 
     Args:
         worker: passed on to the callbacks.
@@ -62,38 +62,39 @@ class EpisodeCallbacks:
         self.episodes: list[TeamEpisode] = []
 
     def begin(self, tracker: EpisodeTracker) -> None:
-        """Follow the episodes that are under way in B copies, from where they stand."""
+        """Follow the running episodes of B sub-environments from their current steps."""
         if not self.is_active:
             return
-        self.episodes = [self._begin(copy) for copy in range(tracker.num_envs)]
-        for copy, episode in enumerate(self.episodes):
-            episode.length = int(tracker.lengths[copy])
-            episode.total_reward = float(tracker.returns[copy])
+        self.episodes = [self._begin(env_index) for env_index in range(tracker.num_envs)]
+        for env_index, episode in enumerate(self.episodes):
+            episode.length = int(tracker.lengths[env_index])
+            episode.total_reward = float(tracker.returns[env_index])
             if episode.length:
-                own = tracker.agent_returns[copy].tolist()
+                own = tracker.agent_returns[env_index].tolist()
                 episode.agent_rewards = dict(zip(self.agents, own, strict=True))
 
     def on_step(self, step: TeamStep, records: dict[int, EpisodeRecord]) -> None:
-        """Follow one step of all copies, ending and starting episodes."""
+        """Follow one step of all sub-environments, ending and starting episodes."""
         for episode in self.episodes:
-            copy = episode.env_id
+            env_index = episode.env_id
             episode.length += 1
-            episode.total_reward += float(step.reward[copy])
-            for agent, reward in zip(self.agents, step.agent_rewards[copy], strict=True):
+            episode.total_reward += float(step.reward[env_index])
+            for agent, reward in zip(self.agents, step.agent_rewards[env_index], strict=True):
                 episode.agent_rewards[agent] = episode.agent_rewards.get(agent, 0.0) + float(reward)
             self._call("on_episode_step", episode)
-        for copy in records if self.is_active else ():
-            self._call("on_episode_end", self.episodes[copy])
+        for env_index in records if self.is_active else ():
+            self._call("on_episode_end", self.episodes[env_index])
 
-    def finish(self, copy: int) -> TeamEpisode | None:
-        """The episode that just ended in a copy; the next one begins."""
+    def finish(self, env_index: int) -> TeamEpisode | None:
+        """The episode that just ended in a sub-environment; the next one begins."""
         if not self.is_active:
             return None
-        ended, self.episodes[copy] = self.episodes[copy], self._begin(copy)
+        ended = self.episodes[env_index]
+        self.episodes[env_index] = self._begin(env_index)
         return ended
 
-    def _begin(self, copy: int) -> TeamEpisode:
-        episode = TeamEpisode(self.next_id, copy)
+    def _begin(self, env_index: int) -> TeamEpisode:
+        episode = TeamEpisode(self.next_id, env_index)
         self.next_id += 1
         self._call("on_episode_created", episode)
         self._call("on_episode_start", episode)

@@ -20,7 +20,7 @@ class follows those for ever."""
 
 
 class ClassicConfig(TeamConfig):
-    """Parts that on-policy and replay configurations of the classic stack share."""
+    """Configuration of the classic stack, common to on-policy learning and replay."""
 
     @classmethod
     def algorithm_class(cls) -> type | None:
@@ -75,8 +75,8 @@ class ReplayConfig(ClassicConfig):
         integer(1).check("rollout_fragment_length", self.rollout_fragment_length)
         if self.batch_mode != "truncate_episodes" and not self.in_evaluation:
             raise ConfigError(
-                "batch_mode must be 'truncate_episodes' here (episodes go on from one round to the "
-                f"next and are kept whole in any case), got {self.batch_mode!r}"
+                "batch_mode must be 'truncate_episodes' here (episodes continue in the next "
+                f"round and are stored whole in any case), got {self.batch_mode!r}"
             )
         self.choose_model()
         super().validate()
@@ -125,7 +125,7 @@ class OnPolicyConfig(ClassicConfig, PPOConfig):
         super().validate()
 
     def _check_asynchronous(self) -> None:
-        """Somebody must sample meanwhile, one batch ahead, and the loss must know the lag."""
+        """Check that remote workers sample one batch ahead and that the loss accounts for it."""
         if not self.num_env_runners:
             raise ConfigError(
                 "sample_async=True lets remote workers sample while the driver learns, but there "

@@ -16,7 +16,7 @@ from rllib_agentmixer.rollouts.obs_moments import ObsFilter, RunningMoments
 
 
 class TeamMeanStdFilter(ObsFilter, Filter):
-    """Standardises rows [B, F] as its parent; learns from them, and merges with other workers'.
+    """Filter that standardises rows [B, F], updates on them, and merges with other workers'.
 
     Args:
         layout: tells which columns are numbers and which are masks.

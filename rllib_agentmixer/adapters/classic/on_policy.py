@@ -23,7 +23,7 @@ STARVATION_RESTARTS = 3
 
 
 class OnPolicyAlgorithm(TeamAlgorithm):
-    """Learns from each batch once it is sampled, or one update later (``sample_async``)."""
+    """Algorithm that learns from each batch once, at most one update late (``sample_async``)."""
 
     config: OnPolicyConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 

@@ -23,7 +23,7 @@ from rllib_agentmixer.errors import CheckpointError
 
 
 class ReplayAlgorithm(TeamAlgorithm):
-    """Samples a round of steps, keeps the episodes that ended, and learns from replayed ones.
+    """Algorithm that stores the episodes of each sampling round and learns from replayed ones.
 
     Gradient steps are counted by episodes: ``updates_per_episode`` for each one that ended,
     whose remainder is carried over. Weights are sent once a round.

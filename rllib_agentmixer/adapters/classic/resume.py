@@ -1,4 +1,4 @@
-"""State of workers that RLlib leaves out: with it training goes on bit for bit."""
+"""State of workers that RLlib leaves out: with it training resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 
 class Algorithm(Protocol):
-    """What resuming needs of an algorithm."""
+    """Interface of an algorithm that resumes."""
 
     _episode_history: list[Any]
 
@@ -74,7 +74,7 @@ def _indexed_sampler_state(worker: Any) -> tuple[int, dict[str, Any]]:
 
 
 def sampler_state(worker: Any) -> dict[str, Any]:
-    """All that decides what a worker samples next: episodes, noise, global random states."""
+    """Complete sampling state of a worker: episodes, noise, global random states."""
     state: dict[str, Any] = {
         "random": random.getstate(),
         "numpy": np.random.get_state(),
@@ -93,7 +93,7 @@ def sampler_state(worker: Any) -> dict[str, Any]:
 
 
 def restore_sampler(worker: Any, state: dict[str, Any]) -> None:
-    """Let a worker go on bit for bit from :func:`sampler_state`.
+    """Resume a worker bit for bit from :func:`sampler_state`.
 
     Environments whose state cannot be copied start fresh episodes instead.
     """

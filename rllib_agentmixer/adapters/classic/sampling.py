@@ -1,4 +1,4 @@
-"""Where training batches come from: workers sample before the driver learns, or meanwhile."""
+"""Samplers of training batches: workers sample before the driver learns, or meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REQUEST = "sample"
 
 
 class Sampler:
-    """Workers sample while the driver waits, so a batch is always of the newest policy.
+    """Synchronous sampler: the driver waits, so a batch is always of the newest policy.
 
     Args:
         group: all training workers.
@@ -57,7 +57,7 @@ class Sampler:
         return []
 
     def get_state(self) -> list[WorkerSample]:
-        """What was sampled and not yet learned from."""
+        """Samples not yet learned from."""
         return []
 
     def set_state(self, worker_samples: list[WorkerSample]) -> None:
@@ -66,7 +66,7 @@ class Sampler:
 
 @dataclass(frozen=True, eq=False)
 class WorkerSample:
-    """What a worker answers to one request.
+    """Response of a worker to one request.
 
     Attributes:
         batches: fragments of experience, in the order of sampling.
@@ -95,7 +95,7 @@ def sample_fragments(worker: Any, num_fragments: int) -> WorkerSample:
 
 
 class AsynchronousSampler(Sampler):
-    """Workers sample the next batch while the driver learns from this one.
+    """Asynchronous sampler: workers sample the next batch while the driver learns.
 
     Every batch but the first was therefore sampled with the weights, filters and schedules of
     before the last update. Each worker has at most one request under way, which stays under
@@ -185,7 +185,7 @@ class AsynchronousSampler(Sampler):
         return episodes
 
     def get_state(self) -> list[WorkerSample]:
-        """What was sampled and not yet learned from, after waiting for what is under way."""
+        """Samples not yet learned from, after waiting for pending requests."""
         try:
             self._receive(None)
         except RayError as error:

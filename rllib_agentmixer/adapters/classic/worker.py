@@ -40,7 +40,7 @@ class SampledEpisodes:
 
 
 class TeamRolloutWorker(RolloutWorker):
-    """Steps B sub-environments as arrays with one forward pass; everything else is RLlib's.
+    """RLlib rollout worker that steps B sub-environments as arrays with one forward pass.
 
     Policy map, weight sync, filters, callbacks, output writers, metrics and fault tolerance
     behave as RLlib documents them. ``num_envs_per_env_runner`` is B.
@@ -150,7 +150,7 @@ class TeamRolloutWorker(RolloutWorker):
         return func(self, *args, **kwargs)
 
     def sample(self, **kwargs: Any) -> SampleBatch:
-        """One fragment of experience from all copies, advantages included."""
+        """One fragment of experience from all sub-environments, postprocessed."""
         if self.actor is None:
             raise ConfigError(
                 "this worker has no environment to sample from; set num_env_runners to 0 or "

@@ -61,13 +61,13 @@ class Experience:
                 )
 
     def counts(self, x: Tensor) -> Tensor:
-        """Which entries of ``x`` [T, B] or [T, B, N] count: no padding, and only living agents."""
+        """Mask of ``x`` [T, B] or [T, B, N] where entries count: valid, and of living agents."""
         if x.ndim == self.valid.ndim:
             return self.valid
         return self.valid.unsqueeze(-1) & self.inputs.alive
 
     def value_counts(self, x: Tensor, *, individual_rewards: bool) -> Tensor:
-        """Which values count: of the living, or of all where the team's reward goes on.
+        """Mask of the values that count: of living agents, or of all with the team's reward.
 
         What the team still earns is worth knowing for an agent that is gone: its last actions
         are judged by it.
@@ -115,7 +115,7 @@ class Experience:
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """What a step leads to: joint observations, and the recurrent state there.
+    """Successors of steps: joint observations, and the recurrent state there.
 
     Attributes:
         inputs: of B sub-environments, without an axis of time.

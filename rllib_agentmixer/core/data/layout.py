@@ -1,4 +1,4 @@
-"""One flat row per team and step: how a joint observation travels through RLlib.
+"""Layout of joint observations as flat rows, the form in which RLlib transports them.
 
 RLlib flattens a dictionary observation in the alphabetical order of its keys; the same
 order is used here, so rows written by the vectorised worker and by RLlib's own
@@ -23,7 +23,7 @@ FIELDS = ("action_mask", "alive", "obs", "state")
 
 @dataclass(frozen=True)
 class TeamLayout:
-    """Where the parts of a joint observation stand in a row of F numbers."""
+    """Layout of the parts of a joint observation in a row of F numbers."""
 
     sizes: TeamSizes
 

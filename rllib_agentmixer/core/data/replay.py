@@ -92,7 +92,7 @@ class EpisodeReplay:
         size = len(state["lengths"])
         if size != min(state["num_added"], self.capacity):
             raise ValueError(
-                f"a replay of {self.capacity} episodes cannot go on from one that kept {size} of "
+                f"a replay of {self.capacity} episodes cannot continue one that stored {size} of "
                 f"{state['num_added']}; restore with the same replay_capacity"
             )
         self.num_added = state["num_added"]

@@ -168,7 +168,7 @@ TeamDistribution = TeamCategorical | TeamGaussian
 
 
 def act(policy: TeamDistribution, *, explore: bool, generator: torch.Generator | None) -> Tensor:
-    """Sampled actions, or modes. Noise is drawn on the processor, whatever the device."""
+    """Sampled actions, or modes. Noise is drawn on the CPU, whatever the device."""
     if not explore:
         return policy.mode()
     device = policy.head.device

@@ -1,1 +1,1 @@
-"""How an algorithm changes the weights of a team."""
+"""Learners: how an algorithm updates the weights of a team."""

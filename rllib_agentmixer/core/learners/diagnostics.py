@@ -16,7 +16,7 @@ from rllib_agentmixer.core.teams.product_policy import ProductPolicy
 
 @torch.no_grad()
 def consistency_metrics(team: ProductPolicy, batch: Experience) -> dict[str, Tensor]:
-    """How far joint and individual policies stand apart on a batch.
+    """Distances of joint and individual policies on a batch.
 
     One extra forward pass, so callers run it once an iteration and not in every epoch.
     Without a policy modifier they are the same, and nothing is measured.

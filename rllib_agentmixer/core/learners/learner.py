@@ -17,7 +17,7 @@ Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Learner(ABC):
-    """Changes the weights of a team. Owns optimisers, target networks and schedules.
+    """Base of learners: updates a team, and owns optimisers, target networks and schedules.
 
     A learner knows neither RLlib nor where batches come from. One instance lives on the driver;
     workers call :meth:`postprocess` alone.
@@ -125,7 +125,7 @@ class Learner(ABC):
         """All optimisers, in an order that does not change."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs besides the weights of the team, as plain tensors."""
+        """State that a resumed run needs besides the team's weights, as plain tensors."""
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -48,10 +48,10 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
 
 
 def take_step(optimizer: torch.optim.Optimizer, norm: Tensor) -> Tensor:
-    """One step of a fused optimiser, left out where the gradients' norm is not finite.
+    """One step of a fused optimiser, skipped where the gradients' norm is non-finite.
 
     Returns:
-        [] 1 if the step was left out: weights and moments are as before.
+        [] 1 if the step was skipped: weights and moments are as before.
     """
     is_bad = (~torch.isfinite(norm)).float()
     # What PyTorch's gradient scaler sets; the fused step reads it without waiting for it.
@@ -61,7 +61,7 @@ def take_step(optimizer: torch.optim.Optimizer, norm: Tensor) -> Tensor:
 
 
 def report_non_finite(metrics: dict[str, float], policy: NonFinite) -> None:
-    """Tell that steps were left out, as ``policy`` says.
+    """Report skipped steps as ``policy`` demands.
 
     Args:
         metrics: means over the update, with ``skipped_steps``.
@@ -77,7 +77,7 @@ def report_non_finite(metrics: dict[str, float], policy: NonFinite) -> None:
         "hold none of it. Lower lr or grad_clip, or scale the rewards"
     )
     if policy == "raise":
-        raise LearningError(f'{message}; non_finite="skip" goes on without such steps')
+        raise LearningError(f'{message}; non_finite="skip" skips such steps and continues')
     logger.warning(message)
 
 

@@ -15,7 +15,7 @@ from rllib_agentmixer.core.teams.product_policy import ProductPolicy
 
 @dataclass(frozen=True, kw_only=True)
 class PPOCoefficients:
-    """Weights of the terms of the loss, at the current moment of all schedules.
+    """Coefficients of the loss terms at the current values of all schedules.
 
     Attributes:
         clip_param: epsilon of the joint ratio.

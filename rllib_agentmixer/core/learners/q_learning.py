@@ -27,7 +27,7 @@ from rllib_agentmixer.core.teams.factored_values import FactoredValues
 
 
 class QLearner(Learner):
-    """One gradient step on the temporal difference of the team's value, with a target network.
+    """Learner of a team's value by temporal differences, with a target network.
 
     Batches are whole episodes of L + 1 rows, of which the last one holds what followed the last
     step; ``valid`` is False there and on padding. Recurrent states begin empty.

@@ -90,7 +90,7 @@ class AgentOptimizer:
         self.optimizer = torch.optim.Adam(self.slices, eps=1e-5, fused=True)
 
     def step(self, norm: Tensor) -> Tensor:
-        """One step by the gradients of the stacked parameters; [] 1 where it was left out."""
+        """One step by the gradients of the stacked parameters; [] 1 where it was skipped."""
         for own, parameter in zip(self.slices, self.parameters, strict=True):
             own.grad = None if parameter.grad is None else parameter.grad[self.agent]
         return take_step(self.optimizer, norm)

@@ -55,7 +55,7 @@ def sample_latents(
     explore: bool,
     generator: torch.Generator,
 ) -> Latents | None:
-    """What the joint policy draws beside actions for rows ``leading`` = [T, B].
+    """Latents of the joint policy for rows ``leading`` = [T, B].
 
     Without exploration the signal is its mean, 0, and the order 0..N-1.
     """
@@ -95,7 +95,7 @@ def action_inputs(
 
 
 class ActionConditioning(nn.Module):
-    r"""Adds to an agent's embedding what the agents before it have done.
+    r"""Conditioning of an agent's embedding on the actions of the agents before it.
 
     .. math:: X_i \leftarrow \mathrm{ChannelMixing}(X_i + \sum_{j \prec i} E_j\, a_j)
 
@@ -134,5 +134,5 @@ class ActionConditioning(nn.Module):
         return self.channels(agents + earlier)
 
     def embed(self, actions: Float[Tensor, "R A"], agent: Int[Tensor, "R"]) -> Float[Tensor, "R D"]:
-        """What later agents hear of the action of one agent in each row; zeros are silent."""
+        """Messages of one agent's action to later agents; zeros convey nothing."""
         return torch.einsum("ra,rad->rd", actions, self.embedding[agent])

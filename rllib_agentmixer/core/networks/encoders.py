@@ -31,7 +31,7 @@ nothing of one feature and a sign of two."""
 
 
 class Grouped(nn.Module):
-    """Holds parameters ``[G, ...]`` and hands each agent those of its group."""
+    """Base of layers with parameters ``[G, ...]``, of which each agent uses its group's."""
 
     agent_groups: Tensor
 

@@ -23,7 +23,7 @@ MODIFIER_LOGIT_FLOOR = -10.0
 
 @dataclass(frozen=True)
 class ModifierFeatures:
-    """What the modifier knows of every agent before anybody has acted.
+    """Features of every agent before any has acted.
 
     Attributes:
         agents: [N, R, D] mixed embeddings.
@@ -35,7 +35,7 @@ class ModifierFeatures:
 
 
 class PolicyModifier(nn.Module):
-    """Mixes all agents' individual policies, knowing the state, into their dispersion.
+    """Network that mixes all individual policies and the state into their dispersion.
 
     Its inputs from the individual policies are detached (except without IGC and without
     distillation, where no other path could train them): actors learn through their own
@@ -112,8 +112,8 @@ class PolicyModifier(nn.Module):
         agents = agents + functional.linear(features, of_features)
         agents = agents + self.from_state(state_features) + self.agent_bias[:, None]
         if self.from_signal is not None and signal is not None:
-            heard = self.from_signal(signal).unflatten(-1, (self.sizes.num_agents, -1))
-            agents = agents + heard.transpose(0, 1)
+            messages = self.from_signal(signal).unflatten(-1, (self.sizes.num_agents, -1))
+            agents = agents + messages.transpose(0, 1)
         agents = self.input_norm(torch.relu_(agents))
         living = alive.unsqueeze(-1).to(agents.dtype)
         for block in self.blocks:

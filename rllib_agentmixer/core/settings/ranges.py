@@ -45,8 +45,8 @@ def number(low: int | float, high: int | float = math.inf, *, open_low: bool = F
 
 
 def integer(low: int, high: int | float = math.inf) -> Range:
-    """A whole number in [low, high]."""
-    words = f"a whole number of at least {low}" if high == math.inf else f"one of {low}..{high:g}"
+    """An integer in [low, high]."""
+    words = f"an integer of at least {low}" if high == math.inf else f"one of {low}..{high:g}"
     return Range(
         words, lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
     )
@@ -96,7 +96,7 @@ def _order(value: Any) -> bool:
 
 
 open_unit = Range("a number in (0, 1)", lambda v: _is_number(v) and 0 < v < 1)
-widths = Range("a list of positive whole numbers", _widths)
+widths = Range("a list of positive integers", _widths)
 groups = Range("'separate', 'shared', or lists of agent indices that cover all", _groups)
 order = Range("None, 'random', or a permutation of the agents' indices 0..N-1", _order)
 boolean = Range("True or False", lambda v: isinstance(v, bool))

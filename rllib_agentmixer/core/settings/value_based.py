@@ -58,7 +58,7 @@ class ReplaySettings(RLlibSettings):
     """Gradient steps between updates of the target network [EPyMARL: 200]."""
 
     tau: float = setting(1.0, number(0, 1, open_low=True))
-    """Share of the way that the target network moves at an update; 1 copies."""
+    """Step of the target network towards the online network at an update; 1 replaces it."""
 
     store_buffer_in_checkpoints: bool = setting(True, boolean)
     """Whether checkpoints hold the replayed episodes; without them a resumed run is not exact."""

@@ -1,1 +1,1 @@
-"""What an algorithm trains: the networks of a whole team as one module."""
+"""Team modules: the networks of a whole team, which an algorithm trains."""

@@ -157,7 +157,7 @@ def test_several_policies_are_refused():
 def test_the_longest_sequence_must_be_a_whole_number():
     config = tiny()
     config.model["max_seq_len"] = 0
-    with pytest.raises(ConfigError, match=r"model\['max_seq_len'\] must be a whole number"):
+    with pytest.raises(ConfigError, match=r"model\['max_seq_len'\] must be an integer"):
         config.validate()
 
 

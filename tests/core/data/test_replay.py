@@ -119,7 +119,7 @@ def test_another_capacity_is_refused():
     replay = EpisodeReplay(5, LAYOUT)
     for number in range(9):
         replay.add(episode(number, 1))
-    with pytest.raises(ValueError, match="of 7 episodes cannot go on from one that kept 5"):
+    with pytest.raises(ValueError, match="of 7 episodes cannot continue one that stored 5"):
         EpisodeReplay(7, LAYOUT).load_state_dict(replay.state_dict())
 
 
