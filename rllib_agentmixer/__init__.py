@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .core.algorithms.entry import AlgorithmEntry
     from .core.algorithms.registry import register_algorithm
     from .envs import ENVS, make_env, register_env
+    from .rollouts.saved_team import load_team
     from .runtime import load_policies
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "MAPPOConfig",
     "__version__",
     "load_policies",
+    "load_team",
     "make_env",
     "register_algorithm",
     "register_env",
@@ -54,6 +56,7 @@ _HOME_OF = {
     "make_env": ".envs",
     "register_env": ".envs",
     "load_policies": ".runtime",
+    "load_team": ".rollouts.saved_team",
 }
 _ALGORITHMS = ".adapters.classic.algorithms"
 """Home of the two classes of every algorithm, ``<class_name>`` and ``<class_name>Config``."""

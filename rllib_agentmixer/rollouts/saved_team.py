@@ -77,7 +77,7 @@ def _by_name(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else f"<{type(value).__name__}>"
 
 
-def load_team(folder: Path, env: str | None = None) -> Team:
+def load_team(folder: str | Path, env: str | None = None) -> Team:
     """A team that plays, from a checkpoint of any origin: nothing in it is unpickled.
 
     Args:
