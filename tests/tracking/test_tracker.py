@@ -106,7 +106,7 @@ def test_a_record_that_mlflow_refuses_does_not_block_what_follows(
     tracker.log({"a": 1.0}, 1)
     tracker.finish()
     assert held(folder).points() == [(1, 1.0)]
-    assert "gone.png is gone" in caplog.text
+    assert "gone.png no longer exists" in caplog.text
     assert "MLflow rejected status, skipped" in caplog.text
 
 
