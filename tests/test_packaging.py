@@ -9,6 +9,8 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+import yaml
+from pathspec import PathSpec
 
 import rllib_agentmixer
 
@@ -21,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 BUILD_INPUTS = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "rllib_agentmixer", "tests")
+BUILD_INPUTS += (".gitignore",)  # the build leaves out what it ignores
 HEAVY = {"ray", "torch", "gymnasium", "mlflow", "pettingzoo", "matplotlib"}
 
 
@@ -90,6 +93,26 @@ def test_wheel_holds_every_module(wheel):
         path.relative_to(ROOT).as_posix() for path in (ROOT / "rllib_agentmixer").rglob("*.py")
     }
     assert modules <= set(wheel.namelist())
+
+
+def test_every_folder_of_modules_is_a_regular_package():
+    folders = {path.parent for path in (ROOT / "rllib_agentmixer").rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+@pytest.mark.parametrize("ignored", ["git", "jobs"])
+def test_no_module_is_left_out_of_the_repository_or_of_submitted_jobs(ignored):
+    patterns = (ROOT / ".gitignore").read_text().splitlines()
+    if ignored == "jobs":
+        runtime_env = yaml.safe_load((ROOT / "cluster" / "jobs" / "runtime_env.yaml").read_text())
+        patterns = runtime_env["excludes"]
+        assert "/.venv" in patterns
+    spec = PathSpec.from_lines("gitwildmatch", patterns)
+    names = [
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "rllib_agentmixer").rglob("*.py")
+    ]
+    assert [name for name in names if spec.match_file(name)] == []
+    assert spec.match_file("runs/pp/config.json")
 
 
 def test_metadata_has_the_version_of_the_package(metadata):

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from rllib_agentmixer.utils.manifests import MANIFEST, verify
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.utils.files import recover_interrupted, write_atomically
+from rllib_agentmixer.utils.manifests import MANIFEST, verify
 
 
 class Saveable(Protocol):
@@ -25,6 +25,7 @@ class Saveable(Protocol):
     def num_env_steps(self) -> int: ...
 
     def save_checkpoint(self, checkpoint_dir: str, /) -> None: ...
+
 
 logger = logging.getLogger(__name__)
 

@@ -44,10 +44,14 @@ class ProgressFile:
                 file.write(data)
         except OSError as error:
             if len(self._waiting) == 1:
-                logger.warning("cannot write rows to %s (%s); they are buffered in memory", self.path, error)
+                logger.warning(
+                    "cannot write rows to %s (%s); they are buffered in memory", self.path, error
+                )
             return False
         if len(self._waiting) > 1:
-            logger.warning("%s is writable again: %d rows were written", self.path, len(self._waiting))
+            logger.warning(
+                "%s is writable again: %d rows were written", self.path, len(self._waiting)
+            )
         self._end += len(data)
         self._waiting.clear()
         return True

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import CheckpointError, ConfigError
-from rllib_agentmixer.utils.files import write_atomically
+from rllib_agentmixer.runs.checkpoints import RunCheckpoints
 from rllib_agentmixer.runs.live_progress import LiveProgress, snapshot
 from rllib_agentmixer.runs.progress_file import ProgressFile, read_progress
-from rllib_agentmixer.runs.checkpoints import RunCheckpoints
 from rllib_agentmixer.tracking import (
     MLflowTracker,
     metrics_of,
@@ -25,6 +24,7 @@ from rllib_agentmixer.tracking import (
     plain_settings,
     run_tags,
 )
+from rllib_agentmixer.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from rllib_agentmixer.utils.manifests import MANIFEST, verify, write_manifest
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.runs.checkpoints import BestCheckpoint, RunCheckpoints, find_checkpoint
+from rllib_agentmixer.utils.manifests import MANIFEST, verify, write_manifest
 
 METRIC = "evaluation/individual/episode_return_mean"
 

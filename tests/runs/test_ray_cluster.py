@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from rllib_agentmixer.runs import local_ray, ray_cluster
 from rllib_agentmixer.cli import main
 from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.runs import local_ray, ray_cluster
 from rllib_agentmixer.runs.ray_cluster import check_answers, wait_for_cpus, wait_seconds
 
 

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from rllib_agentmixer.runs import training
-from rllib_agentmixer.utils.manifests import write_manifest
 from rllib_agentmixer.errors import CheckpointError, ConfigError
+from rllib_agentmixer.runs import training
+from rllib_agentmixer.runs.checkpoints import RunCheckpoints
 from rllib_agentmixer.runs.live_progress import LiveProgress, Snapshot, snapshot
 from rllib_agentmixer.runs.progress_file import PROGRESS, read_progress
-from rllib_agentmixer.runs.checkpoints import RunCheckpoints
-from rllib_agentmixer.tracking import tracker as opening, store
 from rllib_agentmixer.runs.training import RunPlan, read_workers
+from rllib_agentmixer.tracking import store
+from rllib_agentmixer.utils.manifests import write_manifest
 
 
 class FakeAlgorithm:
