@@ -1,4 +1,4 @@
-"""Settings of this process that change how fast it computes, and what it computes not at all."""
+"""Settings of this process that change its speed and not its results."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any
 import torch
 
 KEPT_BYTES = 512 * 2**20
-"""Freed memory that the process keeps at most before it gives some back to the system."""
+"""Upper limit of the freed memory that the process retains."""
 
 LARGEST_POOLED_BYTES = 32 * 2**20
 """Blocks up to this size are reused; glibc takes no larger number."""
 
 GROWTH_BYTES = 64 * 2**20
-"""What is asked of the system at once when the process grows."""
+"""Memory requested from the system at once when the process grows."""
 
 GLIBC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
-"""What users set to decide on these things themselves."""
+"""Environment variables with which users override these values."""
 
 EXACT = 1e-5
 """Largest error of float32 products, as a share of the largest entry; bfloat16 makes 1e-3."""
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep freed memory for the next tensors; False where it cannot.
+    """Let the C library retain freed memory for the next tensors; False where it cannot.
 
     A learner makes and drops the same few megabytes of tensors at every gradient step. By
     default glibc hands them back to the system each time, and the first touch of every page
@@ -54,7 +54,7 @@ def keep_freed_memory() -> bool:
 
 
 def give_freed_memory_back() -> None:
-    """Return what :func:`keep_freed_memory` has kept, at the end of training."""
+    """Release the memory that :func:`keep_freed_memory` has retained, after training."""
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -44,7 +44,7 @@ class TeamActor:
     """Actor of B teams, with its own random state.
 
     Attributes:
-        module: networks of the team, on any device; actions and noise stay on the CPU.
+        module: networks of the team, on any device; actions and noise remain on the CPU.
         layout: how rows hold joint observations.
         generator: source of action noise, part of the exact-resume state.
         scaling: from policy to environment actions; None for discrete teams.
@@ -122,10 +122,10 @@ def pack_rows(layout: TeamLayout, observation: TeamObs) -> np.ndarray:
 def reset_hidden(
     hidden: RecurrentState | None, ended: np.ndarray, alive: np.ndarray
 ) -> RecurrentState | None:
-    """Recurrent state without what belongs to the past.
+    """Recurrent state with zeros where an episode or an agent's presence ended.
 
-    Where an episode ended it starts from zero, and so does an agent that joins later or comes
-    back: alone, it would have seen nothing while it was away. Critics go on.
+    It is zero after the end of an episode, and for an agent that joins later or returns: alone,
+    it would have observed nothing while it was absent. Critics continue.
 
     Args:
         hidden: after a step.
@@ -135,8 +135,8 @@ def reset_hidden(
     if hidden is None:
         return hidden
     if ended.any():
-        kept = torch.from_numpy(~ended).unsqueeze(-1)
-        hidden = map_tensors(hidden, lambda x: x * kept.to(x.device))
+        continues = torch.from_numpy(~ended).unsqueeze(-1)
+        hidden = map_tensors(hidden, lambda x: x * continues.to(x.device))
     if not alive.all():
         present = torch.from_numpy(alive.T).unsqueeze(-1).to(hidden.individual.device)
         hidden = replace(hidden, individual=hidden.individual * present)

@@ -60,13 +60,13 @@ def collect(
     Args:
         actor: chooses actions.
         env: B sub-environments.
-        rollout: where they stand; changed in place.
+        rollout: current state of the sub-environments; changed in place.
         num_steps: T, steps of every sub-environment; with ``complete_episodes`` the least
             number of steps of each on average, after which running episodes are played to
             their end.
         limits_are_ends: count a time limit as an end, which no value follows.
         explore: False takes modes.
-        complete_episodes: start all sub-environments anew and keep whole episodes only.
+        complete_episodes: start all sub-environments anew and return whole episodes only.
         row_filter: observation filter.
         on_step: hook for callbacks.
     """
@@ -80,7 +80,7 @@ def collect(
     steps_wanted, steps_kept = num_steps * env.num_envs, 0
     while active.any() if complete_episodes else len(recorder) < num_steps:
         step, ended = advance(actor, env, rollout, recorder, explore, row_filter)
-        # One that is done goes on until all are; what it plays then is short by selection.
+        # A finished one continues until all are; its later episodes, biased to be short, are dropped.
         finished = rollout.tracker.add(step, ended)
         records = {index: record for index, record in finished.items() if active[index]}
         episodes += records.values()

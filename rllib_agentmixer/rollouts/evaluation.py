@@ -38,7 +38,7 @@ PlayOnWorkers = Callable[[PolicyVariant], list[EpisodeRecord]]
 
 
 def summarize(records: list[EpisodeRecord], agents: tuple[str, ...]) -> dict[str, Any]:
-    """Returns of some episodes in RLlib's words."""
+    """Returns of some episodes under RLlib's names."""
     returns = np.array([record.episode_return for record in records])
     if not len(returns):
         returns = np.array([np.nan])
@@ -89,6 +89,6 @@ def compare(
 def share(total: int, workers: list[int]) -> dict[int, int]:
     """Split a number of episodes among workers as evenly as possible."""
     return {
-        worker: total // len(workers) + (place < total % len(workers))
-        for place, worker in enumerate(workers)
+        worker: total // len(workers) + (position < total % len(workers))
+        for position, worker in enumerate(workers)
     }

@@ -22,7 +22,7 @@ class RunningMoments:
         self.squares = np.zeros(size)
 
     def push(self, rows: np.ndarray, counts: np.ndarray | None = None) -> None:
-        """Take in rows [R, F]; ``counts`` [R, F] is False where an entry says nothing."""
+        """Take in rows [R, F]; ``counts`` [R, F] is False where an entry is uninformative."""
         other = RunningMoments(rows.shape[1])
         if counts is None:
             other.count += len(rows)
@@ -35,7 +35,7 @@ class RunningMoments:
         self.merge(other)
 
     def merge(self, other: RunningMoments) -> None:
-        """Take in what another one has seen."""
+        """Merge the statistics of another instance."""
         total = self.count + other.count
         share = other.count / np.maximum(total, 1)
         delta = other.mean - self.mean
@@ -54,7 +54,7 @@ class ObsFilter:
     """Standardises observations and state of rows [B, F]; masks pass as they are.
 
     Args:
-        layout: tells which columns are numbers and which are masks.
+        layout: which columns are numbers and which are masks.
     """
 
     def __init__(self, layout: TeamLayout) -> None:

@@ -75,7 +75,7 @@ def render(
     def draw() -> None:
         frame = env.render(0)
         if frame is None:
-            raise EnvContractError(f"{env.spec.name} draws nothing; it needs rgb_array rendering")
+            raise EnvContractError(f"{env.spec.name} renders nothing; it needs rgb_array rendering")
         frames.append(frame)
 
     play(

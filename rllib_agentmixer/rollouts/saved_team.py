@@ -73,7 +73,7 @@ def save_team(folder: Path, team: Team) -> None:
 
 
 def _by_name(value: Any) -> Any:
-    """NumPy's numbers become Python's; what JSON cannot hold is noted by its name alone."""
+    """Python number for a NumPy one; other types that JSON lacks by name only."""
     return value.item() if isinstance(value, np.generic) else f"<{type(value).__name__}>"
 
 
@@ -177,7 +177,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_entries(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuse settings that lack what playing needs.
+    """Reject settings that lack entries required for playing.
 
     Raises:
         CheckpointError: names what is missing or of another type.

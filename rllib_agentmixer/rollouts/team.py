@@ -75,7 +75,7 @@ class Team:
     rllib: Mapping[str, Any] = field(default_factory=dict)
 
     def actor(self, generator: torch.Generator) -> TeamActor:
-        """Chooses actions under a noise of its own."""
+        """Actor of this team with its own source of noise."""
         return TeamActor(self.module, self.layout, generator, self.scaling)
 
     def vector_env(self, num_envs: int, **config: Any) -> VectorTeamEnv:

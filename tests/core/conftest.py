@@ -56,7 +56,7 @@ class Rollout:
 
 
 class Build:
-    """Everything is drawn from the seed that is passed in."""
+    """Factory of small teams, networks and batches, drawn from the given seeds."""
 
     weights = PPOCoefficients(
         clip_param=0.2, vf_clip_param=0.3, vf_loss_coeff=0.5, entropy_coeff=0.1, kl_coeff=0.2
@@ -186,7 +186,7 @@ class Build:
 
     @classmethod
     def batch(cls, actor, rollout) -> Experience:
-        """All steps of a rollout; a recurrent one stays as sequences of T steps."""
+        """All steps of a rollout; a recurrent one remains as sequences of T steps."""
         batch = map_tensors(rollout.steps, torch.clone)
         if rollout.hidden is not None:
             batch = replace(batch, hidden=map_tensors(rollout.hidden[0], torch.clone))

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from rllib_agentmixer.core import cpu as processor
+from rllib_agentmixer.core import cpu
 
 GLIBC = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's options")
 
@@ -44,19 +44,19 @@ def page_faults(mode, **variables):
 def test_freed_memory_is_used_again_without_touching_fresh_pages():
     # Standing back: the variable asks for what glibc does without this package.
     given_back = page_faults("leave", MALLOC_TRIM_THRESHOLD_="131072")
-    kept = page_faults("keep")
-    assert kept < 50 < given_back
+    retained = page_faults("keep")
+    assert retained < 50 < given_back
 
 
 @pytest.fixture
 def unknown_exactness():
-    processor.onednn_is_exact.cache_clear()
+    cpu.onednn_is_exact.cache_clear()
     yield
-    processor.onednn_is_exact.cache_clear()
+    cpu.onednn_is_exact.cache_clear()
 
 
 needs_switch = pytest.mark.skipif(
-    processor._matmul_backend() is None, reason="this PyTorch has no switch of oneDNN's products"
+    cpu._matmul_backend() is None, reason="this PyTorch has no switch of oneDNN's products"
 )
 
 
@@ -64,13 +64,13 @@ needs_switch = pytest.mark.skipif(
 def test_the_permission_is_given_only_within_and_taken_back_after_an_error(
     monkeypatch, unknown_exactness
 ):
-    monkeypatch.setattr(processor, "EXACT", 1.0)
+    monkeypatch.setattr(cpu, "EXACT", 1.0)
     backend = torch.backends.mkldnn.matmul
     before = backend.fp32_precision
     seen = []
 
     def fail():
-        with processor.fast_matrix_products():
+        with cpu.fast_matrix_products():
             seen.append(backend.fp32_precision)
             raise ZeroDivisionError
 
@@ -82,10 +82,10 @@ def test_the_permission_is_given_only_within_and_taken_back_after_an_error(
 
 @needs_switch
 def test_a_processor_that_rounds_is_left_with_its_own_products(monkeypatch, unknown_exactness):
-    monkeypatch.setattr(processor, "EXACT", 0.0)
-    assert not processor.onednn_is_exact()
+    monkeypatch.setattr(cpu, "EXACT", 0.0)
+    assert not cpu.onednn_is_exact()
     before = torch.backends.mkldnn.matmul.fp32_precision
-    with processor.fast_matrix_products():
+    with cpu.fast_matrix_products():
         assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
@@ -95,7 +95,7 @@ def test_bfloat16_is_told_from_float32():
     exact = x.double() @ x.double().T
     rounded = (x.bfloat16().float() @ x.bfloat16().float().T).double()
     error = float((rounded - exact).abs().max() / exact.max())
-    assert error > 10 * processor.EXACT
+    assert error > 10 * cpu.EXACT
 
 
 def test_products_inside_are_those_outside_up_to_the_order_of_sums():
@@ -103,15 +103,15 @@ def test_products_inside_are_those_outside_up_to_the_order_of_sums():
     left = torch.randn(64, 128, generator=generator)
     right = torch.randn(128, 32, generator=generator)
     outside = left @ right
-    with processor.fast_matrix_products():
+    with cpu.fast_matrix_products():
         inside = left @ right
     torch.testing.assert_close(inside, outside, atol=2e-5, rtol=1e-5)
 
 
 def test_versions_without_the_switch_are_left_alone(monkeypatch, unknown_exactness):
-    monkeypatch.setattr(processor, "_matmul_backend", lambda: None)
-    assert not processor.onednn_is_exact()
-    with processor.fast_matrix_products():
+    monkeypatch.setattr(cpu, "_matmul_backend", lambda: None)
+    assert not cpu.onednn_is_exact()
+    with cpu.fast_matrix_products():
         pass
 
 
@@ -128,9 +128,9 @@ tensors = [torch.ones(250_000) for _ in range(200)]
 full = resident()
 keep = tensors.pop()  # the last one holds the top of the heap
 del tensors
-kept = resident()
+retained = resident()
 give_freed_memory_back()
-print(full - kept, kept - resident())
+print(full - retained, retained - resident())
 """
 
 

@@ -24,7 +24,7 @@ TERMINATES, IS_CUT, CRASHES = "terminates", "is cut", "crashes"
 
 
 class ScriptedEnv(VectorTeamEnv):
-    """Copy c plays ``scripts[c]``, pairs of a length and an end, again and again.
+    """Sub-environment c plays ``scripts[c]``, pairs of a length and an end, again and again.
 
     The state is 100 c + 10 episode + step; the team reward is c + step / 10. Every array that
     it hands out is reused in the next step, as the contract allows.
@@ -57,21 +57,21 @@ class ScriptedEnv(VectorTeamEnv):
         return self.observe()
 
     def observe(self):
-        copies = np.arange(self.num_envs)
-        self.buffers.state[:, 0] = 100 * copies + 10 * self.episode + self.time
+        indices = np.arange(self.num_envs)
+        self.buffers.state[:, 0] = 100 * indices + 10 * self.episode + self.time
         self.buffers.obs[:, 0, 0] = self.time
         self.buffers.obs[:, 0, 1] = self.episode + 2
-        self.buffers.obs[:, 1, 0] = copies - 1
+        self.buffers.obs[:, 1, 0] = indices - 1
         return self.buffers
 
     def step(self, actions):
         self.received.append(np.array(actions))
         self.reward[:] = np.arange(self.num_envs) + self.time / 10
         self.time += 1
-        for copy, script in enumerate(self.scripts):
-            length, end = script[self.episode[copy] % len(script)]
-            is_over = self.time[copy] == length
-            self.flags[:, copy] = is_over & np.isin([TERMINATES, IS_CUT, CRASHES], end)
+        for env_index, script in enumerate(self.scripts):
+            length, end = script[self.episode[env_index] % len(script)]
+            is_over = self.time[env_index] == length
+            self.flags[:, env_index] = is_over & np.isin([TERMINATES, IS_CUT, CRASHES], end)
         terminated, cut, faulty = self.flags
         truncated = np.logical_or(cut, faulty, out=self.truncated)
         final = TeamObs(*(x.copy() for x in vars(self.observe()).values()))
@@ -88,8 +88,8 @@ class ScriptedEnv(VectorTeamEnv):
             faulty=faulty,
         )
 
-    def render(self, copy=0):
-        return np.full((2, 2, 3), self.time[copy], np.uint8)
+    def render(self, env_index=0):
+        return np.full((2, 2, 3), self.time[env_index], np.uint8)
 
     def get_state(self):
         return None
@@ -184,7 +184,7 @@ def test_a_crash_is_no_end_even_where_limits_are():
     rollout = roll(ScriptedEnv(*scripts), 3, limits_are_ends=True)
     assert rollout.terminated[1].tolist() == [False, True]
     assert rollout.truncated[1].tolist() == [True, False]
-    targets = rollout.rewards[1] + 0.5 * np.array([2, 0])  # state 2 was the crashed copy's last
+    targets = rollout.rewards[1] + 0.5 * np.array([2, 0])  # state 2 was the crashed one's last
     np.testing.assert_allclose(rollout.value_targets[1], targets, rtol=1e-5)
 
 
@@ -245,7 +245,7 @@ def test_a_record_holds_return_length_and_every_agents_own_return():
     env = ScriptedEnv(((3, TERMINATES), (1, IS_CUT)), ((4, IS_CUT),))
     rollout = roll(env, 5)
     found = [(r.episode_return, r.length) for r in rollout.episodes]
-    # In the order of their end: copy 0 after 3 steps, both after 4.
+    # In the order of their end: sub-environment 0 after 3 steps, both after 4.
     assert found == [
         (pytest.approx(0.3), 3),
         (pytest.approx(0.0), 1),
@@ -288,22 +288,23 @@ def test_complete_episodes_keeps_whole_episodes_only():
     roll(env, 1, actor, state)  # stands in the middle of episodes now
     rollout = roll(env, 2, actor, state, complete_episodes=True)
     ended = rollout.terminated | rollout.truncated
-    for copy in range(3):
-        kept = rollout.keep[:, copy]
-        length = kept.sum()
-        assert kept[:length].all()  # no gaps
-        assert ended[length - 1, copy]  # the last kept step ends an episode
-        assert actor.layout.inputs(torch.from_numpy(rollout.rows)).state[0, copy, 0] == 100 * copy
-    # 3 copies x 2 steps are reached after 2 steps, when copy 0 has just ended its first.
+    for env_index in range(3):
+        keep = rollout.keep[:, env_index]
+        length = keep.sum()
+        assert keep[:length].all()  # no gaps
+        assert ended[length - 1, env_index]  # the last step ends an episode
+        first = actor.layout.inputs(torch.from_numpy(rollout.rows)).state[0, env_index, 0]
+        assert first == 100 * env_index
+    # 3 x 2 steps are reached after 2 steps, when sub-environment 0 has just ended its first.
     assert rollout.keep.sum(0).tolist() == [2, 5, 3]
     assert sorted(r.length for r in rollout.episodes) == [2, 3, 5]
     assert len(rollout.rows) == 5
 
 
-def test_complete_episodes_goes_on_until_enough_steps_are_kept():
+def test_complete_episodes_continues_until_enough_steps_are_stored():
     env = ScriptedEnv(((2, TERMINATES),), ((3, IS_CUT),))
     rollout = roll(env, 4, complete_episodes=True)
-    # 8 steps are wanted; both copies play on from the middle of their second episodes.
+    # 8 steps are wanted; both sub-environments continue from the middle of their second episodes.
     assert rollout.keep.sum(0).tolist() == [4, 6]
     assert sum(r.length for r in rollout.episodes) == rollout.keep.sum() == 10
 
@@ -507,8 +508,8 @@ def test_rendering_shows_every_step_of_one_episode(use_gru):
 
 def test_an_environment_that_draws_nothing_says_so():
     env = ScriptedEnv(((3, TERMINATES),))
-    env.render = lambda copy=0: None
-    with pytest.raises(EnvContractError, match="scripted draws nothing"):
+    env.render = lambda env_index=0: None
+    with pytest.raises(EnvContractError, match="scripted renders nothing"):
         render(actor_of(env), env, policy="joint", explore=False, seed=0)
 
 
@@ -516,10 +517,10 @@ def test_forgetting_touches_only_the_copies_that_ended():
     env = ScriptedEnv(LONG, LONG)
     hidden = actor_of(env, use_gru=True).module.initial_state(2)
     hidden = replace(hidden, individual=hidden.individual + 1, modifier=hidden.modifier + 2)
-    kept = reset_hidden(hidden, np.array([False, True]), np.ones((2, 2), bool))
-    assert kept.individual[:, 0].min() == 1
-    assert kept.modifier[:, 0].min() == 2
-    assert kept.individual[:, 1].abs().max() == kept.modifier[:, 1].abs().max() == 0
+    after = reset_hidden(hidden, np.array([False, True]), np.ones((2, 2), bool))
+    assert after.individual[:, 0].min() == 1
+    assert after.modifier[:, 0].min() == 2
+    assert after.individual[:, 1].abs().max() == after.modifier[:, 1].abs().max() == 0
     assert reset_hidden(hidden, np.array([False, False]), np.ones((2, 2), bool)) is hidden
     assert reset_hidden(None, np.array([True]), np.ones((1, 2), bool)) is None
 
@@ -530,7 +531,7 @@ def test_a_record_holds_what_its_own_copy_said_at_the_end_and_nothing_else():
     step = env.step(np.zeros((3, 2), int))
     step = replace(step, info={"won": np.array([1.0, np.nan, np.nan])})
     records = EpisodeTracker(3, 2).add(step, step.terminated)
-    assert {copy: record.diagnostics for copy, record in records.items()} == {
+    assert {env_index: record.diagnostics for env_index, record in records.items()} == {
         0: {"won": 1.0},
         1: {},
     }

@@ -1,4 +1,4 @@
-"""Entry of an algorithm: all that the rest of the package knows of it."""
+"""Entry of an algorithm: everything that the rest of the package knows about it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOTH_KINDS: frozenset[ActionKind] = frozenset(get_args(ActionKind))
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AlgorithmEntry:
-    """An algorithm: its settings, its team, and what trains it.
+    """Entry of an algorithm: its settings, team and learners.
 
     Attributes:
         name: in configurations, checkpoints and on the command line.
@@ -36,7 +36,7 @@ class AlgorithmEntry:
         rllib: RLlib's settings that the learners read, with the package's defaults.
         rllib_defaults: where this algorithm's defaults of RLlib's settings differ from those.
         data: ``on_policy`` learns from each batch once it is sampled; ``replay`` from whole
-            episodes that are kept.
+            episodes that are stored.
         execution: ``individual`` if each agent acts on its own observation alone;
             ``sequential`` if it needs the actions of others.
         action_kinds: ``discrete``, ``continuous`` or both.
@@ -149,7 +149,7 @@ class AlgorithmEntry:
             )
 
     def make_settings(self, **given: Any) -> TeamSettings:
-        """Settings of this algorithm: its defaults, and what is given."""
+        """Settings of this algorithm: its defaults, updated by given values."""
         return self.settings(**{**self.defaults, **given})
 
     def learner(self, settings: TeamSettings) -> type[Learner]:
@@ -171,7 +171,7 @@ class AlgorithmEntry:
         return self.rllib(**{**self.rllib_defaults, **own})
 
     def check_sizes(self, sizes: TeamSizes) -> None:
-        """Refuse a team whose actions this algorithm does not know.
+        """Reject a team whose actions this algorithm does not support.
 
         Raises:
             ConfigError: names the kind of its actions and those that are known.

@@ -1,4 +1,4 @@
-"""Registry of algorithms: the one table that configurations, commands, tests and pages read."""
+"""Registry of algorithms, read by configurations, commands, tests and documentation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Registry(Mapping[str, AlgorithmEntry]):
         return len(self._entries)
 
     def add(self, entry: AlgorithmEntry) -> None:
-        """Add an entry; the same one may come again."""
+        """Add an entry; adding the same one again has no effect."""
         known = self._entries.get(entry.name)
         if known is not None and known != entry:
             raise ConfigError(
@@ -46,7 +46,7 @@ class Registry(Mapping[str, AlgorithmEntry]):
         self._entries[entry.name] = entry
 
     def remove(self, name: str) -> None:
-        """Forget an entry; configurations that were made with it keep it."""
+        """Remove an entry; existing configurations retain it."""
         self._entries.pop(name, None)
 
 
@@ -60,7 +60,7 @@ ALGORITHMS = Registry(
 
 
 def register_algorithm(entry: AlgorithmEntry) -> AlgorithmEntry:
-    """Make an algorithm known by its name: to configurations, commands, checkpoints and searches.
+    """Register an algorithm by name for configurations, commands, checkpoints and searches.
 
     Args:
         entry: of the algorithm; its parts are checked when it is made.
@@ -95,6 +95,6 @@ def setting_rows(algorithm: str = "agentmixer") -> list[tuple[str, Any, str]]:
     rows = [(f, getattr(settings, f.name)) for f in fields(entry.settings)]
     rows += [(f, getattr(defaults, f.name)) for f in fields(entry.rllib)]
     return [
-        (f.name, value, f.metadata["range"].words if "range" in f.metadata else "any value")
+        (f.name, value, f.metadata["range"].description if "range" in f.metadata else "any value")
         for f, value in rows
     ]

@@ -1,4 +1,4 @@
-"""From a policy's continuous action to the environment's, and nothing for discrete ones."""
+"""Map of a policy's continuous actions to the environment's; discrete ones are unchanged."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Structure = TypeVar("Structure")
 
 
 def map_tensors(structure: Structure, function: Callable[[Tensor], Tensor]) -> Structure:
-    """Apply a function to every tensor of nested dataclasses; None stays None."""
+    """Apply a function to every tensor of nested dataclasses; None remains None."""
     if structure is None:
         return structure
     if isinstance(structure, Tensor):
@@ -40,7 +40,7 @@ def round_up(number: int) -> int:
     """The next number of at most five binary digits and zeros after them: at most 6 % more.
 
     Batches of whole episodes, recurrent sequences and parts of either would otherwise nearly
-    all have a shape of their own, and oneDNN keeps the code that it makes for each shape: a
+    all have a shape of their own, and oneDNN caches the code that it makes for each shape: a
     gigabyte after some dozen iterations.
     """
     granularity = 1 << max(0, number.bit_length() - 5)

@@ -44,7 +44,7 @@ def to_columns(structure: Any) -> dict[str, Tensor]:
 
 
 def from_columns(kind: type[Structure], columns: Mapping[str, Tensor]) -> Structure:
-    """A flat dataclass of tensors from its columns; fields that have none are left out."""
+    """A flat dataclass of tensors from its columns; fields that have none are omitted."""
     entries = {e.name: column_name(e) for e in fields(kind)}  # type: ignore[arg-type]
     return kind(**{field: columns[name] for field, name in entries.items() if name in columns})
 
@@ -98,8 +98,8 @@ def experience_of(
     actions = columns["actions"]
     if not layout.sizes.is_discrete:
         actions = actions.unflatten(-1, (layout.sizes.num_agents, -1))
-    kept = None if targets is None else from_columns(targets, columns)
-    own |= {"valid": valid, "hidden": hidden, "targets": kept}
+    stored = None if targets is None else from_columns(targets, columns)
+    own |= {"valid": valid, "hidden": hidden, "targets": stored}
     return Experience(inputs=inputs, actions=actions, **own)
 
 
@@ -110,7 +110,7 @@ def state_columns(hidden: RecurrentState) -> dict[str, Tensor]:
 
 
 def state_of(columns: Mapping[str, Tensor], like: RecurrentState) -> RecurrentState:
-    """A recurrent state from its columns; ``like`` says which parts there are."""
+    """A recurrent state from its columns; ``like`` has the same parts."""
     present = [name for name, part in vars(like).items() if part is not None]
     return RecurrentState(
         **{
@@ -121,7 +121,7 @@ def state_of(columns: Mapping[str, Tensor], like: RecurrentState) -> RecurrentSt
 
 
 def stack_structures(structures: list[Structure], dim: int = 0) -> Structure:
-    """Dataclasses of tensors stacked field by field along a new axis; None stays None."""
+    """Dataclasses of tensors stacked field by field along a new axis; None remains None."""
     first = structures[0]
     stacked = {}
     for entry in fields(first):  # type: ignore[arg-type]

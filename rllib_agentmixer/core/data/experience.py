@@ -1,4 +1,4 @@
-"""Experience of a team: the one list of what is stored of every step.
+"""Experience of a team: the fields that are stored of every step.
 
 :mod:`.columns` turns experience into flat named columns and back by the fields of these
 dataclasses, so nothing else lists them. Names of columns are RLlib's where it has one.
@@ -69,8 +69,8 @@ class Experience:
     def value_counts(self, x: Tensor, *, individual_rewards: bool) -> Tensor:
         """Mask of the values that count: of living agents, or of all with the team's reward.
 
-        What the team still earns is worth knowing for an agent that is gone: its last actions
-        are judged by it.
+        The team's later rewards also evaluate an absent agent: they depend on its last
+        actions.
         """
         if individual_rewards or x.ndim == self.valid.ndim:
             return self.counts(x)
@@ -132,7 +132,7 @@ class Fragment:
 
     Attributes:
         steps: the T steps; ``valid`` is False on those that belong to no wanted episode. Its
-            ``hidden`` is None: states are kept for every step.
+            ``hidden`` is None: states are stored for every step.
         inputs: [T + 1, B, ..] joint observations before each step, and after the last one.
         hidden: T + 1 recurrent states, before each step and after the last one (where episodes
             that ended start anew), or None without recurrence.

@@ -17,7 +17,7 @@ class EpisodeReplay:
     """The newest episodes, each of L + 1 rows, of which the last holds what followed.
 
     Columns lie in arrays [E, T, ...] that grow when a longer episode comes. An episode that is
-    added takes the place of the oldest, whatever their lengths.
+    added replaces the oldest, whatever their lengths.
 
     Args:
         capacity: E, episodes.
@@ -40,27 +40,27 @@ class EpisodeReplay:
         return sum(x.element_size() * x.nelement() for x in self._columns.values())
 
     def add(self, episode: Experience) -> None:
-        """Keep an episode, [L + 1, 1, ...]; its last row is not valid."""
+        """Store an episode, [L + 1, 1, ...]; its last row is not valid."""
         columns = {name: x[:, 0] for name, x in step_columns(episode, self.layout).items()}
         num_rows = len(episode.valid)
         self._make_room(columns, num_rows)
-        place = self.num_added % self.capacity
+        index = self.num_added % self.capacity
         for name, column in columns.items():
-            self._columns[name][place, :num_rows] = column
-        self._lengths[place] = num_rows
+            self._columns[name][index, :num_rows] = column
+        self._lengths[index] = num_rows
         self.num_added += 1
 
     def _make_room(self, columns: Mapping[str, Tensor], num_rows: int) -> None:
         for name, column in columns.items():
-            kept = self._columns.get(name)
-            longest = 0 if kept is None else kept.shape[1]
+            stored = self._columns.get(name)
+            longest = 0 if stored is None else stored.shape[1]
             if num_rows <= longest:
                 continue
             # At least half as long again, so that growing episodes seldom copy everything.
             room = max(num_rows, longest + longest // 2)
             grown = column.new_zeros(self.capacity, room, *column.shape[1:])
-            if kept is not None:
-                grown[:, :longest] = kept
+            if stored is not None:
+                grown[:, :longest] = stored
             self._columns[name] = grown
 
     def sample(self, num_episodes: int, generator: torch.Generator) -> Experience:
@@ -69,13 +69,13 @@ class EpisodeReplay:
         lengths = self._lengths[chosen]
         longest = int(lengths.max())
         times = torch.arange(longest).unsqueeze(1)
-        # Padding repeats the last row: its numbers stay finite, and none counts.
+        # Padding repeats the last row: its values are finite, and none counts.
         rows = torch.minimum(times, lengths - 1)
         columns = {name: x[chosen, rows] for name, x in self._columns.items()}
         return experience_of(columns, times < lengths - 1, self.layout)
 
     def state_dict(self) -> dict[str, Any]:
-        """All episodes, without the room for others."""
+        """All stored episodes, without unused capacity."""
         size = len(self)
         return {
             "num_added": self.num_added,
@@ -84,10 +84,10 @@ class EpisodeReplay:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict` of a replay of the same capacity.
+        """Continue from :meth:`state_dict` of a replay of the same capacity.
 
         Raises:
-            ValueError: the other one kept another number of episodes.
+            ValueError: the other one stored another number of episodes.
         """
         size = len(state["lengths"])
         if size != min(state["num_added"], self.capacity):

@@ -12,7 +12,7 @@ from rllib_agentmixer.core.data.batch import round_up
 
 
 def episode_ids(ended: np.ndarray, first_id: int) -> np.ndarray:
-    """[T, B] numbers that change where an episode ends and never repeat within a worker."""
+    """[T, B] identifiers that change where an episode ends and never repeat within a worker."""
     before = np.cumsum(ended, axis=0) - ended
     return first_id + before * ended.shape[1] + np.arange(ended.shape[1])
 

@@ -1,4 +1,4 @@
-"""Scales for advantages: what one joint action may weigh against all others of a batch."""
+"""Normalisation of advantages: the weight of one joint action relative to a batch."""
 
 from __future__ import annotations
 

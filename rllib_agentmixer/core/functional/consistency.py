@@ -42,7 +42,7 @@ def gumbel_joint_logits(
 
     .. math:: m = (l + g) / \tau,\quad g = -\log(-\log u),\quad u = y\,\sigma(\kappa b)
 
-    computed as :math:`g = -\log(\mathrm{softplus}(-\kappa b) - \log y)`, which stays finite
+    computed as :math:`g = -\log(\mathrm{softplus}(-\kappa b) - \log y)`, which remains finite
     where the direct form overflows. Modes need not agree: nothing bounds g.
 
     Args:
@@ -71,7 +71,7 @@ def strict_joint_logits(
     .. math:: l'_j = -(l_m - l_j)\, e^{r_j} / \tau,\quad m = \arg\max l,\quad
               r = \rho \tanh(\kappa b / \rho)
 
-    No entry exceeds :math:`0 = l'_m`, and ties stay ties, so the mode is exactly kept for
+    No entry exceeds :math:`0 = l'_m`, and ties remain ties, so the mode is exactly kept for
     every b. Arguments as in :func:`gumbel_joint_logits`; ``bound`` is rho.
     """
     gaps = logits - logits.amax(-1, keepdim=True)

@@ -16,7 +16,7 @@ from rllib_agentmixer.core.data.batch import map_tensors
 from rllib_agentmixer.core.shapes import Float
 
 SHORT_AXIS = 16
-"""Numbers that the widest vector registers hold: PyTorch's softmax over a shorter last axis
+"""Floats that the widest vector registers hold: PyTorch's softmax over a shorter last axis
 works entry by entry."""
 
 
@@ -182,4 +182,4 @@ def _mean_alive(per_agent: Tensor, alive: Tensor) -> Tensor:
 
 
 MASKED_LOGIT = -1e9
-"""Logit of a forbidden action: its probability is exactly 0, its logarithm stays finite."""
+"""Logit of a forbidden action: its probability is exactly 0, its logarithm remains finite."""

@@ -15,7 +15,7 @@ class Advantages:
 
     Attributes:
         advantages: [T, B], or [T, B, N] where every agent has its own V_i.
-        value_targets: what V should have said: advantages + values.
+        value_targets: targets of V: advantages + values.
     """
 
     advantages: Tensor

@@ -1,4 +1,4 @@
-"""Interface of what changes the weights of a team."""
+"""Interface of learners, which update the weights of a team."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Learner(ABC):
 
     @classmethod
     def check(cls, settings: Any, rllib: Any) -> None:
-        """Refuse settings that this learner cannot work with.
+        """Reject settings that this learner does not support.
 
         Raises:
             ConfigError: names the setting and its value.
@@ -88,7 +88,7 @@ class Learner(ABC):
             Metrics averaged over gradient steps, ``num_updates`` (gradient steps) among them.
 
         Raises:
-            LearningError: numbers are not finite, if the settings say so.
+            LearningError: gradients are non-finite, with ``non_finite="raise"``.
         """
 
     def loss_of(self, batch: Experience) -> Any:
@@ -101,7 +101,7 @@ class Learner(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no single loss; call update()")
 
     def follow_schedules(self, env_steps: int) -> None:
-        """Move to a number of sampled environment steps, the team as well."""
+        """Move all schedules, the team's included, to a number of sampled environment steps."""
         self.team.follow_schedules(env_steps, as_tensors=self.keeps_tensors)
         self.current = {
             name: scheduled_value(self._schedule(name), env_steps)
@@ -116,7 +116,7 @@ class Learner(ABC):
         return getattr(self.settings if hasattr(self.settings, name) else self.rllib, name)
 
     def metrics_of_schedules(self) -> dict[str, float]:
-        """Present values of what is scheduled, by the names of :attr:`scheduled`."""
+        """Current values of all schedules, by the names of :attr:`scheduled`."""
         return {self.scheduled[name]: value for name, value in self.current.items()}
 
     @property
@@ -129,6 +129,6 @@ class Learner(ABC):
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict`; settings stay this learner's own."""
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        """Continue from :meth:`state_dict`; settings remain this learner's own."""
+        for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)

@@ -1,4 +1,4 @@
-"""Gradient steps: norms, steps that leave out non-finite gradients, and means of metrics."""
+"""Gradient steps: norms, skipping of non-finite gradients, and means of metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rllib_agentmixer.errors import LearningError
 logger = logging.getLogger(__name__)
 
 SKIPPED = "skipped_steps"
-"""Metric: share of an update's gradient steps that were left out."""
+"""Metric: share of an update's gradient steps that were skipped."""
 
 
 class MeanMetrics:
@@ -26,7 +26,7 @@ class MeanMetrics:
         self._counts: dict[str, int] = {}
 
     def add(self, metrics: Mapping[str, Tensor] | Mapping[str, float]) -> None:
-        """Take in one gradient step."""
+        """Add the metrics of one gradient step."""
         self.num_updates += 1
         for name, value in metrics.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
@@ -68,13 +68,13 @@ def report_non_finite(metrics: dict[str, float], policy: NonFinite) -> None:
         policy: ``raise`` stops training, ``warn`` logs, ``skip`` leaves it to the metric.
 
     Raises:
-        LearningError: with ``raise``, if a step was left out.
+        LearningError: with ``raise``, if a step was skipped.
     """
     if not metrics[SKIPPED] or policy == "skip":
         return
     message = (
         f"gradients were not finite in {metrics[SKIPPED]:.0%} of this update's steps. Weights "
-        "hold none of it. Lower lr or grad_clip, or scale the rewards"
+        "are unaffected. Lower lr or grad_clip, or scale the rewards"
     )
     if policy == "raise":
         raise LearningError(f'{message}; non_finite="skip" skips such steps and continues')
@@ -82,7 +82,7 @@ def report_non_finite(metrics: dict[str, float], policy: NonFinite) -> None:
 
 
 def check_targets(targets: Tensor) -> None:
-    """Refuse a batch whose returns are no numbers, before any statistic takes them in.
+    """Reject a batch with non-finite returns, before any statistic includes them.
 
     Raises:
         LearningError: a target is NaN or infinite.

@@ -146,10 +146,10 @@ class PPOLearner(Learner):
         return result | self.metrics_of_schedules() | {"cur_kl_coeff": self.kl_coeff}
 
     def observe_targets(self, batch: Experience) -> None:
-        """Let the critic take in the value targets of a batch.
+        """Update the critic's statistics with the value targets of a batch.
 
         Raises:
-            LearningError: a target is not finite.
+            LearningError: a target is non-finite.
         """
         targets = batch.targets.value_targets
         check_targets(targets[batch.valid])

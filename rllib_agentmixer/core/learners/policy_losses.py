@@ -40,7 +40,7 @@ class PPOCoefficients:
         return isinstance(self.kl_coeff, Tensor) or self.kl_coeff != 0
 
     def as_tensors(self) -> PPOCoefficients:
-        """The same, with what moves in tensors."""
+        """The same coefficients, the scheduled ones as tensors."""
         return replace(
             self,
             entropy_coeff=torch.as_tensor(self.entropy_coeff),

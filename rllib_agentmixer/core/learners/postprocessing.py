@@ -60,7 +60,7 @@ def policy_gradient_targets(
 
 
 def _values(team: ProductPolicy, inputs: TeamInputs, hidden: Tensor | None) -> Tensor:
-    """V in reward units, on the CPU, of experience that is kept there."""
+    """V in reward units, on the CPU, of experience that is stored there."""
     device = team.device
     return team.reward_unit_values(map_tensors(inputs, lambda x: x.to(device)), hidden).cpu()
 

@@ -94,7 +94,7 @@ class QLearner(Learner):
     def update(
         self, batch: Experience, *, env_steps: int, generator: torch.Generator
     ) -> dict[str, float]:
-        del generator  # which episodes are replayed is decided where they are kept
+        del generator  # the replay buffer samples the episodes
         self.follow_schedules(env_steps)
         self.team.train()
         loss, metrics = self.loss(batch)
@@ -112,7 +112,7 @@ class QLearner(Learner):
 
     @torch.no_grad()
     def update_target(self) -> None:
-        """Move the target network towards the one that learns, by the share tau."""
+        """Move the target network towards the online network, by the share tau."""
         pairs = zip(self.target.parameters(), self.team.parameters(), strict=True)
         for old, new in pairs:
             old.lerp_(new, self.rllib.tau)

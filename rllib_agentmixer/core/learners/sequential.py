@@ -75,7 +75,7 @@ class AgentOptimizer:
     """Adam of one agent's slice of stacked parameters [N, ...].
 
     A step of an optimiser of all would move the other agents by their momentum. The slices share
-    memory with the stacked parameters, which therefore must stay where they are.
+    memory with the stacked parameters, which therefore must not be reallocated.
 
     Args:
         parameters: stacked along a first axis of agents.
@@ -141,7 +141,9 @@ class HAPPOLearner(PPOLearner):
         return batch
 
     def loss_of(self, batch: Experience) -> Any:
-        raise NotImplementedError("agents are updated one after the other; call update()")
+        raise NotImplementedError(
+            "HAPPO updates agents one after the other and has no single loss; call update()"
+        )
 
     def fit(self, batch: Experience, generator: torch.Generator) -> dict[str, float]:
         self.observe_targets(batch)
@@ -150,11 +152,11 @@ class HAPPOLearner(PPOLearner):
         order = torch.randperm(num_agents, generator=generator).tolist() if num_agents > 1 else [0]
         means, weights, num_epochs = MeanMetrics(), self.coefficients, 0
         factor = torch.ones_like(batch.targets.log_prob[..., 0])
-        for place, agent in enumerate(order):
-            step = partial(self.agent_step, weights=weights, agent=agent, has_value=place == 0)
+        for position, agent in enumerate(order):
+            step = partial(self.agent_step, weights=weights, agent=agent, has_value=position == 0)
             own = self._with_advantages(batch, factor, agent)
             num_epochs += self.run_epochs(own, generator, step, means)
-            if place + 1 < num_agents:
+            if position + 1 < num_agents:
                 factor = factor * self._ratio(batch, agent)
         return means.result() | {
             "num_epochs": num_epochs / num_agents,
@@ -185,7 +187,7 @@ class HAPPOLearner(PPOLearner):
 
     @torch.no_grad()
     def _ratio(self, batch: Experience, agent: int) -> Tensor:
-        """How much more probable the agent's actions have become."""
+        """Ratio of the new to the old probability of the agent's actions."""
         joint = self.team(batch.inputs, batch.hidden, batch.actions).joint
         new = joint.agent_log_prob(batch.actions)[..., agent]
         counts = batch.valid & batch.inputs.alive[..., agent]

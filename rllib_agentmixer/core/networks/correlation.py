@@ -1,4 +1,4 @@
-r"""Correlated joint policies: what agents' joint actions share beyond the state.
+r"""Correlated joint policies: latents and orders that agents' actions share beyond the state.
 
 Given the state, the published joint policy is a product over agents. Two further forms are
 mixtures or chains of such products; execution is the same for all, since the individual
@@ -75,14 +75,14 @@ def agent_order(inputs: TeamInputs, fixed: tuple[int, ...] | None) -> Int[Tensor
     if inputs.latents is not None and inputs.latents.agent_order is not None:
         return inputs.latents.agent_order
     if fixed is None:
-        raise ValueError("agent_order='random' needs the order that was drawn, got none")
+        raise ValueError("agent_order='random' needs the sampled order, got None")
     return torch.tensor(fixed, device=inputs.alive.device).expand_as(inputs.alive)
 
 
 def precedence(order: Int[Tensor, "R N"]) -> Float[Tensor, "R N N"]:
-    """1 at [r, i, j] where agent j acts before agent i."""
-    place = order.argsort(-1)
-    return (place.unsqueeze(-1) > place.unsqueeze(-2)).float()
+    """Precedence matrices: 1 at [r, i, j] where agent j acts before agent i."""
+    position = order.argsort(-1)
+    return (position.unsqueeze(-1) > position.unsqueeze(-2)).float()
 
 
 def action_inputs(
@@ -100,7 +100,7 @@ class ActionConditioning(nn.Module):
     .. math:: X_i \leftarrow \mathrm{ChannelMixing}(X_i + \sum_{j \prec i} E_j\, a_j)
 
     No mixing across agents follows, so a later action cannot reach an earlier agent: the
-    masked sum is the only way of actions into the modifier.
+    masked sum is the only path of actions into the modifier.
 
     Args:
         num_agents: N.

@@ -1,4 +1,4 @@
-"""Critics: what the team can expect, from the state or from each agent's own history."""
+"""Critics: expected returns, from the state or from each agent's own history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NormalizedCritic(nn.Module):
     """A critic that predicts in normalised units.
 
     When the statistics of the targets move, its last layer is rescaled so that predictions
-    in reward units stay what they were (PopArt, van Hasselt et al. 2016, arXiv:1602.07714):
+    in reward units are unchanged (PopArt, van Hasselt et al. 2016, arXiv:1602.07714):
     values stored with a rollout remain comparable.
 
     Args:
@@ -83,7 +83,7 @@ class StateValueCritic(NormalizedCritic):
 
 
 class IndividualValueCritic(NormalizedCritic):
-    """V_i(h_i): what each agent expects for the team from its own observation history.
+    """V_i(h_i): the team's expected return from each agent's own observation history.
 
     A torso as the individual policies', with parameters of its own (de Witt et al. 2020,
     arXiv:2011.09533).

@@ -62,7 +62,7 @@ class ChannelMixing(nn.Module):
 class MixingBlock(nn.Module, ABC):
     r"""Mixing across agents, then across channels: :math:`X \leftarrow X + \mathrm{across}(LN(X))`.
 
-    Subclasses say what happens across agents, and how wide the mixing of channels is.
+    Subclasses define the mixing across agents and the width of the channel mixing.
 
     Args:
         width: D.

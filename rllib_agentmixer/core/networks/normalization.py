@@ -1,4 +1,4 @@
-"""Running statistics of what the critic learns."""
+"""Running statistics of the critic's targets."""
 
 from __future__ import annotations
 

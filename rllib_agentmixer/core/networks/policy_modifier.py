@@ -125,7 +125,7 @@ class PolicyModifier(nn.Module):
         return self.output(self.output_norm(agents))
 
     def _policy_inputs(self, head: Tensor, action_mask: Tensor) -> Tensor:
-        """[N, R, 2 A] finite policy parameters beside the bits that say which are real."""
+        """[N, R, 2 A] finite policy parameters beside the bits that mark real ones."""
         if self.sizes.action_kind == "discrete":
             head = log_softmax(head).clamp_min(MODIFIER_LOGIT_FLOOR)
         return torch.cat([head, action_mask.to(head.dtype)], -1)

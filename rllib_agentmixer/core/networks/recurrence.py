@@ -57,7 +57,7 @@ _implementation = _Implementation(_recurrence)
 
 
 def leave_uncompiled() -> None:
-    """Keep ``torch.compile`` away from the recurrence, from now on and in this process.
+    """Exclude the recurrence from ``torch.compile``, from now on and in this process.
 
     It is written out in its operations already, and would be compiled anew for every T. Not
     done when this module is imported: the decorator takes half a second and 80 MB.
@@ -67,7 +67,7 @@ def leave_uncompiled() -> None:
 
 
 def _one_step(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same without anything kept for a gradient: what acting needs."""
+    """One step without anything stored for a gradient, for acting."""
     width = hidden.shape[-1]
     of_state = torch.baddbmm(bias.unsqueeze(1), hidden, weight)
     both = torch.sigmoid(gates[..., : 2 * width] + of_state[..., : 2 * width])

@@ -1,4 +1,4 @@
-"""Settings of AgentMixer: the policy modifier, and how it makes the joint policy.
+"""Settings of AgentMixer: the policy modifier and the form of the joint policy.
 
 Sources: [paper] arXiv:2401.08728; [authors] the published code's computation; [ours] a choice
 of this package, numbered in ``docs/algorithms/agentmixer.md``.
@@ -32,7 +32,7 @@ class AgentMixerSettings(PolicyGradientSettings):
     """Settings of AgentMixer on top of those of the policy gradient."""
 
     igc: Igc = setting("strict", one_of("strict", "gumbel", "none"))
-    """How dispersion and individual policies make the joint policy. ``strict`` keeps every
+    """Form of the joint policy. ``strict`` keeps every
     mode exactly [ours 1]; ``gumbel`` is the published form; ``none`` is the ablation."""
 
     distillation_coeff: float = setting(0.0, number(0))
@@ -100,7 +100,7 @@ class AgentMixerSettings(PolicyGradientSettings):
         has_modifier = self.policy_modifier != "none"
         if not has_modifier and self.igc == "none":
             raise ConfigError(
-                "policy_modifier='none' with igc='none' leaves nothing that makes the joint "
+                "policy_modifier='none' with igc='none' leaves the joint "
                 "policy; choose igc='strict'"
             )
         if not has_modifier and self.correlation != "state":
@@ -110,7 +110,7 @@ class AgentMixerSettings(PolicyGradientSettings):
             )
         if self.agent_order is not None and self.correlation != "autoregressive":
             raise ConfigError(
-                f"agent_order={self.agent_order!r} has a meaning only with "
+                f"agent_order={self.agent_order!r} applies only with "
                 f"correlation='autoregressive', got correlation={self.correlation!r}"
             )
         if self.distillation_coeff and self.igc != "none":

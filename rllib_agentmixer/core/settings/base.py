@@ -1,7 +1,7 @@
 """Settings that every algorithm of a team shares.
 
 The RLlib configuration, the command line and the networks are all fed from here, so a
-number stands in one place. Sources: [paper] arXiv:2401.08728; [authors] the published
+number is defined once. Sources: [paper] arXiv:2401.08728; [authors] the published
 code's computation; [MAPPO] arXiv:2103.01955; [ours] a choice of this package, numbered in
 ``docs/algorithms/agentmixer.md``.
 """

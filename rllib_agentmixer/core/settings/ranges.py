@@ -1,4 +1,4 @@
-"""The values that settings may take, with the words that errors show."""
+"""Ranges of settings, with the descriptions that errors show."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rllib_agentmixer.errors import ConfigError
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a setting may take, with the words that an error shows."""
+    """Range of a setting, with the description that an error shows."""
 
-    words: str
+    description: str
     holds: Callable[[Any], bool]
 
     def check(self, name: str, value: Any) -> None:
@@ -25,7 +25,7 @@ class Range:
         except (TypeError, ValueError, IndexError):
             good = False
         if not good:
-            raise ConfigError(f"{name} must be {self.words}, got {value!r}")
+            raise ConfigError(f"{name} must be {self.description}, got {value!r}")
 
 
 def _is_number(value: Any) -> bool:
@@ -35,20 +35,21 @@ def _is_number(value: Any) -> bool:
 
 def number(low: int | float, high: int | float = math.inf, *, open_low: bool = False) -> Range:
     """A finite number in [low, high], or in (low, high] with ``open_low``."""
-    words = f"a number {'above' if open_low else 'of at least'} {low:g}"
+    description = f"a number {'above' if open_low else 'of at least'} {low:g}"
     if high < math.inf:
-        words = f"a number in {'(' if open_low else '['}{low:g}, {high:g}]"
+        description = f"a number in {'(' if open_low else '['}{low:g}, {high:g}]"
     return Range(
-        words,
+        description,
         lambda v: _is_number(v) and (v > low if open_low else v >= low) and v <= high,
     )
 
 
 def integer(low: int, high: int | float = math.inf) -> Range:
     """An integer in [low, high]."""
-    words = f"an integer of at least {low}" if high == math.inf else f"one of {low}..{high:g}"
+    least = f"an integer of at least {low}"
+    description = least if high == math.inf else f"one of {low}..{high:g}"
     return Range(
-        words, lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
+        description, lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
     )
 
 
@@ -59,7 +60,7 @@ def one_of(*choices: Any) -> Range:
 
 def optional(inner: Range) -> Range:
     """None, or a value of the inner range."""
-    return Range(f"None or {inner.words}", lambda v: v is None or inner.holds(v))
+    return Range(f"None or {inner.description}", lambda v: v is None or inner.holds(v))
 
 
 def schedule(inner: Range) -> Range:
@@ -72,7 +73,7 @@ def schedule(inner: Range) -> Range:
         rising = all(a < b for a, b in pairwise(steps))
         return bool(value) and steps[0] == 0 and rising and all(inner.holds(v) for _, v in value)
 
-    return Range(f"{inner.words}, or [[0, value], [env_steps, value], ...] of such", holds)
+    return Range(f"{inner.description}, or [[0, value], [env_steps, value], ...] of such", holds)
 
 
 def _is_permutation(value: Any) -> bool:

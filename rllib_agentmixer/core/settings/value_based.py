@@ -35,7 +35,7 @@ class ValueSettings(TeamSettings):
     evaluates (van Hasselt et al. 2016)."""
 
     replay_capacity: int = setting(5000, integer(1))
-    """Episodes that are kept; the oldest leave first."""
+    """Episodes that are stored; the oldest are replaced first."""
 
     updates_per_episode: float = setting(1.0, number(0, open_low=True))
     """Gradient steps for each episode that is sampled [PyMARL: 1]."""

@@ -119,7 +119,9 @@ class JointPolicy(ProductPolicy):
         mixed = parts.mixed
         if self.policy_modifier.conditioning is not None:
             if actions is None:
-                raise ValueError("the autoregressive form is evaluated for actions, got None")
+                raise ValueError(
+                    "correlation='autoregressive' is evaluated for given actions, got None"
+                )
             taken = self._action_inputs(agent_first(actions), parts.alive, parts.mask)
             mixed = self.policy_modifier.conditioning(mixed, taken, self._precedes(inputs))
         joint = self._joint_parameters(
@@ -175,10 +177,10 @@ class JointPolicy(ProductPolicy):
     def _decide_in_turn(
         self, parts: _Parts, order: Tensor, explore: bool, generator: torch.Generator
     ) -> _Chosen:
-        """One light pass per agent: only what depends on actions is computed again."""
+        """Sample agent by agent; only what depends on actions is recomputed."""
         modifier, mixed = self.policy_modifier, parts.mixed
         if modifier.conditioning is None:
-            raise ValueError("agents act in turn in the autoregressive form alone")
+            raise ValueError("agents act in turn only with correlation='autoregressive'")
         rows = torch.arange(mixed.shape[1], device=mixed.device)
         messages = torch.zeros_like(mixed[0])
         actions, parameters = [], []
@@ -202,14 +204,14 @@ class JointPolicy(ProductPolicy):
         )
 
     def _precedes(self, inputs: TeamInputs) -> Tensor:
-        """[T * B, N, N] who acts before whom; a fixed order is compared once for all rows."""
+        """[T * B, N, N] precedence of the agents; a fixed order is compared once for all rows."""
         if inputs.latents is not None and inputs.latents.agent_order is not None:
             return precedence(inputs.latents.agent_order.flatten(0, 1))
         one_row = agent_order(inputs, self.order)[0, :1]
         return precedence(one_row).expand(inputs.alive[..., 0].numel(), -1, -1)
 
     def _action_inputs(self, actions: Tensor, alive: Tensor, mask: Tensor) -> Tensor:
-        """[.., A] actions as the modifier hears them; the dead and the padding are silent."""
+        """[.., A] actions as inputs of the modifier; zeros for dead agents and padding."""
         sizes, present = self.sizes, alive.unsqueeze(-1)
         messages = action_inputs(actions, sizes.num_actions, is_discrete=sizes.is_discrete)
         return messages * (present if sizes.is_discrete else present & mask)

@@ -47,7 +47,7 @@ class ProductPolicy(IndividualTeam):
             )
 
     def add_modules(self) -> None:
-        """Build what stands between policies and critic; the order decides initial weights."""
+        """Build the modules between policies and critic; the order decides initial weights."""
 
     @property
     def fits_individual_std(self) -> bool:

@@ -1,4 +1,4 @@
-"""Interface of what an algorithm trains."""
+"""Interface of the networks that an algorithm trains."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class TeamModule(nn.Module, ABC):
     def sample_latents(
         self, inputs: TeamInputs, generator: torch.Generator, *, explore: bool
     ) -> TeamInputs:
-        """The inputs with what the behaviour policy samples besides actions, if anything."""
+        """Inputs with the latents that the behaviour policy samples, if any."""
         del generator, explore
         return inputs
 
     def follow_schedules(self, env_steps: int, *, as_tensors: bool = False) -> None:
-        """Set what moves with the number of sampled steps, such as a temperature.
+        """Update values that depend on the number of sampled steps, such as a temperature.
 
         Args:
             env_steps: joint environment steps sampled so far.
@@ -128,7 +128,7 @@ class TeamModule(nn.Module, ABC):
         """Actions of the individual policies, each from its own observation; no state is read.
 
         The state after the step holds that of the individual policies; other parts of
-        ``hidden`` stay as they are.
+        ``hidden`` remain as they are.
         """
 
     def policy_from_flat(self, parameters: Tensor, inputs: TeamInputs) -> TeamDistribution:

@@ -1,4 +1,4 @@
-"""Replayed episodes: the oldest leave first, rows stay together, and a copy goes on the same."""
+"""Replayed episodes: the oldest leave first, rows stay together, and a restored replay continues identically."""
 
 from dataclasses import replace
 

@@ -18,7 +18,7 @@ BOUNDED = settings(max_examples=200, deadline=None, derandomize=True)
 ALL = torch.ones(3, dtype=torch.bool)
 
 # Gaps between logits come from float32 arithmetic on numbers of size one, so they are 0 or
-# above 1e-8; subnormal gaps could underflow and are left out.
+# above 1e-8; subnormal gaps could underflow and are excluded.
 LOGITS = st.lists(st.floats(-60, 60, width=32).map(lambda x: round(x, 6)), min_size=2, max_size=6)
 ANY_NUMBER = st.floats(allow_nan=False, allow_infinity=True, width=32)
 

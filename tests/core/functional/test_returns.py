@@ -11,8 +11,8 @@ BOUNDED = settings(max_examples=40, deadline=None, derandomize=True)
 FLOAT32 = {"atol": 1e-5, "rtol": 1e-5}
 """Tolerance of single precision, in which the discounts are multiplied."""
 
-# Copy 0 terminates after step 1, copy 1 is cut after step 2; 8 and 6 are the values of the
-# states that would have followed.
+# Sub-environment 0 terminates after step 1, 1 is truncated after step 2; 8 and 6 are the values
+# of the states that would have followed.
 REWARDS = torch.tensor([[1.0, 2.0], [2.0, 0.0], [3.0, 4.0], [4.0, 8.0]])
 VALUES = torch.tensor([[2.0, 4.0], [4.0, 2.0], [0.0, 4.0], [2.0, 0.0]])
 NEXT_VALUES = torch.tensor([[4.0, 2.0], [8.0, 4.0], [2.0, 6.0], [6.0, 2.0]])
@@ -28,7 +28,7 @@ def advantages(gamma, lambda_):
 
 def test_worked_example_with_termination_and_truncation():
     estimate = advantages(gamma=0.5, lambda_=0.25)
-    # deltas: copy 0 gives 1, -2 (no bootstrap), 4, 5; copy 1 gives -1, 0, 3 (bootstraps), 9.
+    # deltas: 1, -2 (no bootstrap), 4, 5 in sub-environment 0; -1, 0, 3 (bootstraps), 9 in 1.
     expected = torch.tensor([[0.75, -0.953125], [-2.0, 0.375], [4.625, 3.0], [5.0, 9.0]])
     torch.testing.assert_close(estimate.advantages, expected)
     torch.testing.assert_close(estimate.value_targets, expected + VALUES)

@@ -32,7 +32,7 @@ OWN_REWARDS = {
     "ippo": {"algorithm": "ippo", "individual_rewards": True},
     "agentmixer": {"algorithm": "agentmixer"},
 }
-"""With the team's reward, V_i goes on for agents that are gone; with their own it ends."""
+"""With the team's reward, V_i continues for absent agents; with their own it ends."""
 SHARING = ["separate", "shared", [[0, 2], [1]]]
 
 
@@ -734,7 +734,7 @@ def test_without_distillation_nothing_of_it_is_measured(build):
 
 
 class Watched(VectorTeamEnv):
-    """Predator-prey that remembers the observations it gave and the ends that it told."""
+    """Predator-prey that records the observations it returned and the ends that it reported."""
 
     def __init__(self, num_envs, **settings):
         self.env = make_vector_env("predator_prey", num_envs, config=settings)
@@ -761,12 +761,12 @@ class Watched(VectorTeamEnv):
         raise NotImplementedError
 
 
-NUM_STEPS, COPIES, GAMMA, LAMBDA = 6, 4, 0.9, 0.7
+NUM_STEPS, NUM_ENVS, GAMMA, LAMBDA = 6, 4, 0.9, 0.7
 
 
 def recurrent_play(build, num_fragments=1, seed=11):
     """A recurrent IPPO team whose statistics are not the identity, and what it collected."""
-    env = Watched(COPIES, max_steps=4, grid=4)
+    env = Watched(NUM_ENVS, max_steps=4, grid=4)
     actor = build.actor(env, seed, algorithm="ippo", use_gru=True)
     build.randomize(actor.module, seed)
     actor.module.critic.observe_targets(4 * draw(9) + 2, torch.ones(9, dtype=torch.bool))
@@ -791,33 +791,39 @@ def test_recurrent_values_are_those_of_every_history_step_by_step(build, num_fra
     actor, env, fragments = recurrent_play(build, num_fragments)
     num_steps = NUM_STEPS * num_fragments
     agents = env.spec.num_agents
-    values = torch.zeros(num_steps + 1, COPIES, agents)
-    following = torch.zeros(num_steps, COPIES, agents)
-    for copy in range(COPIES):
+    values = torch.zeros(num_steps + 1, NUM_ENVS, agents)
+    following = torch.zeros(num_steps, NUM_ENVS, agents)
+    for env_index in range(NUM_ENVS):
         hidden = torch.zeros(agents, 1, 8)
         for t in range(num_steps):
-            values[t, copy], hidden = value_by_hand(actor, env.seen[t][copy], hidden)
-            terminated, truncated = (ends[copy] for ends in env.ends[t])
+            values[t, env_index], hidden = value_by_hand(actor, env.seen[t][env_index], hidden)
+            terminated, truncated = (ends[env_index] for ends in env.ends[t])
             if truncated:  # before the reset, and after all that the agent has seen
-                following[t, copy], _ = value_by_hand(actor, env.final[t][copy], hidden)
+                following[t, env_index], _ = value_by_hand(actor, env.final[t][env_index], hidden)
             if terminated or truncated:
                 hidden = torch.zeros_like(hidden)
             else:
-                following[t, copy], _ = value_by_hand(actor, env.seen[t + 1][copy], hidden)
+                following[t, env_index], _ = value_by_hand(
+                    actor, env.seen[t + 1][env_index], hidden
+                )
     found = np.concatenate([rollout.values for rollout in fragments])
     np.testing.assert_allclose(found, values[:-1].numpy(), rtol=1e-4, atol=1e-4)
     terminated, truncated = (np.stack([e[k] for e in env.ends]) for k in (0, 1))
     assert terminated.any()
     assert truncated[:-1].any()
     assert not (terminated | truncated)[NUM_STEPS - 1].all()
-    advantages = torch.zeros(num_steps, COPIES, agents)
-    for t, copy, i in itertools.product(reversed(range(num_steps)), range(COPIES), range(agents)):
-        delta = env.rewards[t][copy] - values[t, copy, i]
-        if not terminated[t, copy]:
-            delta = delta + GAMMA * following[t, copy, i]
-        is_over = terminated[t, copy] or truncated[t, copy] or t % NUM_STEPS == NUM_STEPS - 1
-        later = 0 if is_over else GAMMA * LAMBDA * advantages[t + 1, copy, i]
-        advantages[t, copy, i] = delta + later
+    advantages = torch.zeros(num_steps, NUM_ENVS, agents)
+    for t, env_index, i in itertools.product(
+        reversed(range(num_steps)), range(NUM_ENVS), range(agents)
+    ):
+        delta = env.rewards[t][env_index] - values[t, env_index, i]
+        if not terminated[t, env_index]:
+            delta = delta + GAMMA * following[t, env_index, i]
+        is_over = (
+            terminated[t, env_index] or truncated[t, env_index] or t % NUM_STEPS == NUM_STEPS - 1
+        )
+        later = 0 if is_over else GAMMA * LAMBDA * advantages[t + 1, env_index, i]
+        advantages[t, env_index, i] = delta + later
     found = np.concatenate([rollout.advantages for rollout in fragments])
     np.testing.assert_allclose(found, advantages.numpy(), rtol=1e-4, atol=1e-3)
 
@@ -825,11 +831,11 @@ def test_recurrent_values_are_those_of_every_history_step_by_step(build, num_fra
 def test_the_memory_of_critics_is_stored_before_each_step_and_forgotten_at_ends(build):
     _, env, (rollout,) = recurrent_play(build)
     for t in range(NUM_STEPS):
-        is_fresh = np.ones(COPIES, bool) if t == 0 else env.ends[t - 1][0] | env.ends[t - 1][1]
+        is_fresh = np.ones(NUM_ENVS, bool) if t == 0 else env.ends[t - 1][0] | env.ends[t - 1][1]
         hidden = rollout.hidden[t]
         assert hidden.modifier is None
         for part in (hidden.individual, hidden.critic):
-            assert part.shape == (2, COPIES, 8)
+            assert part.shape == (2, NUM_ENVS, 8)
             assert (part.abs().amax((0, 2)) == 0).tolist() == is_fresh.tolist()
     assert not torch.equal(rollout.hidden[1].critic, rollout.hidden[1].individual)
 

@@ -505,8 +505,8 @@ def test_a_step_whose_gradients_are_not_finite_changes_nothing(build, caplog, po
     assert metrics["skipped_steps"] == 0.5
     for one, other in zip(state_of(clean), state_of(poisoned), strict=True):
         assert torch.equal(one, other)
-    told = "gradients were not finite in 50% of this update's steps" in caplog.text
-    assert told == (policy == "warn")
+    is_reported = "gradients were not finite in 50% of this update's steps" in caplog.text
+    assert is_reported == (policy == "warn")
 
 
 def test_by_default_such_a_step_ends_training_with_the_weights_of_before(build):

@@ -194,7 +194,7 @@ def test_the_message_says_what_is_allowed(name, value, words):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"policy_modifier": "none", "igc": "none"}, "leaves nothing that makes the joint policy"),
+        ({"policy_modifier": "none", "igc": "none"}, "leaves the joint policy undefined"),
         ({"policy_modifier": "none", "correlation": "signal"}, "correlation='signal'"),
         ({"policy_modifier": "none", "correlation": "autoregressive"}, "'autoregressive'"),
         ({"agent_order": [1, 0]}, r"agent_order=\[1, 0\].*correlation='state'"),

@@ -73,7 +73,7 @@ def test_a_signal_is_standard_normal_and_independent_everywhere(build):
     torch.testing.assert_close(flat.mT.cov(), torch.eye(2), atol=0.03, rtol=0)
     within_one = (flat.abs() < 1).float().mean(0)
     torch.testing.assert_close(within_one, torch.full((2,), 0.6827), atol=0.01, rtol=0)
-    for axis in (0, 1):  # neither the next step nor the next copy hears the same
+    for axis in (0, 1):  # independent across steps and sub-environments
         pairs = (latents.signal.narrow(axis, start, 99).flatten() for start in (0, 1))
         assert torch.corrcoef(torch.stack(list(pairs)))[0, 1].abs() < 0.03
 
@@ -185,11 +185,11 @@ def test_conditioning_adds_what_earlier_agents_did_then_mixes_channels(build):
     with torch.no_grad():
         for row, i in itertools.product(range(R), range(N)):
             order = orders[row].tolist()
-            heard = agents[i, row].clone()
+            message = agents[i, row].clone()
             for j in order[: order.index(i)]:
                 for a in range(A):
-                    heard += actions[j, row, a] * conditioning.embedding[j, a]
-            expected[i, row] = channels_by_hand(conditioning.channels, heard)
+                    message += actions[j, row, a] * conditioning.embedding[j, a]
+            expected[i, row] = channels_by_hand(conditioning.channels, message)
         found = conditioning(agents, actions, precedence(orders))
     torch.testing.assert_close(found, expected)
 
@@ -498,12 +498,12 @@ def test_silence_is_the_signal_zero_and_any_other_moves_its_own_row_alone(
     silent = per_agent(network(inputs, hidden).joint)
     signal = torch.zeros(T, B, 4)
 
-    def heard():
+    def received():
         return per_agent(network(replace(inputs, latents=Latents(signal=signal)), hidden).joint)
 
-    torch.testing.assert_close(heard(), silent)
+    torch.testing.assert_close(received(), silent)
     signal[1, 2] = torch.tensor([1.0, -1.0, 0.5, 2.0])
-    has_moved = (heard() - silent).abs().amax(-1) > 1e-4
+    has_moved = (received() - silent).abs().amax(-1) > 1e-4
     assert has_moved[1, 2].all()
     assert has_moved.sum() == N
 
@@ -521,9 +521,9 @@ def test_a_signal_tells_agents_apart_by_a_linear_map_of_their_own(build):
     network, inputs, _ = signal_team(build)
     modifier = network.policy_modifier
     signal = torch.randn(T, B, 4, generator=random(8))
-    heard = []
-    handle = modifier.input_norm.register_forward_pre_hook(lambda _m, x: heard.append(x[0]))
-    # Without the rectifier in front of the norm, what is heard is simply added.
+    embeddings = []
+    handle = modifier.input_norm.register_forward_pre_hook(lambda _m, x: embeddings.append(x[0]))
+    # Without the rectifier in front of the norm, the signal is simply added.
     with torch.no_grad():
         modifier.agent_bias += 100
         network(inputs)
@@ -535,7 +535,7 @@ def test_a_signal_tells_agents_apart_by_a_linear_map_of_their_own(build):
         own = weight[6 * agent : 6 * (agent + 1)]
         for row in range(T * B):
             expected = own @ signal.flatten(0, 1)[row]
-            difference = heard[1][agent, row] - heard[0][agent, row]
+            difference = embeddings[1][agent, row] - embeddings[0][agent, row]
             torch.testing.assert_close(difference, expected, atol=1e-4, rtol=1e-4)
 
 
