@@ -1,4 +1,4 @@
-"""``python -m rllib_agentmixer`` is the command ``rllib-agentmixer``."""
+"""Entry point of ``python -m rllib_agentmixer``, the command ``rllib-agentmixer``."""
 
 from .cli import main
 

@@ -1,6 +1,6 @@
 """Errors that the package raises at its borders.
 
-Each message says what was wrong, the offending value, and what to do about it. The
+Each message gives the problem, the offending value, and a remedy. The
 command line prints the message alone and exits with status 2.
 """
 
@@ -18,7 +18,7 @@ class EnvContractError(AgentMixerError, ValueError):
 
 
 class LearningError(AgentMixerError, ArithmeticError):
-    """An update met numbers that are not finite; weights are those of before."""
+    """An update met non-finite values; the weights are unchanged."""
 
 
 class CheckpointError(AgentMixerError):

@@ -92,22 +92,22 @@ def play_export(
 
     Returns:
         Return mean, standard deviation, minimum and maximum, mean length, the number of
-        episodes and the environment; ``uses_ray`` says whether anything imported Ray.
+        episodes and the environment; ``uses_ray`` is whether anything imported Ray.
     """
     manifest = read_manifest(folder)
     policies = load_policies(folder)
     environment = manifest["environment"]
     settings = dict(environment["config"])
     name = trusted_environment(environment["name"], env)
-    copy = make_env(name, **settings)
+    parallel_env = make_env(name, **settings)
     reward = environment["team_reward"]
     for index, policy in enumerate(policies.values()):
         policy.seed(seed + index)
     episodes = [
-        play_episode(copy, policies, seed=seed + i, explore=explore, team_reward=reward)
+        play_episode(parallel_env, policies, seed=seed + i, explore=explore, team_reward=reward)
         for i in range(num_episodes)
     ]
-    copy.close()
+    parallel_env.close()
     if gif is not None:
         _record(name, settings, policies, seed, gif)
     returns = np.array([episode.episode_return for episode in episodes])

@@ -290,7 +290,7 @@ def test_a_resumed_run_refuses_other_words_and_takes_its_own(capsys, ray_cluster
         done = call(capsys, *run, "--resume", *other)
         assert done.status == 2
         assert message in done.err
-    # What is not said cannot differ: the checkpoint knows its algorithm.
+    # An option that is not given cannot differ: the checkpoint stores its algorithm.
     done = call(capsys, *run, "--resume-if-possible", "--steps", 128)
     assert done.status == 0, done.err
     assert "mappo on climbing" in done.out

@@ -24,21 +24,21 @@ class Settings(Protocol):
     def __getitem__(self, name: str, /) -> Any: ...
 
 
-Place = Literal["learner", "worker"]
+Role = Literal["learner", "worker"]
 
 Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Takes a function and returns one that computes the same."""
 
 
-def compiler(config: Settings, place: Place) -> Compiler | None:
+def compiler(config: Settings, role: Role) -> Compiler | None:
     """Compiler for the learner or the workers, or None where none is configured."""
-    if not config[f"torch_compile_{place}"]:
+    if not config[f"torch_compile_{role}"]:
         return None
     leave_uncompiled()
     return partial(
         torch.compile,
-        backend=config[f"torch_compile_{place}_dynamo_backend"],
-        mode=config[f"torch_compile_{place}_dynamo_mode"],
+        backend=config[f"torch_compile_{role}_dynamo_backend"],
+        mode=config[f"torch_compile_{role}_dynamo_mode"],
     )
 
 
@@ -48,13 +48,13 @@ def check_compiler(config: Settings) -> None:
     Raises:
         ConfigError: no C++ compiler.
     """
-    for place in ("learner", "worker"):
-        needs_compiler = config[f"torch_compile_{place}_dynamo_backend"] == "inductor"
-        if not config[f"torch_compile_{place}"] or not needs_compiler:
+    for role in ("learner", "worker"):
+        needs_compiler = config[f"torch_compile_{role}_dynamo_backend"] == "inductor"
+        if not config[f"torch_compile_{role}"] or not needs_compiler:
             continue
         name = os.environ.get("CXX", "g++")
         if shutil.which(name) is None:
             raise ConfigError(
-                f"torch_compile_{place}=True needs a C++ compiler, and {name!r} is not found; "
+                f"torch_compile_{role}=True needs a C++ compiler, and {name!r} is not found; "
                 "install g++ or set the environment variable CXX"
             )

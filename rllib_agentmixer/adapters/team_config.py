@@ -96,11 +96,11 @@ class TeamConfig(AlgorithmConfig):
                 environment's settings that returns a PettingZoo ParallelEnv.
             team_reward: how the agents' rewards become the team's: ``shared`` (they are
                 equal; checked), ``sum`` or ``mean``; None, the default, for the
-                environment's own way, which is ``shared`` unless its row says otherwise.
+                environment's default, ``shared`` unless its entry specifies another.
             step_time_limit_s: how long one sub-environment may take for a step or a reset
                 before it counts as failed; None for ever. With
                 ``restart_failed_sub_environments`` it is then replaced, else training ends
-                with an error that says where.
+                with an error that names it.
             **settings: RLlib's own, such as ``env_config``.
         """
         if env is not NotProvided:
@@ -114,7 +114,7 @@ class TeamConfig(AlgorithmConfig):
         return self
 
     def unknown_setting(self, kind: str, name: str, known: set[str]) -> ConfigError:
-        """An error that says whose setting it is, or which name is nearest."""
+        """Error that names the algorithms with this setting, or the nearest name."""
         owners = owners_of(name)
         if owners:
             return ConfigError(

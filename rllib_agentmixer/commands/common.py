@@ -50,7 +50,7 @@ def make_config(
 
 
 def with_algorithm(command: str, algo: str) -> str:
-    """A command to suggest, with ``--algo`` where the algorithm is not one of the package's."""
+    """Suggested command, with ``--algo`` where the algorithm is not one of the package's."""
     return f"{command} --algo {algo}" if ":" in algo else command
 
 
@@ -72,11 +72,11 @@ def import_algorithm(given: str) -> str:
 
 
 def load_team(
-    place: Path, *, best: bool = False, env: str | None = None, algo: str | None = None
+    path: Path, *, best: bool = False, env: str | None = None, algo: str | None = None
 ) -> Team:
     """A team that plays, from a checkpoint or the folder of its run; nothing is unpickled."""
     from rllib_agentmixer.rollouts import saved_team
 
     if algo is not None:
         import_algorithm(algo)
-    return saved_team.load_team(find_checkpoint(place, best=best), env)
+    return saved_team.load_team(find_checkpoint(path, best=best), env)

@@ -1,4 +1,4 @@
-"""Command ``demo``: all of it in three minutes."""
+"""Command ``demo``: training, evaluation and export in three minutes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def evaluate(checkpoint: Path, policy: str | None, as_json: bool, **options: Any
         from rllib_agentmixer.play import play_export
 
         if policy == "joint":
-            raise ConfigError(f"{checkpoint} is an export: it holds no joint policy")
+            raise ConfigError(f"{checkpoint} is an export, which holds no joint policy")
         results = {
             "individual": play_export(
                 checkpoint,

@@ -1,4 +1,4 @@
-"""Command ``export``: from a checkpoint to policies that need no Ray."""
+"""Command ``export``: policies of a checkpoint that need no Ray."""
 
 from __future__ import annotations
 

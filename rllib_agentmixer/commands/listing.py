@@ -1,4 +1,4 @@
-"""Command ``list``: what can be chosen and set."""
+"""Command ``list``: environments, algorithms and settings."""
 
 from __future__ import annotations
 

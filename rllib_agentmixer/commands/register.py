@@ -42,9 +42,9 @@ def register(
     show(report, options["as_json"], title="register")
     if not options["as_json"]:
         model, version = next(iter(versions.items()))
-        place = f"{model}@{alias}" if alias else f"{model}/{version}"
+        reference = f"{model}@{alias}" if alias else f"{model}/{version}"
         click.echo(
-            f'next: mlflow.pyfunc.load_model("models:/{place}").predict({{"obs": obs, ...}})'
+            f'next: mlflow.pyfunc.load_model("models:/{reference}").predict({{"obs": obs, ...}})'
         )
 
 
@@ -58,8 +58,8 @@ def _register_checkpoint(
     from rllib_agentmixer.export import export_policies
     from rllib_agentmixer.export.model_registry import register_export
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "exported"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "exported"
         export_policies(team, folder)
         return register_export(
             folder, name, alias=alias, tracking_uri=tracking_uri, trained_in=checkpoint

@@ -38,12 +38,12 @@ DEFAULT_STEPS = 300_000
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="Of the newest; the best one stays as well.",
+    help="Number of newest checkpoints; the best one is kept as well.",
 )
 @click.option("--experiment", default="rllib_agentmixer", show_default=True, help="In MLflow.")
 @click.option("--no-mlflow", is_flag=True, help="Write files only.")
 @click.option("--sweep", help="Tag by which MLflow groups runs of one comparison.")
-@click.option("--tracking-optional", is_flag=True, help="Train also while MLflow is away.")
+@click.option("--tracking-optional", is_flag=True, help="Train even while MLflow is unavailable.")
 @click.option("--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI or sqlite.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("settings", nargs=-1)
@@ -67,7 +67,7 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
         start_ray(training.read_workers(out) if plan.resume else training.num_workers(vars(config)))
     algorithm = training.build(config, plan)
     if plan.resume:
-        check_unchanged(algorithm.config, _said(env, options) | parse_settings(settings))
+        check_unchanged(algorithm.config, _given_options(env, options) | parse_settings(settings))
     outcome = training.run(algorithm, plan, LiveProgress(plan.total_steps, plan.time_limit_s))
     last = outcome.rows[-1] if outcome.rows else {}
     report = {
@@ -86,17 +86,17 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
         sys.exit(128 + outcome.signal_number)
 
 
-def _said(env: str, options: dict[str, Any]) -> dict[str, Any]:
+def _given_options(env: str, options: dict[str, Any]) -> dict[str, Any]:
     """Options of the command line that a resumed run takes from its checkpoint."""
-    said = {"env": env}
+    given = {"env": env}
     context = click.get_current_context()
     names = {"algo": "algorithm", "seed": "seed", "workers": "num_env_runners"}
     for option, setting in names.items():
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
-            said[setting] = options[option]
-    if "algorithm" in said:
-        said["algorithm"] = import_algorithm(said["algorithm"])
-    return said
+            given[setting] = options[option]
+    if "algorithm" in given:
+        given["algorithm"] = import_algorithm(given["algorithm"])
+    return given
 
 
 def _plan_of(out: Path, options: dict[str, Any]) -> RunPlan:

@@ -136,7 +136,7 @@ def _check_evaluated(plan: SearchPlan, config: ClassicConfig) -> None:
     intervals = found.extremes if found else (config.evaluation_interval,)
     if plan.metric.startswith("evaluation/") and any(interval != 1 for interval in intervals):
         raise ConfigError(
-            f"the search compares trials by {plan.metric} after every iteration: leave out "
+            f"the search compares trials by {plan.metric} after every iteration: omit "
             f"evaluation_interval={found or intervals[0]}, or choose another metric, such "
             "as --metric env_runners/episode_return_mean"
         )
@@ -163,9 +163,9 @@ def _given_options(env: str | None, settings: tuple[str, ...], plan: SearchPlan)
     from rllib_agentmixer.search.spaces import read_space
 
     context = click.get_current_context()
-    kept = ("samples", "scheduler", "search", "steps", "grace_steps", "workers", "concurrent")
+    same = ("samples", "scheduler", "search", "steps", "grace_steps", "workers", "concurrent")
     others = ("seed", "metric", "max_failures", "experiment", "tracking_uri", "tracking_optional")
-    names = {"algo": "algorithm"} | {name: name for name in (*kept, *others)}
+    names = {"algo": "algorithm"} | {name: name for name in (*same, *others)}
     given: dict[str, Any] = {
         field: context.params[option]
         for option, field in names.items()

@@ -1,4 +1,4 @@
-"""Write the individual policies of a trained team so that they run without Ray.
+"""Export of the individual policies of a trained team, which run without Ray.
 
 One folder: a safetensors file per agent and ``manifest.json`` (format version, agents,
 spaces, recurrence, constants, training algorithm, environment, versions, and examples whose
@@ -156,7 +156,7 @@ def _write_agent(team: Team, folder: Path, index: int, env: Any) -> dict[str, An
 
 
 def _play_examples(team: Team) -> list[dict[str, list]]:
-    """Some steps of sampled play: per agent its observations, masks and network outputs."""
+    """Example steps of sampled play: per agent its observations, masks and network outputs."""
     spec, env = team.spec, team.vector_env(1)
     actor = team.actor(seeded(0))
     rollout = start(actor, env, seed=0)
@@ -226,7 +226,7 @@ def _action_numbers(space: spaces.Space) -> dict[str, Any]:
 
 
 def describe_space(space: spaces.Space) -> dict[str, Any]:
-    """A gymnasium space in words that JSON can hold; null stands for infinity."""
+    """JSON description of a gymnasium space; null stands for infinity."""
     if isinstance(space, spaces.Discrete):
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.Box):
@@ -251,7 +251,7 @@ def _bounds(bounds: np.ndarray) -> list[float | None]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON's types only; anything else by its text."""
+    """Value with JSON's types only; anything else as text."""
     return json.loads(json.dumps(value, default=str))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of one training run: the newest few, the best one, and which of them is whole."""
+"""Checkpoints of one training run: the newest few, the best one, and their integrity."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BEST = "best.json"
 PREFIX = "iteration_"
 DAMAGED = ".damaged"
 BEST_OF_SEARCH = Path("best", "checkpoint")
-"""What a search keeps of its best trial, below its folder."""
+"""Checkpoint of a search's best trial, below its folder."""
 
 
 @dataclass(frozen=True)
@@ -61,27 +61,27 @@ class RunCheckpoints:
 
     Args:
         run_folder: folder of the run.
-        keep_checkpoints_num: how many of the newest stay; None keeps all. The best one stays
-            in any case.
+        keep_checkpoints_num: how many of the newest are kept; None keeps all. The best one is
+            kept in any case.
     """
 
     def __init__(self, run_folder: Path, keep_checkpoints_num: int | None = None) -> None:
         if keep_checkpoints_num is not None and keep_checkpoints_num < 1:
             raise ConfigError(
-                f"keep_checkpoints_num must be at least 1, got {keep_checkpoints_num}; leave it "
-                "out to keep all"
+                f"keep_checkpoints_num must be at least 1, got {keep_checkpoints_num}; omit it "
+                "to keep all"
             )
         self.folder = run_folder / FOLDER
         self.keep = keep_checkpoints_num
         self._recover()
 
     def _recover(self) -> None:
-        """Bring back what a process left aside that was killed while it replaced a checkpoint."""
+        """Restore a checkpoint that a killed process was replacing."""
         for aside in self.folder.glob(f".{PREFIX}*-old-*/{PREFIX}*"):
             recover_interrupted(self.folder / aside.name)
 
     def remove_leftovers(self) -> None:
-        """Remove halves of checkpoints that a killed process left. For the run's owner only."""
+        """Remove incomplete checkpoints of a killed process. For the run's owner only."""
         whole = {path.name for path in self.all}
         for pattern in (f".{PREFIX}*", f"{PREFIX}*"):
             for path in self.folder.glob(pattern):
@@ -101,7 +101,7 @@ class RunCheckpoints:
 
     @property
     def best(self) -> BestCheckpoint | None:
-        """The best checkpoint, if its metric was ever measured and it is still there."""
+        """The best checkpoint, if its metric was ever measured and it still exists."""
         try:
             entry = json.loads((self.folder / BEST).read_text(encoding="utf-8"))
             best = BestCheckpoint(**entry)
@@ -123,7 +123,7 @@ class RunCheckpoints:
         return f"{PREFIX}{algorithm.iteration:06d}"
 
     def save(self, algorithm: Saveable, metric: str = "", value: float | None = None) -> Path:
-        """Write a checkpoint, note whether it is the best, and remove what need not stay.
+        """Write a checkpoint, note whether it is the best, and remove superseded ones.
 
         Args:
             algorithm: what is saved.
@@ -186,36 +186,34 @@ class RunCheckpoints:
         )
 
 
-def find_checkpoint(place: Path, *, best: bool = False) -> Path:
+def find_checkpoint(path: Path, *, best: bool = False) -> Path:
     """The checkpoint that a user means by a folder: itself, or one of the run in it.
 
     Args:
-        place: a checkpoint, or the folder of a run or of a search, which stands for its best.
+        path: a checkpoint, or the folder of a run or of a search, which stands for its best.
         best: of a run, the best checkpoint instead of the newest.
 
     Raises:
         CheckpointError: there is none.
     """
-    recover_interrupted(place)
-    for folder in (place, place / BEST_OF_SEARCH):
+    recover_interrupted(path)
+    for folder in (path, path / BEST_OF_SEARCH):
         if (folder / MANIFEST).is_file():
             return folder
-    if not place.is_dir():
-        raise CheckpointError(f"{place} does not exist; give the folder that training wrote")
-    checkpoints = RunCheckpoints(place)
+    if not path.is_dir():
+        raise CheckpointError(f"{path} does not exist; give the folder that training wrote")
+    checkpoints = RunCheckpoints(path)
     chosen = checkpoints.best if best else None
     if chosen is not None:
         return checkpoints.folder / chosen.name
     newest = checkpoints.newest
     if newest is None:
         raise CheckpointError(
-            f"{place} holds no checkpoint of this package (neither {MANIFEST} nor "
+            f"{path} holds no checkpoint of this package (neither {MANIFEST} nor "
             f"{FOLDER}/{PREFIX}*); give the folder that training wrote"
         )
     if best:
-        raise CheckpointError(
-            f"{place} has no best checkpoint: nothing was evaluated; leave out --best"
-        )
+        raise CheckpointError(f"{path} has no best checkpoint: nothing was evaluated; omit --best")
     return newest
 
 

@@ -32,7 +32,7 @@ NUM_WORKERS = 2
 def demo_config(seed: int) -> AgentMixerConfig:
     """Predator-prey 5x5 with penalty -1, on two rollout workers.
 
-    Hysteretic advantages: with standard ones most runs learn to keep away from the prey
+    Hysteretic advantages: with standard ones most runs learn to avoid the prey
     (see ``docs/algorithms/agentmixer.md``).
     """
     from rllib_agentmixer.adapters.classic.algorithms import AgentMixerConfig
@@ -74,7 +74,7 @@ class _Files:
 def run_demo(
     out: Path, minutes: float, seed: int, console: Console | None = None
 ) -> dict[str, Any]:
-    """Run all of it and return the numbers that the summary shows.
+    """Run all steps and return the metrics of the summary.
 
     Args:
         out: folder; a run that is already there moves aside to ``<out>-<time>``.
@@ -206,7 +206,7 @@ def _print_summary(console: Console, numbers: dict[str, Any], files: _Files) -> 
 
 
 def own_interpreter() -> Path:
-    """The Python that runs this, as it is best called from the current folder."""
+    """Path of the current Python, relative to the current folder if it lies inside."""
     here = Path(sys.executable)
     return here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
 

@@ -68,7 +68,7 @@ def check_answers(address: str) -> None:
         return
     if "://" in address:
         raise ConfigError(
-            f"RAY_ADDRESS={address!r} is no address that a driver can connect to: give host:port "
+            f"RAY_ADDRESS={address!r} is not an address for drivers: give host:port "
             "of the head's GCS; for a jobs address (http://) use `ray job submit`"
         )
     host, _, port = address.rpartition(":")

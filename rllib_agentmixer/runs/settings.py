@@ -67,7 +67,7 @@ def apply_settings(config: ClassicConfig, settings: Mapping[str, Any]) -> None:
 
 
 def check_unchanged(config: ClassicConfig, settings: dict[str, Any]) -> None:
-    """Refuse settings that a resumed run would silently ignore.
+    """Reject settings that a resumed run would silently ignore.
 
     Raises:
         ConfigError: the checkpoint was made with another value.
@@ -76,12 +76,12 @@ def check_unchanged(config: ClassicConfig, settings: dict[str, Any]) -> None:
         branch, _, leaf = name.partition(".")
         if leaf:
             source = config.env_config if branch == "env" else config.model
-            kept = source.get(leaf)
+            stored = source.get(leaf)
         else:
-            kept = getattr(config, name)
-        if _comparable(kept) != _comparable(value):
+            stored = getattr(config, name)
+        if _comparable(stored) != _comparable(value):
             raise ConfigError(
-                f"{name}={value!r} differs from the run's own {kept!r}; a resumed run keeps the "
+                f"{name}={value!r} differs from the run's own {stored!r}; a resumed run keeps the "
                 "settings of its checkpoint: leave it out, or start another run"
             )
 

@@ -40,7 +40,7 @@ SAMPLED_RETURN = "env_runners/episode_return_mean"
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """When a run ends and what it leaves behind.
+    """Limits and outputs of a run.
 
     Attributes:
         out: folder of the run: checkpoint, progress, MLflow run id.
@@ -48,7 +48,7 @@ class RunPlan:
         time_limit_s: seconds of training after which it ends; None for no limit.
         checkpoint_every: iterations between checkpoints; one is always written at the end, and
             one whenever an evaluation is the best so far.
-        keep_checkpoints_num: how many of the newest checkpoints stay beside the best; None
+        keep_checkpoints_num: how many of the newest checkpoints are kept beside the best; None
             keeps all.
         best_metric: metric whose highest value makes a checkpoint the best; None takes the
             return of the individual policies, without evaluation that of training episodes.
@@ -109,7 +109,7 @@ def stop_requests() -> Iterator[list[int]]:
 
 
 def preparing(plan: RunPlan) -> AbstractContextManager[None]:
-    """Get ready what tracks the run, beside a body that waits: Ray takes seconds to start."""
+    """Prepare tracking in parallel with the body, since Ray takes seconds to start."""
     if not plan.use_mlflow:
         return nullcontext()
     return opening_store(plan.out, plan.tracking_uri)
@@ -189,7 +189,7 @@ class _Saver:
         self.metric = plan.best_metric or (EVALUATED_RETURN if is_evaluated else SAMPLED_RETURN)
 
     def after_iteration(self, metrics: dict[str, float]) -> None:
-        """Save if it is time, or if this evaluation is the best so far."""
+        """Save if a checkpoint is due, or if this evaluation is the best so far."""
         value = metrics.get(self.metric)
         # Returns of training episodes come with every iteration: too often to save each best.
         is_best = self.metric != SAMPLED_RETURN and self.checkpoints.is_improvement(
@@ -220,7 +220,7 @@ def _is_over(algorithm: TeamAlgorithm, plan: RunPlan, elapsed: float) -> bool:
 def _open_folder(
     algorithm: TeamAlgorithm, plan: RunPlan
 ) -> tuple[ProgressFile, list[dict[str, float]]]:
-    """Files of the run; rows after the restored step are cut off, they will come again."""
+    """Files of the run; rows after the restored step are removed, to be written again."""
     steps = algorithm.num_env_steps
     earlier = read_progress(plan.out) if plan.resume else []
     rows = [row for row in earlier if row["env_steps"] <= steps]

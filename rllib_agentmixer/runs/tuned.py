@@ -1,7 +1,7 @@
-"""Runner of tuned examples: training until the targets are met or the steps are used up.
+"""Runner of tuned examples: training until the targets are met or the step limit is reached.
 
 A tuned example is a Python file with module-level ``config`` and ``stop``. The learning
-tests import both, so that examples and tests stay consistent.
+tests import both, so that examples and tests remain consistent.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def run_until(config: ClassicConfig, stop: dict[str, float], seed: int) -> Outcome:
-    """Train a copy of a configuration until ``stop``.
+    """Train with a copied configuration until ``stop``.
 
     Args:
         config: configuration, not frozen; its seed is replaced.

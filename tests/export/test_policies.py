@@ -151,7 +151,7 @@ def plain(ray_cluster, tmp_path_factory):
 
 @pytest.fixture
 def damaged(plain, tmp_path):
-    """A copy of an export to do harm to."""
+    """Copy of an export to damage."""
     return Path(shutil.copytree(plain[1], tmp_path / "exported"))
 
 

@@ -1,4 +1,4 @@
-"""The newest checkpoints and the best one stay; a killed process leaves nothing half."""
+"""The newest checkpoints and the best one are kept; a killed process leaves none incomplete."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Joining a cluster: what is wrong is told in seconds, by an error that says what to do."""
+"""Joining a cluster: problems raise an error with a remedy within seconds."""
 
 import os
 import socket
@@ -36,7 +36,7 @@ def test_a_cluster_that_listens_passes():
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("http://127.0.0.1:8265", "ray job submit"),
         ("ray://127.0.0.1:10001", "host:port"),
@@ -45,8 +45,8 @@ def test_a_cluster_that_listens_passes():
         ("127.0.0.1:123456789", "no Ray cluster answers"),
     ],
 )
-def test_an_address_that_is_none_is_told(address, told):
-    with pytest.raises(ConfigError, match=told):
+def test_an_invalid_address_is_reported(address, message):
+    with pytest.raises(ConfigError, match=message):
         check_answers(address)
 
 

@@ -1,4 +1,4 @@
-"""A run ends at its limits or at a signal, and always leaves what it takes to go on."""
+"""A run ends at its limits or at a signal, and always leaves what resuming needs."""
 
 import io
 import json

@@ -89,9 +89,9 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
         give_freed_memory_back()  # what imports and set-up left behind
 
     def cleanup(self) -> None:
-        """RLlib's clean end, without waiting for ever for an environment that hangs.
+        """RLlib's clean-up, without waiting indefinitely for an environment that hangs.
 
-        Memory that was kept for learning goes back to the system.
+        Memory that was retained for learning is returned to the system.
         """
         if getattr(self, "env_runner_group", None) is not None:
             release_stuck_workers(self.workers_group, self.config.sample_timeout_s)
@@ -120,7 +120,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
 
     @property
     def team(self) -> Team:
-        """The team as trained so far; its networks go on changing."""
+        """The team as trained so far; its networks continue to change."""
         stamp = self.config.environment_stamp(self.team_spec)
         return replace(self.team_worker.team, stamp=stamp, env_steps=self.num_env_steps)
 
@@ -130,7 +130,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
         return int(self._counters[NUM_ENV_STEPS_SAMPLED])
 
     def learn_on(self, batch: Any, num_steps: int) -> dict[str, Any]:
-        """One update of the policy from a batch of so many steps; RLlib's learner results."""
+        """One update of the policy from a batch of that many steps; RLlib's learner results."""
         with self._timers[LEARN_ON_BATCH_TIMER]:
             update = self.team_policy.update(batch)
         update[LEARNER_STATS_KEY] |= games.training_metrics(
@@ -175,7 +175,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
 
         Raises:
             CheckpointError: the disk is full or the folder cannot be written. An earlier
-                checkpoint in the same place is untouched.
+                checkpoint in the same folder is untouched.
         """
         target = Path(checkpoint_dir)
         try:
@@ -191,7 +191,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
             ) from error
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Restore everything, after checking that all of it is there and belongs here.
+        """Restore everything, after checking that all files exist and match this algorithm.
 
         Raises:
             CheckpointError: damaged, incomplete, of an earlier version, or of another
@@ -214,7 +214,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
         return super().from_checkpoint(str(Path(folder).absolute()), *args, **kwargs)
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Refuse: RLlib's method returns without error on the classic stack, restoring nothing."""
+        """Raise: RLlib's method restores nothing on the classic stack, without an error."""
         raise CheckpointError(
             f"restore_from_path({path!r}) restores nothing on RLlib's classic API stack; use "
             "algo.restore(path) or Algorithm.from_checkpoint(path)"
@@ -235,7 +235,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
 
     @staticmethod
     def _make_relocatable(folder: Path) -> None:
-        """RLlib notes absolute paths, which the move out of the temporary folder breaks."""
+        """Make RLlib's absolute paths relative, for the move out of the temporary folder."""
         for path in folder.rglob("rllib_checkpoint.json"):
             info = json.loads(path.read_text())
             if info.get("state_file"):
@@ -243,8 +243,8 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
             path.write_text(json.dumps(info))
 
     def __getstate__(self) -> dict[str, Any]:
-        """RLlib's state, and all that decides what comes next."""
-        # What is under way comes first: a worker tells its state after it has answered.
+        """RLlib's state, and all state that determines future iterations."""
+        # What is under way comes first: a worker reports its state after it has answered.
         return super().__getstate__() | {"data": self.data_state()} | workers_state(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -256,7 +256,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
         restore_workers(self, state)
 
     def data_state(self) -> Any:
-        """Experience that was sampled and is kept for learning."""
+        """Experience that was sampled and is stored for learning."""
 
     def restore_data(self, state: Any) -> None:
-        """Go on from :meth:`data_state`."""
+        """Continue from :meth:`data_state`."""

@@ -1,6 +1,6 @@
 """RLlib's two classes of every algorithm in the registry: configuration and algorithm.
 
-Those of entries that need no words of their own are made here from their entries.
+Classes without documentation of their own are made here from their entries.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def algorithm_class(name: str) -> type[TeamAlgorithm]:
     entry = ALGORITHMS[name]
     if name not in TeamAlgorithm.known:
         raise ConfigError(
-            f"{name!r} has an entry and no class of RLlib's; beside register_algorithm, write "
+            f"{name!r} has an entry but no RLlib classes; beside register_algorithm, write "
             f"class {entry.class_name}Config(OnPolicyConfig): algorithm = {name!r} and class "
             f"{entry.class_name}(OnPolicyAlgorithm): config_class = {entry.class_name}Config"
         )
@@ -130,7 +130,7 @@ def config_of(name: str) -> Any:
 
 
 def register_with_rllib() -> None:
-    """Make algorithms, model and environments known to Tune and RLlib's algorithms by name.
+    """Register algorithms, model and environments by name with Tune and RLlib.
 
     Done on import; a Ray that is started after another one was shut down needs it again.
     """

@@ -27,7 +27,7 @@ from rllib_agentmixer.rollouts.evaluation import POLICY_VARIANTS, PolicyVariant,
 class SideBySideEvaluation:
     """Mixin for RLlib algorithms: evaluate() calls these hooks and does all around them.
 
-    Weight and filter sync, callbacks, health checks and intervals stay RLlib's.
+    Weight and filter sync, callbacks, health checks and intervals remain RLlib's.
     """
 
     config: Any
@@ -52,7 +52,7 @@ class SideBySideEvaluation:
         return self._compare(lambda c: self._play_remotely(c, self.config.evaluation_duration, 0))
 
     def _evaluate_with_auto_duration(self, parallel_train_future: Any) -> tuple:
-        """Rounds of one episode per copy until training's iteration is over."""
+        """Rounds of one episode per sub-environment until training's iteration is over."""
         group = self.eval_env_runner_group
         per_round = self.evaluation_config.num_envs_per_env_runner * max(
             1, group.num_healthy_remote_workers()
@@ -67,18 +67,18 @@ class SideBySideEvaluation:
 
     def _compare(self, play: Any) -> tuple:
         """(results, environment steps, agent steps, batches), as RLlib's evaluate() expects."""
-        kept: list[Any] = []
+        metrics: list[Any] = []
 
         def play_and_keep(variant: PolicyVariant) -> list[EpisodeRecord]:
             records = play(variant)
             if variant == PolicyVariant("individual", explore=False):
-                kept.extend(rollout_metrics(r, self.team_spec.agents) for r in records)
+                metrics.extend(rollout_metrics(r, self.team_spec.agents) for r in records)
             return records
 
         is_product = self.team_policy.module.is_product
         team, num_steps = compare(play_and_keep, self.team_spec.agents, is_product=is_product)
         # RLlib's own keys describe what would be deployed.
-        results = summarize_episodes(kept, kept) | {"team": team}
+        results = summarize_episodes(metrics, metrics) | {"team": team}
         return results, num_steps, num_steps, []
 
     def _play_remotely(
@@ -103,7 +103,7 @@ class SideBySideEvaluation:
 
 
 def _play_share(variant: PolicyVariant, quota: int, seed: int | None) -> Any:
-    """A function of a worker that plays its share."""
+    """Function of a worker that plays its share."""
 
     def play(worker: Any) -> list[EpisodeRecord]:
         num_envs = min(quota, worker.config.num_envs_per_env_runner)

@@ -118,7 +118,7 @@ class TeamModel(TorchModelV2, nn.Module):
 
 
 def state_list(hidden: RecurrentState) -> list[Tensor]:
-    """Recurrent state as RLlib keeps it, sequences first: [B, X, H] of each part."""
+    """Recurrent state as RLlib stores it, sequences first: [B, X, H] of each part."""
     return list(state_columns(hidden).values())
 
 

@@ -1,7 +1,7 @@
 """RLlib's ``observation_filter="MeanStdFilter"`` for teams: whole batches, masks untouched.
 
 RLlib's own filter pushes row by row and would standardise action masks and ``alive`` flags
-as well; this one keeps its interface (buffer, sync, apply_changes) and semantics.
+as well; this one has its interface (buffer, sync, apply_changes) and semantics.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class TeamMeanStdFilter(ObsFilter, Filter):
     """Filter that standardises rows [B, F], updates on them, and merges with other workers'.
 
     Args:
-        layout: tells which columns are numbers and which are masks.
+        layout: which columns are numbers and which are masks.
     """
 
     def __init__(self, layout: TeamLayout) -> None:
@@ -33,7 +33,7 @@ class TeamMeanStdFilter(ObsFilter, Filter):
         return self.standardize(rows)
 
     def observe(self, rows: np.ndarray) -> None:
-        """Learn from raw rows [R, F]; the empty observations of absent agents say nothing."""
+        """Learn from raw rows [R, F]; the empty observations of absent agents are ignored."""
         chosen, counts = rows[:, self.columns], self.counts(rows)
         self.running_stats.push(chosen, counts)
         self.buffer.push(chosen, counts)
@@ -51,11 +51,11 @@ class TeamMeanStdFilter(ObsFilter, Filter):
     as_serializable = copy
 
     def sync(self, other: TeamMeanStdFilter) -> None:
-        """Standardise as another filter does; what it has not merged yet stays its own."""
+        """Standardise as another filter does; its own unmerged statistics are unaffected."""
         self.running_stats = copy.deepcopy(other.running_stats)
         # A copied buffer would be merged a second time when this filter is collected.
         self.reset_buffer()
 
     def reset_buffer(self) -> None:
-        """Drop what is due to be merged elsewhere."""
+        """Drop the statistics that are yet to be merged elsewhere."""
         self.buffer = RunningMoments(self.columns.stop - self.columns.start)

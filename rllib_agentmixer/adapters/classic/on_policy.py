@@ -28,15 +28,15 @@ class OnPolicyAlgorithm(TeamAlgorithm):
     config: OnPolicyConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def setup(self, config: Any) -> None:
-        """Set-up of the parent, and of where batches come from."""
+        """Set-up of the parent, and of the sampler."""
         super().setup(config)
         kind = AsynchronousSampler if self.config.sample_async else Sampler
         self.sampler = kind(self.workers_group, self.config)
 
     def _check_starvation(self) -> None:
-        """Give up once workers had time to restart and still sample nothing.
+        """Raise once workers had time to restart and still sample nothing.
 
-        RLlib would go on for ever with results that hold no episodes.
+        RLlib would continue indefinitely with results that hold no episodes.
         """
         restart_s = self.config.delay_between_env_runner_restarts_s or 0.0
         patience = (self.config.sample_timeout_s or 0.0) + STARVATION_RESTARTS * restart_s
@@ -75,7 +75,7 @@ class OnPolicyAlgorithm(TeamAlgorithm):
     def _compile_iteration_results_old_api_stack(
         self, *, episodes_this_iter: list[Any], **others: Any
     ) -> dict[str, Any]:
-        """RLlib's results, of the episodes that came with batches too, and what was played."""
+        """RLlib's results, with the episodes that came with batches, and evaluation."""
         episodes = self.sampler.take_episodes() + episodes_this_iter
         results = super()._compile_iteration_results_old_api_stack(
             episodes_this_iter=episodes, **others

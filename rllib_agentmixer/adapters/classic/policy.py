@@ -191,10 +191,10 @@ class TeamPolicy(TorchPolicyV2):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore what was learned; settings stay this policy's own.
+        """Restore learned state; settings remain this policy's own.
 
         RLlib would bring back the settings of the checkpoint: a trial that takes over another
-        one's weights to go on with perturbed settings would train with the old ones. Schedules
+        one's weights to continue with perturbed settings would train with the old ones. Schedules
         stand where the restored step count puts them.
         """
         own_settings = self.config

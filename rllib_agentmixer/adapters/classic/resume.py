@@ -1,4 +1,4 @@
-"""State of workers that RLlib leaves out: with it training resumes bit for bit."""
+"""State of workers that RLlib omits: with it training resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def restore_workers(algorithm: Algorithm, state: dict[str, Any]) -> None:
 
 
 def restore_steps(algorithm: Algorithm, state: dict[str, Any]) -> None:
-    """Put schedules of all workers where the restored step count says."""
+    """Move schedules of all workers to the restored step count."""
     policy = algorithm.team_policy
     global_vars = {
         "timestep": state["counters"][NUM_ENV_STEPS_SAMPLED],
@@ -88,7 +88,7 @@ def sampler_state(worker: Any) -> dict[str, Any]:
         state["sub_environments"] = worker.vector_env.get_state()
         state["rollout"] = worker._rollout
         state["open_episodes"] = worker._open_episodes
-    # Copied, because the arrays go on changing with the next step.
+    # Copied, because the next step changes the arrays.
     return copy.deepcopy(state)
 
 

@@ -50,10 +50,10 @@ class Sampler:
         return sampled or None
 
     def send_filters(self) -> None:
-        """Bring the driver's observation filters to the workers; RLlib does it by itself here."""
+        """Bring the driver's observation filters to the workers; RLlib does so itself here."""
 
     def take_episodes(self) -> list[RolloutMetrics]:
-        """Episodes that came with batches, once; RLlib asks the workers for them here."""
+        """Episodes that came with batches, once; RLlib collects them from the workers here."""
         return []
 
     def get_state(self) -> list[WorkerSample]:
@@ -61,7 +61,7 @@ class Sampler:
         return []
 
     def set_state(self, worker_samples: list[WorkerSample]) -> None:
-        """Go on from :meth:`get_state`; what is under way is dropped."""
+        """Continue from :meth:`get_state`; requests under way are dropped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class AsynchronousSampler(Sampler):
     """Asynchronous sampler: workers sample the next batch while the driver learns.
 
     Every batch but the first was therefore sampled with the weights, filters and schedules of
-    before the last update. Each worker has at most one request under way, which stays under
+    before the last update. Each worker has at most one request under way, which remains under
     way when an iteration ends or runs out of time; all that arrives is learned from, once.
     """
 
@@ -109,7 +109,7 @@ class AsynchronousSampler(Sampler):
         self._failure: RayError | None = None
 
     def next_batch(self) -> SampleBatch | None:
-        """The batch that was asked for an iteration ago; the next one is asked for.
+        """The batch requested an iteration ago; the next one is requested.
 
         When workers have died, those that remain sample the rest of the batch.
         """
@@ -201,7 +201,7 @@ class AsynchronousSampler(Sampler):
 
 
 def release_stuck_workers(group: EnvRunnerGroup, timeout_s: float | None) -> None:
-    """Kill workers that still step an environment after a time; RLlib would wait for ever."""
+    """Kill workers that still step an environment after a time; RLlib would wait indefinitely."""
     manager = group._worker_manager
     asked = set(manager.healthy_actor_ids())
     answers: Any = manager.foreach_actor(lambda worker: worker.ping(), timeout_seconds=timeout_s)

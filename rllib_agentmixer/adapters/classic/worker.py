@@ -91,7 +91,7 @@ class TeamRolloutWorker(RolloutWorker):
 
     @property
     def vector_env(self) -> VectorTeamEnv:
-        """Sub-environments that training steps."""
+        """Sub-environments of training."""
         return self.env.vector_env
 
     @property
@@ -101,7 +101,7 @@ class TeamRolloutWorker(RolloutWorker):
 
     @property
     def team(self) -> Team:
-        """The team as trained so far; its networks go on changing."""
+        """The team as trained so far; its networks continue to change."""
         policy = self.team_policy
         config = self.config
         return Team(
@@ -124,7 +124,7 @@ class TeamRolloutWorker(RolloutWorker):
         )
 
     def _update_filter_dict(self, policy_dict: dict[str, Any]) -> None:
-        """Teams have a filter of their own: RLlib's would standardise masks as well."""
+        """RLlib's hook: the team's own filter, since RLlib's would standardise masks as well."""
         kind = self.config.observation_filter
         if kind not in ("NoFilter", "MeanStdFilter"):
             raise ConfigError(
@@ -203,7 +203,7 @@ class TeamRolloutWorker(RolloutWorker):
     def sample_episodes(self) -> SampledEpisodes:
         """A round of steps of all sub-environments; the episodes that ended, as a whole.
 
-        Those that go on are kept until they end. Metrics stay for RLlib's collection.
+        Running ones are stored until they end. Metrics remain for RLlib's collection.
         """
         if self.actor is None:
             raise ConfigError(
@@ -248,7 +248,7 @@ class TeamRolloutWorker(RolloutWorker):
         seed: int | None,
         num_envs: int,
     ) -> list[EpisodeRecord]:
-        """Evaluation episodes in sub-environments of their own; training's state is left alone."""
+        """Evaluation episodes in sub-environments of their own; training's state is unchanged."""
         if num_episodes == 0 or self.actor is None:
             return []
         env = self._evaluation_env
@@ -272,15 +272,15 @@ class TeamRolloutWorker(RolloutWorker):
         return self._rollout
 
     def get_sampler_state(self) -> dict[str, Any]:
-        """State from which :meth:`set_sampler_state` goes on bit for bit."""
+        """State from which :meth:`set_sampler_state` continues bit for bit."""
         return sampler_state(self)
 
     def set_sampler_state(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`get_sampler_state`, of this worker or of one before."""
+        """Continue from :meth:`get_sampler_state` of this worker or of a predecessor."""
         restore_sampler(self, state)
 
     def assert_healthy(self) -> None:
-        """Raise unless policies and environment are there."""
+        """Raise unless policies and environment exist."""
         if not self.policy_map or self.actor is None:
             raise RuntimeError(f"worker {self.worker_index} has no policy or no environment")
 

@@ -73,8 +73,8 @@ def report_non_finite(metrics: dict[str, float], policy: NonFinite) -> None:
     if not metrics[SKIPPED] or policy == "skip":
         return
     message = (
-        f"gradients were not finite in {metrics[SKIPPED]:.0%} of this update's steps. Weights "
-        "are unaffected. Lower lr or grad_clip, or scale the rewards"
+        f"gradients were not finite in {metrics[SKIPPED]:.0%} of this update's steps, which left "
+        "the weights unchanged. Lower lr or grad_clip, or scale the rewards"
     )
     if policy == "raise":
         raise LearningError(f'{message}; non_finite="skip" skips such steps and continues')

@@ -101,12 +101,12 @@ class AgentMixerSettings(PolicyGradientSettings):
         if not has_modifier and self.igc == "none":
             raise ConfigError(
                 "policy_modifier='none' with igc='none' leaves the joint "
-                "policy; choose igc='strict'"
+                "policy undefined; choose igc='strict'"
             )
         if not has_modifier and self.correlation != "state":
             raise ConfigError(
-                f"correlation={self.correlation!r} is the policy modifier's work; it cannot be "
-                "had with policy_modifier='none'"
+                f"correlation={self.correlation!r} needs a policy modifier, got "
+                "policy_modifier='none'"
             )
         if self.agent_order is not None and self.correlation != "autoregressive":
             raise ConfigError(

@@ -43,12 +43,12 @@ def learner_stats(result):
 
 
 def weights_of(algorithm):
-    """A copy: RLlib's ``get_weights`` gives views that training goes on changing."""
+    """Copied weights: RLlib's ``get_weights`` returns views that training changes."""
     return copy.deepcopy(algorithm.team_policy.get_weights())
 
 
 def training_state(algorithm):
-    """Everything that decides how training goes on, apart from what workers sample next."""
+    """State that determines further training, apart from what workers sample next."""
     policy = algorithm.team_policy
     return {
         "weights": weights_of(algorithm),
@@ -64,10 +64,10 @@ def training_state(algorithm):
 
 
 def measured(result):
-    """What an iteration's result says about returns and learning; nothing about time."""
+    """Returns and learning metrics of an iteration's result, without times."""
     runners = result["env_runners"]
-    kept = {name: runners[name] for name in ("episode_return_mean", "episode_len_mean")}
-    return {**kept, **learner_stats(result)}
+    returns = {name: runners[name] for name in ("episode_return_mean", "episode_len_mean")}
+    return {**returns, **learner_stats(result)}
 
 
 def differences(a, b, path=""):
@@ -98,7 +98,7 @@ class Counter(ParallelEnv):
     """Two agents count steps; the episode terminates after ``length``, reward is the count.
 
     Observation and state hold the count. An environment that is asked to ``raise_at`` a step
-    of the episode does so as often as the list ``failures`` (shared by all copies) says, or
+    of the episode does so as often as the list ``failures`` (shared by all instances) says, or
     once if it can create the file ``flag``. Steps hang while the file ``hang`` exists.
     """
 

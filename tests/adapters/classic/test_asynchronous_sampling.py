@@ -59,9 +59,9 @@ class Spy:
         return np.concatenate([batch[SampleBatch.REWARDS] for batch in self.batches])
 
 
-def rewards_of(num_copies, num_steps, length=LENGTH):
-    """How often each reward occurs: a copy earns 1..length over and over."""
-    return num_copies * np.bincount(np.arange(num_steps) % length + 1, minlength=length + 1)
+def rewards_of(num_envs, num_steps, length=LENGTH):
+    """Counts of each reward: a sub-environment earns 1..length repeatedly."""
+    return num_envs * np.bincount(np.arange(num_steps) % length + 1, minlength=length + 1)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_a_batch_was_sampled_with_the_policy_of_before_the_last_update(trained):
 
 def test_episodes_are_reported_with_the_batch_that_they_are_part_of(trained):
     _, _, results = trained
-    # After 8, 16, .. steps of each of 8 copies.
+    # After 8, 16, .. steps of each of 8 sub-environments.
     ended = [8 * (8 * (k + 1) // LENGTH - 8 * k // LENGTH) for k in range(ITERATIONS)]
     assert [result["env_runners"]["episodes_this_iter"] for result in results] == ended
     assert results[-1]["env_runners"]["episode_return_mean"] == sum(range(1, LENGTH + 1))

@@ -91,8 +91,8 @@ def rollout_of(algorithm, num_steps=2 * LENGTH):
 
 def test_rollouts_say_who_takes_part(build):
     rollout = rollout_of(build(config_of()))
-    for copy in range(2):
-        np.testing.assert_array_equal(rollout.inputs.alive[:, copy], np.tile(ALIVE, (2, 1)))
+    for env_index in range(2):
+        np.testing.assert_array_equal(rollout.inputs.alive[:, env_index], np.tile(ALIVE, (2, 1)))
     assert rollout.terminated[LENGTH - 1].all()
 
 
@@ -132,7 +132,7 @@ def test_a_cut_ends_own_rewards_of_those_who_left_and_bootstraps_the_others(buil
     assert targets[last - 1, 2] == pytest.approx(3 + (last - 1) / 10)
 
 
-def test_the_teams_reward_goes_on_for_an_agent_that_has_left(build):
+def test_the_teams_reward_continues_for_an_agent_that_has_left(build):
     algorithm = build(config_of())
     with torch.no_grad():
         for parameter in algorithm.team_policy.module.critic.parameters():

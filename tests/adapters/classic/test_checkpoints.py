@@ -29,7 +29,7 @@ def saved(ray_cluster, tmp_path_factory):
 
 @pytest.fixture
 def checkpoint(saved, tmp_path):
-    """A copy of it to do harm to."""
+    """Copy of the checkpoint to damage."""
     return Path(shutil.copytree(saved[1], tmp_path / "checkpoint"))
 
 
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_as_it_was(build, keep, tmp_pa
     assert [path.name for path in target.parent.iterdir()] == ["checkpoint"]
     restored = keep(AgentMixer.from_checkpoint(str(target)))
     assert differences(weights_of(restored), weights) == []
-    # Training can go on, and the next save succeeds.
+    # Training can continue, and the next save succeeds.
     algorithm.train()
     algorithm.save(str(target))
     verify(target)

@@ -61,7 +61,7 @@ SHORT = {
     "open_spiel": {"horizon": 8},
     **{name: {"max_steps": 8} for name in MORTAL},
 }
-"""Settings with which an episode ends within the 16 steps that a copy takes."""
+"""Settings with which an episode ends within the 16 steps that a sub-environment takes."""
 AGENTMIXER_VARIANTS = (
     {"use_gru": True},
     {"igc": "gumbel"},

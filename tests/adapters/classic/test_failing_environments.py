@@ -1,4 +1,4 @@
-"""Environments that crash, hang or send NaN, in training: an error that repeats, or it goes on."""
+"""Environments that crash, hang or send NaN, in training: a reproducible error, or it continues."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_training_stops_with_what_it_takes_to_repeat_the_failure(build, failure)
 
 
 @pytest.mark.parametrize("failure", WORDS)
-def test_training_goes_on_where_copies_are_restarted(build, failure):
+def test_training_continues_where_sub_environments_are_restarted(build, failure):
     config = config_of(failure)
     config.fault_tolerance(restart_failed_sub_environments=True)
     algorithm = build(config.training(train_batch_size=40))

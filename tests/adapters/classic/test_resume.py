@@ -1,4 +1,4 @@
-"""Seeded runs repeat bit for bit, and interrupted ones go on as if they had not stopped."""
+"""Seeded runs repeat bit for bit, and interrupted ones continue identically."""
 
 import pytest
 from algorithms_test_helpers import differences, measured, tiny, training_state, weights_of

@@ -1,4 +1,4 @@
-"""Rollouts as RLlib's rows and back: what belongs to one step, agent or sequence stays together."""
+"""Rollouts as RLlib's rows and back: each step, agent and sequence remains together."""
 
 import math
 
@@ -27,11 +27,11 @@ from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.rollouts.actor import TeamActor, start
 from rllib_agentmixer.rollouts.collect import collect
 
-NUM_COPIES, NUM_STEPS, MAX_SEQ_LEN, FIRST_ID = 3, 7, 3, 100
+NUM_ENVS, NUM_STEPS, MAX_SEQ_LEN, FIRST_ID = 3, 7, 3, 100
 SMALL = {"hidden_size": 8, "modifier_width": 6, "critic_hidden": (8,)}
 
 LENGTHS = (2, 5, 4)
-"""Most steps of an episode in each copy."""
+"""Most steps of an episode in each sub-environment."""
 
 CASES = {
     "state": ("agentmixer", {}),
@@ -69,7 +69,7 @@ def env_of(case):
             return make_env("continuous_game", dimensions=3, repeat=next(lengths))
         return make_env("predator_prey", grid=4, max_steps=next(lengths))
 
-    return LoopVectorEnv(make_one, NUM_COPIES)
+    return LoopVectorEnv(make_one, NUM_ENVS)
 
 
 def collected(case, *, complete=False, seed=11, num_fragments=1):
@@ -123,26 +123,26 @@ def experience(actor, rows):
     return to_experience(rows, actor.layout, targets=PolicyGradientTargets, like=like)
 
 
-def kept_steps(rollout):
-    """(step, copy) in the order of rows: copy by copy, each in the order of time."""
+def stored_steps(rollout):
+    """(step, env_index) in the order of rows: by sub-environment, each in the order of time."""
     return [
-        (t, copy)
-        for copy in range(NUM_COPIES)
+        (t, env_index)
+        for env_index in range(NUM_ENVS)
         for t in range(len(rollout.rows))
-        if rollout.keep[t, copy]
+        if rollout.keep[t, env_index]
     ]
 
 
 def sequences_of(rollout):
-    """Lists of (step, copy): each episode of each copy, cut evenly where it is too long."""
+    """Lists of (step, env_index): each sub-environment's episodes, cut evenly where too long."""
     episodes = []
     ended = rollout.terminated | rollout.truncated
-    steps = kept_steps(rollout)
-    for (t, copy), before in zip(steps, [None, *steps], strict=False):
-        is_new_copy = before is None or before[1] != copy
-        if is_new_copy or ended[t - 1, copy]:
+    steps = stored_steps(rollout)
+    for (t, env_index), before in zip(steps, [None, *steps], strict=False):
+        is_new_env = before is None or before[1] != env_index
+        if is_new_env or ended[t - 1, env_index]:
             episodes.append([])
-        episodes[-1].append((t, copy))
+        episodes[-1].append((t, env_index))
     sequences = []
     for episode in episodes:
         num_parts = math.ceil(len(episode) / MAX_SEQ_LEN)
@@ -157,10 +157,10 @@ fragments_and_episodes = pytest.mark.parametrize("complete", [False, True])
 
 @every_case
 @fragments_and_episodes
-def test_every_column_of_a_row_belongs_to_the_same_step_of_the_same_copy(case, complete):
+def test_every_column_of_a_row_belongs_to_the_same_step_and_sub_environment(case, complete):
     _, (rollout,) = collected(case, complete=complete)
     rows = sample_batch(rollout)
-    steps = kept_steps(rollout)
+    steps = stored_steps(rollout)
     assert rows.count == len(steps)
     assert not complete or not rollout.keep.all()
     columns = {
@@ -182,8 +182,8 @@ def test_every_column_of_a_row_belongs_to_the_same_step_of_the_same_copy(case, c
     assert {"signal", "agent_order"} & set(rows) == {"signal", "agent_order"} & set(columns)
     for name, column in columns.items():
         assert len(rows[name]) == len(steps)
-        for row, (t, copy) in enumerate(steps):
-            np.testing.assert_array_equal(rows[name][row], column[t, copy], err_msg=name)
+        for row, (t, env_index) in enumerate(steps):
+            np.testing.assert_array_equal(rows[name][row], column[t, env_index], err_msg=name)
     has_agents = "ippo" in case or "critics" in case
     assert rows[SampleBatch.VF_PREDS].shape[1:] == ((2,) if has_agents else ())
 
@@ -215,7 +215,7 @@ def test_a_team_batch_has_every_step_at_its_place_in_its_sequence(case, complete
     actor, (rollout,) = collected(case, complete=complete)
     batch = experience(actor, sample_batch(rollout))
     is_recurrent = "recurrent" in case
-    sequences = sequences_of(rollout) if is_recurrent else [[s] for s in kept_steps(rollout)]
+    sequences = sequences_of(rollout) if is_recurrent else [[s] for s in stored_steps(rollout)]
     if not is_recurrent:  # every step a sequence of its own, in one row
         assert batch.hidden is None
     lengths = [len(sequence) for sequence in sequences]
@@ -224,11 +224,11 @@ def test_a_team_batch_has_every_step_at_its_place_in_its_sequence(case, complete
     assert (batch.inputs.latents is None) == (rollout.latents is None)
     columns = columns_of(actor, rollout, batch)
     for index, sequence in enumerate(sequences):
-        for place, (t, copy) in enumerate(sequence):
-            assert batch.valid[place, index]
+        for position, (t, env_index) in enumerate(sequence):
+            assert batch.valid[position, index]
             for name, (found, expected) in columns.items():
-                row = torch.as_tensor(expected[t, copy])
-                assert torch.equal(found[place, index], row.to(found.dtype)), name
+                row = torch.as_tensor(expected[t, env_index])
+                assert torch.equal(found[position, index], row.to(found.dtype)), name
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "recurrent" in case])
@@ -239,11 +239,11 @@ def test_a_sequence_starts_from_the_memory_that_the_team_had_there(case, complet
     sequences = sequences_of(rollout)
     assert {len(sequence) for sequence in sequences} >= {2, 3}
     assert max(len(sequence) for sequence in sequences) == MAX_SEQ_LEN
-    for index, ((t, copy), *_) in enumerate(sequences):
+    for index, ((t, env_index), *_) in enumerate(sequences):
         for part, stored in vars(rollout.hidden[t]).items():
             found = getattr(batch.hidden, part)
             assert (found is None) == (stored is None)
-            assert stored is None or torch.equal(found[:, index], stored[:, copy])
+            assert stored is None or torch.equal(found[:, index], stored[:, env_index])
     assert (batch.hidden.individual.abs().amax((0, 2)) > 0).any()
 
 
@@ -259,7 +259,7 @@ WEIGHTS = PPOCoefficients(clip_param=0.2, vf_clip_param=0.2, vf_loss_coeff=1.0, 
 
 
 def assert_recomputed(actor, batch):
-    """The networks say again, from the batch alone, what they said when it was collected."""
+    """The networks reproduce, from the batch alone, their outputs at collection."""
     network = actor.module
     with torch.no_grad():
         joint = network(batch.inputs, batch.hidden, batch.actions).joint
@@ -296,7 +296,7 @@ def test_batches_of_several_workers_are_joined_without_mixing_their_steps(case):
     parts = [sample_batch(rollout) for rollout in fragments]
     joined = concat_samples(parts)
     batch = experience(actor, joined)
-    assert batch.valid.sum() == 2 * NUM_COPIES * NUM_STEPS
+    assert batch.valid.sum() == 2 * NUM_ENVS * NUM_STEPS
     assert_recomputed(actor, batch)
 
 
@@ -315,7 +315,7 @@ def test_recurrent_states_come_back_from_the_order_that_rllib_keeps_them_in(
     columns = state_columns(hidden)
     parts = list(columns.values())
     assert len(parts) == 1 + has_modifier + has_critic
-    assert all(len(part) == B for part in parts)  # copies first
+    assert all(len(part) == B for part in parts)  # sub-environments first
     found = state_of(columns, hidden)
     for name, stored in vars(hidden).items():
         assert (getattr(found, name) is None) == (stored is None)

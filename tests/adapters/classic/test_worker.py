@@ -1,4 +1,4 @@
-"""The vectorised worker: what it samples, counts, filters, writes, and tells callbacks."""
+"""The vectorised worker: what it samples, counts, filters, writes, and reports to callbacks."""
 
 import itertools
 
@@ -50,7 +50,8 @@ def test_sequences_are_cut_at_episode_ends_and_evenly_where_longer_than_allowed(
     algorithm = build(env=counter, env_config={"length": 7}, use_gru=True)
     rows, _ = sampled(algorithm)
     lengths = rows[SampleBatch.SEQ_LENS].tolist()
-    # Each of 4 copies: episodes of 7 as 4 + 3 (at most 5), and the first 2 steps of a third one.
+    # Each of 4 sub-environments: episodes of 7 as 4 + 3 (at most 5), and the first 2 steps of a
+    # third one.
     assert lengths == [4, 3, 4, 3, 2] * 4
     starts = np.cumsum([0, *lengths[:-1]])
     at_episode_start = rows[SampleBatch.OBS][starts, -1] == 0
@@ -77,7 +78,7 @@ def test_a_batch_holds_the_columns_of_rllib_copy_by_copy(build):
 
 
 def various_lengths(config):
-    """Every copy has a length of its own, taken in turn."""
+    """Sub-environments with a length of their own each, taken in turn."""
     return Counter(length=next(config["lengths"]))
 
 
@@ -215,8 +216,8 @@ def test_callbacks_see_whole_episodes_in_complete_episodes_mode(build):
 
 
 def test_complete_episodes_mode_counts_exactly_the_episodes_of_its_batch(build):
-    # A copy that has finished its share goes on stepping; what it plays then is favoured by
-    # being short and would bias the mean return.
+    # A sub-environment that has finished its share keeps stepping; its later episodes are biased
+    # to be short and would bias the mean return.
     env_config = {"lengths": itertools.cycle([2, 50])}
     config = tiny(various_lengths, env_config=env_config, num_envs=2, train_batch_size=4)
     config.env_runners(batch_mode="complete_episodes")
@@ -229,7 +230,7 @@ def test_complete_episodes_mode_counts_exactly_the_episodes_of_its_batch(build):
 def test_callbacks_follow_an_episode_across_a_resume(build, tmp_path):
     config = tiny(counter, env_config={"length": 10}).callbacks(Recorder)
     algorithm = build(config)
-    algorithm.train()  # 16 steps of every copy: 6 into the second episode
+    algorithm.train()  # 16 steps of every sub-environment: 6 into the second episode
     path = algorithm.save(str(tmp_path / "checkpoint")).checkpoint.path
     resumed = build(config.copy(copy_frozen=False))
     resumed.restore(path)
@@ -318,7 +319,7 @@ def test_other_inputs_than_the_sampler_are_refused(tmp_path):
         tiny(counter).offline_data(input_=str(tmp_path)).build_algo()
 
 
-def test_every_worker_shows_its_copies_as_one_environment(build):
+def test_every_worker_shows_its_sub_environments_as_one_environment(build):
     worker = build(env=counter).env_runner
     seen = worker.foreach_env(lambda env: env.vector_env.num_envs)
     assert seen == [4]

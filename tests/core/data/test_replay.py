@@ -1,4 +1,4 @@
-"""Replayed episodes: the oldest leave first, rows stay together, and a restored replay continues identically."""
+"""Replayed episodes: the oldest leave first, rows stay together, and restoring is exact."""
 
 from dataclasses import replace
 
