@@ -27,7 +27,7 @@ class Episode:
     Attributes:
         episode_return: team reward summed over the episode.
         length: steps.
-        frames: RGB pictures, if they were asked for.
+        frames: RGB pictures, if they were requested.
     """
 
     episode_return: float

@@ -1,6 +1,6 @@
 """``torch.compile`` under RLlib's own settings, ``config.framework(torch_compile_learner=True)``.
 
-RLlib would compile the model that stands around the networks; here the functions that do the
+RLlib would compile the model around the networks; here the functions that do the
 work are compiled instead: the loss, and the forward pass that chooses actions.
 """
 

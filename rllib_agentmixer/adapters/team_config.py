@@ -98,7 +98,7 @@ class TeamConfig(AlgorithmConfig):
                 equal; checked), ``sum`` or ``mean``; None, the default, for the
                 environment's default, ``shared`` unless its entry specifies another.
             step_time_limit_s: how long one sub-environment may take for a step or a reset
-                before it counts as failed; None for ever. With
+                before it counts as failed; None: no limit. With
                 ``restart_failed_sub_environments`` it is then replaced, else training ends
                 with an error that names it.
             **settings: RLlib's own, such as ``env_config``.

@@ -19,8 +19,8 @@ def show(report: dict[str, Any], as_json: bool, title: str) -> None:
     from rllib_agentmixer.tracking import flatten
 
     table = Table("", "", title=title, title_justify="left", show_header=False)
-    numbers = flatten(report)
-    for name, value in numbers.items():
+    values = flatten(report)
+    for name, value in values.items():
         is_integer = value.is_integer() and abs(value) < 1e12
         table.add_row(name, f"{int(value):,}" if is_integer else f"{value:.4g}")
     for name, value in report.items():

@@ -34,7 +34,7 @@ def keep_freed_memory() -> bool:
     A learner makes and drops the same few megabytes of tensors at every gradient step. By
     default glibc hands them back to the system each time, and the first touch of every page
     afterwards costs more than the arithmetic on it. Where one of ``GLIBC_VARIABLES`` is set,
-    that choice stands.
+    that choice is respected.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -70,10 +70,11 @@ def _matmul_backend() -> Any:
 
 @cache
 def onednn_is_exact() -> bool:
-    """Whether oneDNN, allowed to round float32 factors to bfloat16, does not do it here.
+    """Whether oneDNN computes in float32 here, although allowed to round to bfloat16.
 
     Only CPUs with matrix tiles (AMX) make use of that permission; others multiply in
-    float32. That is tested with numbers which bfloat16 cannot hold, not read off a name.
+    float32. This is tested with values that bfloat16 cannot represent, not inferred from a
+    model name.
     """
     backend = _matmul_backend()
     if backend is None:

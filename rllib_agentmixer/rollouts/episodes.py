@@ -13,7 +13,7 @@ from rllib_agentmixer.envs.vector_env import TeamStep
 class EpisodeRecord(NamedTuple):
     """One finished episode: team return, steps, each agent's own return, and diagnostics.
 
-    Diagnostics are the environment's own numbers at the end, such as ``won``.
+    Diagnostics are the environment's own values at the end, such as ``won``.
     """
 
     episode_return: float

@@ -50,7 +50,7 @@ class FragmentRecorder:
     def cut(self, step: TeamStep) -> np.ndarray:
         """[B] where a step was truncated and the value of what would have followed counts."""
         if self.limits_are_ends:
-            return step.truncated & step.faulty  # a crash is no end of the task
+            return step.truncated & step.faulty  # a crash does not end the task
         return step.truncated
 
     def add(

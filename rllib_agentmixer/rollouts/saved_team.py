@@ -140,7 +140,7 @@ def _stamp(
 
 
 def _own_settings(entry: AlgorithmEntry, given: Mapping[str, Any]) -> TeamSettings:
-    """The algorithm's settings; JSON knows no tuples, and earlier versions had fewer."""
+    """Settings of the algorithm; JSON has no tuples, and earlier versions had fewer settings."""
     defaults = vars(entry.make_settings())
     own = {
         name: tuple(given[name]) if isinstance(default, tuple) else given[name]

@@ -135,7 +135,7 @@ class Team:
 
 
 def seeded(seed: int | None) -> torch.Generator:
-    """Source of noise; PyTorch's own start where there is no seed."""
+    """Random generator; with PyTorch's default seed where none is given."""
     generator = torch.Generator()
     if seed is not None:
         generator.manual_seed(seed)

@@ -150,7 +150,7 @@ class RunCheckpoints:
         best = self.best
         for path in self.all[: -self.keep]:
             if best is None or path.name != best.name:
-                # Without a manifest a half-removed folder is no checkpoint.
+                # Without a manifest a half-removed folder is not a checkpoint.
                 (path / MANIFEST).unlink()
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -57,7 +57,7 @@ def start_ray(num_workers: int) -> None:
         wait_for_cpus(num_workers)
         return
     if num_workers:
-        # The way RLlib starts workers makes Ray's backend log advice as an error.
+        # RLlib's start of workers makes Ray's backend log advice as an error.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.init(
         address="local",

@@ -43,7 +43,7 @@ def join_cluster(address: str) -> None:
         ConfigError: the cluster is unreachable, or rejects this driver.
     """
     check_answers(address)
-    # The way RLlib starts workers makes Ray's backend log advice as an error.
+    # RLlib's start of workers makes Ray's backend log advice as an error.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     settings: dict[str, Any] = {}
     if SUBMITTED not in os.environ:

@@ -81,7 +81,7 @@ class RunOutcome:
     """Outcome of a run.
 
     Attributes:
-        rows: one dictionary of numbers per iteration, ``env_steps`` and ``seconds`` among them.
+        rows: one dictionary of metrics per iteration, ``env_steps`` and ``seconds`` among them.
         checkpoint: folder of the last checkpoint.
         was_interrupted: ended by Ctrl-C or SIGTERM.
         signal_number: which signal, or None.

@@ -116,7 +116,7 @@ class IndividualPolicy:
         expected = self.network.sizes.obs_size
         if flat.numel() != expected:
             raise EnvContractError(
-                f"{self.agent}: observation has {flat.numel()} numbers, the policy was trained on "
+                f"{self.agent}: observation has {flat.numel()} entries, the policy was trained on "
                 f"{expected}; pass the observation of this agent in the training environment"
             )
         if not bool(flat.isfinite().all()):
@@ -169,7 +169,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise ExportError(
-            f"{folder} is no export ({MANIFEST} is missing); write one with "
+            f"{folder} is not an export ({MANIFEST} is missing); write one with "
             "`rllib-agentmixer export CHECKPOINT --out DIR`"
         )
     try:

@@ -1,4 +1,4 @@
-"""Settings of the process: what they change, what they leave alone, and when they stand back."""
+"""Settings of the process: their effects, their limits, and when users override them."""
 
 import subprocess
 import sys
@@ -89,8 +89,8 @@ def test_a_processor_that_rounds_is_left_with_its_own_products(monkeypatch, unkn
         assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
-def test_bfloat16_is_told_from_float32():
-    """What the test of exactness must notice, made with bfloat16 itself."""
+def test_bfloat16_is_distinguished_from_float32():
+    """Rounding that the test of exactness must detect, made with bfloat16 itself."""
     x = torch.rand(256, 64, generator=torch.Generator().manual_seed(0))
     exact = x.double() @ x.double().T
     rounded = (x.bfloat16().float() @ x.bfloat16().float().T).double()

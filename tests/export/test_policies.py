@@ -316,7 +316,7 @@ def test_a_missing_file_is_named(damaged):
     with pytest.raises(ExportError, match=r"agent_1\.safetensors is missing"):
         load_policies(damaged)
     (damaged / MANIFEST).unlink()
-    with pytest.raises(ExportError, match="is no export"):
+    with pytest.raises(ExportError, match="is not an export"):
         load_policies(damaged)
 
 

@@ -150,7 +150,7 @@ def test_a_folder_of_no_run_cannot_be_resumed(tmp_path):
 
 
 def set_aside(path):
-    """What a kill between the two renames of a replacement leaves."""
+    """Folders left by a kill between the two renames of a replacement."""
     aside = path.parent / f".{path.name}-old-x" / path.name
     aside.parent.mkdir()
     path.rename(aside)

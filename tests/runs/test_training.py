@@ -299,7 +299,7 @@ def test_a_last_line_cut_short_by_a_crash_is_dropped(tmp_path):
 
 
 def test_a_run_that_begins_takes_over_nothing(tmp_path):
-    """What a run leaves that was killed before its first checkpoint."""
+    """Files of a run that was killed before its first checkpoint."""
     plan = plan_of(tmp_path)
     checkpoints = plan.out / "checkpoints"
     for name in (".iteration_000001-x", "iteration_000009"):

@@ -168,7 +168,7 @@ def test_only_legal_actions_are_taken(discrete, explore):
 
 def test_an_observation_of_a_wrong_size_names_the_agent_and_both_sizes(discrete):
     policy = load_policies(discrete)["predator_1"]
-    with pytest.raises(EnvContractError, match=r"predator_1: observation has 3 numbers.*28"):
+    with pytest.raises(EnvContractError, match=r"predator_1: observation has 3 entries.*28"):
         policy.act(np.zeros(3), policy.initial_state())
 
 
@@ -210,7 +210,7 @@ def test_the_command_prints_results_and_one_line_for_an_error(discrete, tmp_path
     assert play([str(tmp_path)]) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ")
-    assert "is no export" in printed
+    assert "is not an export" in printed
     assert printed.count("\n") == 1
 
 

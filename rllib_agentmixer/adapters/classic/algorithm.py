@@ -100,7 +100,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
 
     @property
     def team_worker(self) -> TeamRolloutWorker:
-        """The driver's own worker: it learns, and knows the environment."""
+        """The driver's own worker, which learns and has the environment's spec."""
         return cast(TeamRolloutWorker, self.env_runner)
 
     @property
@@ -244,7 +244,7 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
 
     def __getstate__(self) -> dict[str, Any]:
         """RLlib's state, and all state that determines future iterations."""
-        # What is under way comes first: a worker reports its state after it has answered.
+        # Pending requests come first: a worker reports its state after it has answered.
         return super().__getstate__() | {"data": self.data_state()} | workers_state(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ class TeamEpisode:
         total_reward: team reward so far.
         agent_rewards: own reward of every agent so far, by agent name.
         user_data: the user's own, dropped with the episode.
-        custom_metrics: numbers that appear in results as mean, minimum and maximum.
+        custom_metrics: values that appear in results as mean, minimum and maximum.
         hist_data: lists that appear in results as they are.
         media: media for loggers.
     """

@@ -16,7 +16,7 @@ from rllib_agentmixer.errors import ConfigError
 
 ALGORITHM_CLASSES: dict[type, type] = {}
 """Configuration class -> algorithm class. Not attributes of each other: Ray's export of an actor
-class follows those for ever."""
+class follows those endlessly."""
 
 
 class ClassicConfig(TeamConfig):
@@ -140,7 +140,7 @@ class OnPolicyConfig(ClassicConfig, PPOConfig):
         if not self.learner_type.accepts_stale_batches:
             chosen = getattr(self, "learner", self.algorithm)
             raise ConfigError(
-                "sample_async=True samples with the policy of before the last update, and "
+                "sample_async=True samples with the policy before the last update, and "
                 f"learner={chosen!r} has no ratio that accounts for it; set another learner or "
                 "sample_async=False"
             )

@@ -75,12 +75,12 @@ class TeamModel(TorchModelV2, nn.Module):
         """[R, P] flat parameters of the joint policy; rows are batch-major when recurrent.
 
         Raises:
-            ConfigError: the joint policy is no product over agents, or has no critic.
+            ConfigError: the joint policy is not a product over agents, or has no critic.
         """
         module = self.module
         if not module.is_factored:
             raise ConfigError(
-                f"the joint policy of {self.entry.name} is no product over agents with these "
+                f"the joint policy of {self.entry.name} is not a product over agents with these "
                 "settings (correlation), which is all that RLlib's own action distributions can "
                 "express; use this package's worker (train, evaluate) or the exported policies"
             )

@@ -126,7 +126,7 @@ class TeamPolicy(TorchPolicyV2):
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """RLlib's hook behind ``compute_actions``: joint actions of any form of correlation.
 
-        Its own way, an action distribution, knows products over agents alone.
+        Its default, an action distribution, represents only products over agents.
         """
         rows = obs_batch[SampleBatch.CUR_OBS].float()
         noise = torch.default_generator
@@ -193,9 +193,9 @@ class TeamPolicy(TorchPolicyV2):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore learned state; settings remain this policy's own.
 
-        RLlib would bring back the settings of the checkpoint: a trial that takes over another
+        RLlib would restore the settings of the checkpoint: a trial that takes over another
         one's weights to continue with perturbed settings would train with the old ones. Schedules
-        stand where the restored step count puts them.
+        continue from the restored step count.
         """
         own_settings = self.config
         super().set_state(state)

@@ -29,7 +29,7 @@ class Algorithm(Protocol):
 
 
 def workers_state(algorithm: Algorithm) -> dict[str, Any]:
-    """State of every worker, which decides what it would sample next."""
+    """State of every worker, which determines what it samples next."""
     samplers = {0: algorithm.team_worker.get_sampler_state()}
     if algorithm.workers_group.num_remote_workers() > 0:
         remote = algorithm.workers_group.foreach_env_runner(

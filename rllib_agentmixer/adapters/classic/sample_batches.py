@@ -91,7 +91,7 @@ def to_experience(
 
     def column(name: str) -> Tensor:
         tensor = torch.as_tensor(batch[name], device=device)
-        # Padded rows repeat a real one: every number in them stays finite, and none counts.
+        # Padded rows repeat a real one: every value in them is finite, and none counts.
         return (tensor.float() if tensor.is_floating_point() else tensor)[index]
 
     hidden = None

@@ -97,7 +97,7 @@ def sample_fragments(worker: Any, num_fragments: int) -> WorkerSample:
 class AsynchronousSampler(Sampler):
     """Asynchronous sampler: workers sample the next batch while the driver learns.
 
-    Every batch but the first was therefore sampled with the weights, filters and schedules of
+    Every batch but the first was therefore sampled with the weights, filters and schedules
     before the last update. Each worker has at most one request under way, which remains under
     way when an iteration ends or runs out of time; all that arrives is learned from, once.
     """

@@ -27,8 +27,8 @@ ON_POLICY_SPACE = {
     "num_epochs": "choice(5, 10, 15)",
     "advantage_scale": "choice(standard, hysteretic, robust)",
 }
-"""Ranges that policy-gradient algorithms share: where the tuned examples lie, and some way
-around them."""
+"""Ranges that policy-gradient algorithms share: those of the tuned examples with some
+margin."""
 
 MAPPO = AlgorithmEntry(
     name="mappo",

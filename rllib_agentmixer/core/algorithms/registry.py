@@ -69,7 +69,7 @@ def register_algorithm(entry: AlgorithmEntry) -> AlgorithmEntry:
         The entry.
 
     Raises:
-        ConfigError: it is no entry, or its name is taken by another algorithm.
+        ConfigError: it is not an entry, or its name is taken by another algorithm.
     """
     given: Any = entry
     if not isinstance(given, AlgorithmEntry):

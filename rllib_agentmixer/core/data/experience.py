@@ -94,7 +94,7 @@ class Experience:
         Parts differ by at most one sequence, so no remainder is dropped or left tiny.
         """
         size = max(1, num_steps // self.valid.shape[0])
-        # Without the empty ones: a part of nothing else would have no mean.
+        # Without the empty ones: a part of only those would have no mean.
         real = self.valid.any(0).nonzero().squeeze(1)
         num_parts = max(1, round(len(real) / size))
         if num_parts == 1:

@@ -23,7 +23,7 @@ FIELDS = ("action_mask", "alive", "obs", "state")
 
 @dataclass(frozen=True)
 class TeamLayout:
-    """Layout of the parts of a joint observation in a row of F numbers."""
+    """Layout of the parts of a joint observation in a row of F floats."""
 
     sizes: TeamSizes
 

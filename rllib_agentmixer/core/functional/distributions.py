@@ -42,7 +42,7 @@ class TeamCategorical:
 
     @property
     def log_probs(self) -> Float[Tensor, "*batch N A"]:
-        """Normalised once, however many quantities are asked for."""
+        """Normalised logits, computed once."""
         # Not functools.cached_property: its lock (Python < 3.12) cannot be compiled.
         if "_log_probs" not in self.__dict__:
             object.__setattr__(self, "_log_probs", log_softmax(self.logits))

@@ -19,11 +19,11 @@ Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 class Learner(ABC):
     """Base of learners: updates a team, and owns optimisers, target networks and schedules.
 
-    A learner knows neither RLlib nor where batches come from. One instance lives on the driver;
-    workers call :meth:`postprocess` alone.
+    A learner is independent of RLlib and of the source of batches. One instance is on the driver;
+    workers call only :meth:`postprocess`.
 
     Args:
-        team: what is trained.
+        team: networks to train.
         settings: of the algorithm.
         rllib: RLlib's settings, of the class that the algorithm's entry names.
         compiler: compiles the loss, such as ``torch.compile``; None leaves it as it is.
@@ -36,10 +36,10 @@ class Learner(ABC):
     """Frozen dataclass of the tensors that :meth:`postprocess` adds to experience."""
 
     accepts_stale_batches: ClassVar[bool] = True
-    """Whether batches may come from the policy of before the last update."""
+    """Whether batches may come from the policy before the last update."""
 
     scheduled: ClassVar[Mapping[str, str]] = {"lr": "cur_lr"}
-    """Settings that may be schedules -> names of their present values among the metrics."""
+    """Settings that may be schedules -> names of their current values among the metrics."""
 
     def __init__(
         self, team: TeamModule, settings: Any, rllib: Any, *, compiler: Compiler | None = None
@@ -95,7 +95,7 @@ class Learner(ABC):
         """Loss of one batch as it comes, for RLlib's gradient API.
 
         Raises:
-            NotImplementedError: this learner's update is no single gradient.
+            NotImplementedError: this learner's update is not a single gradient.
         """
         del batch
         raise NotImplementedError(f"{type(self).__name__} has no single loss; call update()")

@@ -53,7 +53,7 @@ class PPOLearner(Learner):
     """Clipped policy gradient with a critic, over several epochs of shuffled minibatches.
 
     RLlib's own loop over minibatches is not used: it never shuffles rows, drops the rest of
-    a batch that is no multiple of the minibatch, and cannot stop at a divergence.
+    a batch that is not a multiple of the minibatch, and cannot stop at a divergence.
     """
 
     targets = PolicyGradientTargets

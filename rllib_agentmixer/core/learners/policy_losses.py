@@ -57,7 +57,7 @@ class Loss:
 
 
 Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor, PPOCoefficients], Tensor]
-"""Policy loss of log-probabilities, those of before, advantages and what counts."""
+"""Policy loss of new and old log-probabilities, advantages and the mask of valid entries."""
 
 
 def clipped_surrogate(

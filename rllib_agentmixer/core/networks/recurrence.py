@@ -1,8 +1,8 @@
-r"""The recurrence of a gated recurrent unit over whole sequences, with its gradient by hand.
+r"""Recurrence of a gated recurrent unit over whole sequences, with a hand-written gradient.
 
 Autograd would record about twenty operations for every time step and add up one gradient of
-the recurrent weights after the other. Here a time step costs six operations on the way there
-and four on the way back: everything that does not hang on the gradient of the step behind it
+the recurrent weights after the other. Here a time step costs six operations in the forward pass
+and four in the backward pass: everything independent of the gradient of the following step
 is computed for all steps at once, and the gradient of the weights is one matrix product.
 
 .. math:: r &= \sigma(x_r + h W_r + b_r) \quad z = \sigma(x_z + h W_z + b_z) \\

@@ -15,7 +15,7 @@ class ActorCriticSettings(TeamSettings):
     """Settings of every algorithm that learns policies from advantages."""
 
     ratio: ClassVar[Any]
-    """Whose probability is compared with what it was: ``joint`` or each ``agent``'s own."""
+    """Probability ratio: ``joint``, or each ``agent``'s own."""
 
     critic_input: str = setting("state", one_of("state", "obs"))
     """``state``: V(s) for the team. ``obs``: V_i(h_i), one per agent from its own history."""
@@ -24,7 +24,7 @@ class ActorCriticSettings(TeamSettings):
     """Hidden widths of V(s)."""
 
     huber_delta: float = setting(10.0, number(0, open_low=True))
-    """Where the value loss turns linear, in normalised value units [authors]."""
+    """Error from which the value loss is linear, in normalised value units [authors]."""
 
     normalize_values: bool = setting(True, boolean)
     """Whether the critic learns standardised targets (outputs preserved, PopArt) [ours 6]."""
@@ -34,8 +34,8 @@ class ActorCriticSettings(TeamSettings):
     ``robust``: median and inter-quartile range, clipped [ours 8]."""
 
     bootstrap_truncated: bool = setting(True, boolean)
-    """Whether a time limit is followed by the value of what would have come [ours 3]. False
-    counts it as an end [authors]: right where agents see the limit coming, wrong where not."""
+    """Whether returns bootstrap from V at a time limit [ours 3]. False treats it as a terminal
+    state [authors]: right where agents observe the remaining time, wrong where not."""
 
     individual_rewards: bool = setting(False, boolean)
     """Whether each agent learns from its own reward, until it leaves, instead of the team's;
@@ -65,8 +65,8 @@ class PolicyGradientSettings(ActorCriticSettings):
     pass over each batch [Mnih et al. 2016]."""
 
     ratio: str = setting("joint", one_of("joint", "agent"))  # type: ignore[misc]
-    """Whose probability is compared with what it was: the whole team's at once, or each
-    agent's on its own [MAPPO]."""
+    """Probability ratio: the whole team's at once (``joint``), or each agent's on its own
+    [MAPPO]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,28 +32,28 @@ class AgentMixerSettings(PolicyGradientSettings):
     """Settings of AgentMixer on top of those of the policy gradient."""
 
     igc: Igc = setting("strict", one_of("strict", "gumbel", "none"))
-    """Form of the joint policy. ``strict`` keeps every
-    mode exactly [ours 1]; ``gumbel`` is the published form; ``none`` is the ablation."""
+    """Form of the joint policy. ``strict`` preserves every mode exactly [ours 1]; ``gumbel`` is
+    the published form; ``none`` is the ablation."""
 
     distillation_coeff: float = setting(0.0, number(0))
     """Weight of KL(joint || individual) in the loss: the individual policies imitate a joint
-    policy that is tied to nothing. Only with ``igc="none"``; the paper argues against it."""
+    policy not tied to them. Only with ``igc="none"``; the paper argues against it."""
 
     correlation: Correlation = setting("state", one_of("state", "signal", "autoregressive"))
-    """What agents' joint actions share beyond their policies: the ``state`` [paper]; a random
+    """Source of correlation between agents' actions: the ``state`` [paper]; a random
     ``signal`` too; or ``autoregressive``: the actions of the agents before them [ours 11]."""
 
     signal_size: int = setting(4, integer(1, 256))
-    """Z: numbers in the random signal of one environment step."""
+    """Z: dimensions of the random signal of one environment step."""
 
     agent_order: Any = setting(None, order)
-    """Who acts after whom in the autoregressive form: None is 0..N-1, ``random`` draws anew
+    """Order of the agents in the autoregressive form: None is 0..N-1, ``random`` is sampled anew
     at every step."""
 
     policy_modifier: ModifierKind = setting(
         "mixer", one_of("mixer", "linear", "hypernetwork", "attention", "none")
     )
-    """How agents are mixed: the MLP ``mixer`` [paper], its ablations, or ``none``: the joint
+    """Kind of mixing: the MLP ``mixer`` [paper], its ablations, or ``none``: the joint
     policy is the product of the individual ones."""
 
     modifier_lr: Schedule = setting(5e-5, schedule(number(0)))

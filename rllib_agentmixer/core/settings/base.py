@@ -97,9 +97,9 @@ class TeamSettings(CheckedSettings):
     """Own parameters per agent, one set for all, or one per group such as [[0, 1], [2]]."""
 
     non_finite: NonFinite = setting("raise", one_of("raise", "skip", "warn"))
-    """Where gradients are NaN or infinite no weight takes them in; ``raise`` then stops, ``warn``
-    logs, ``skip`` only counts them (``skipped_steps``)."""
+    """Handling of non-finite gradients, whose steps are always skipped: ``raise`` then stops,
+    ``warn`` logs, ``skip`` only counts them (``skipped_steps``)."""
 
     learner_threads: int | None = setting(1, optional(integer(1)))
-    """Torch threads of the process that learns; None leaves torch's own choice. At these
+    """Torch threads of the process that learns; None leaves PyTorch's default. At these
     widths one is fastest: two took 1.7 to 8 times as long on two busy cores."""

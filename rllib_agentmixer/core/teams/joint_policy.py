@@ -170,7 +170,7 @@ class JointPolicy(ProductPolicy):
         )
         after = None
         if hidden is not None and individual.hidden is not None:
-            # The critic's own state moves when values are asked for, not here.
+            # The critic's own state advances when values are computed, not here.
             after = RecurrentState(individual.hidden, output.hidden, hidden.critic)
         return _Parts(individual, output.agents, mask, alive, after)
 

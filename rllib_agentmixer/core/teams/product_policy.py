@@ -83,7 +83,7 @@ class ProductPolicy(IndividualTeam):
         return Values(rows_first(values, inputs), hidden)
 
     def reward_unit_values(self, inputs: TeamInputs, hidden: Tensor | None = None) -> Tensor:
-        """V in reward units of rows that are no sequences: [..] of the state or [.., N].
+        """V in reward units of rows that are not sequences: [..] of the state or [.., N].
 
         Args:
             inputs: [..] joint observations.

@@ -172,7 +172,7 @@ class IndividualTeam(TeamModule):
         policy = self.individual_distribution(individual, inputs)
         after = None
         if hidden is not None and individual.hidden is not None:
-            # Other parts, such as a critic's, move where they are asked for and not here.
+            # Other parts, such as a critic's, advance in their own forward pass, not here.
             after = replace(hidden, individual=individual.hidden)
         return PolicyOutput(policy, policy, after)
 

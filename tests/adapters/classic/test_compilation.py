@@ -11,7 +11,7 @@ from rllib_agentmixer.errors import ConfigError
 
 @pytest.fixture
 def graphs(monkeypatch):
-    """What was compiled, and the calls of it; nothing is generated, so that tests stay short.
+    """Compiled graphs and their calls; no code is generated, so that tests remain short.
 
     That compiled functions compute the same is tested in the core.
     """

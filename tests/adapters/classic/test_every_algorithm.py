@@ -1,4 +1,4 @@
-"""What holds for every registered algorithm on every registered environment."""
+"""Properties of every registered algorithm on every registered environment."""
 
 import math
 

@@ -13,7 +13,7 @@ from rllib_agentmixer.core.learners.policy_losses import PPOCoefficients
 
 @pytest.fixture(scope="module")
 def steps():
-    """What ``compiled_steps.py`` measured, in a process without shape checks."""
+    """Results of ``compiled_steps.py``, in a process without shape checks."""
     program = Path(__file__).with_name("compiled_steps.py")
     result = subprocess.run([sys.executable, program], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

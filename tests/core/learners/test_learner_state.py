@@ -1,5 +1,4 @@
-"""What a policy-gradient learner keeps from one update to the next, and what it reads from
-settings alone."""
+"""State of a policy-gradient learner between updates, and values read from settings alone."""
 
 import io
 from copy import deepcopy

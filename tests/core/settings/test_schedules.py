@@ -1,4 +1,4 @@
-"""What is scheduled: RLlib's own interpolation, and how learners and teams follow it."""
+"""Schedules: RLlib's own interpolation, and how learners and teams follow it."""
 
 import pytest
 

@@ -377,9 +377,9 @@ def test_the_autoregressive_form_is_not_evaluated_without_actions(build):
 def test_a_random_order_must_have_been_drawn(build):
     team = Team(build, "discrete", "strict", "drawn")
     bare = replace(team.inputs, latents=None)
-    with pytest.raises(ValueError, match="agent_order='random' needs the order"):
+    with pytest.raises(ValueError, match="agent_order='random' needs the sampled order"):
         team.network(bare, None, team.actions)
-    with pytest.raises(ValueError, match="agent_order='random' needs the order"):
+    with pytest.raises(ValueError, match="agent_order='random' needs the sampled order"):
         team.network.act(bare, None, explore=True, generator=random())
 
 

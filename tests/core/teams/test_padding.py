@@ -48,7 +48,7 @@ def teams(draw):
 
 
 def batch_of(build, network, inputs):
-    """What the team does, under a policy that was a little different."""
+    """Batch that the team collects under a slightly different policy."""
     generator = torch.Generator().manual_seed(7)
 
     def noise(x):
@@ -75,7 +75,7 @@ def batch_of(build, network, inputs):
 
 
 def found_in(network, batch):
-    """Everything that comes out: policies, values, loss, and every parameter's gradient."""
+    """All outputs: policies, values, loss, and every parameter's gradient."""
     network.zero_grad()
     output = network(batch.inputs, None, batch.actions)
     loss = team_loss(network, batch, WEIGHTS)
