@@ -34,7 +34,7 @@ TARGETS = tuple(entry.name for entry in fields(PolicyGradientTargets))
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """A fragment with its targets as NumPy arrays, time first, and what belongs to it."""
+    """Fragment with its targets as NumPy arrays, time first, and its metadata."""
 
     rows: np.ndarray
     raw_rows: np.ndarray
@@ -166,7 +166,7 @@ class Build:
 
     @staticmethod
     def experience(inputs, actions, behaviour, valid, **targets) -> Experience:
-        """Steps of a policy-gradient learner whose rewards and ends nobody reads."""
+        """Steps of a policy-gradient learner whose rewards and ends are unused."""
         zeros = torch.zeros(valid.shape)
         return Experience(
             inputs=inputs,

@@ -1,4 +1,4 @@
-"""Shape annotations mean jaxtyping here, and plain tensors where that is not installed."""
+"""Shape annotations mean jaxtyping here, and plain tensors where it is not installed."""
 
 import runpy
 import sys

@@ -24,7 +24,7 @@ TERMINATES, IS_CUT, CRASHES = "terminates", "is cut", "crashes"
 
 
 class ScriptedEnv(VectorTeamEnv):
-    """Sub-environment c plays ``scripts[c]``, pairs of a length and an end, again and again.
+    """Sub-environment c plays ``scripts[c]``, pairs of a length and an end, in turn.
 
     The state is 100 c + 10 episode + step; the team reward is c + step / 10. Every array that
     it hands out is reused in the next step, as the contract allows.

@@ -1,4 +1,4 @@
-"""Episodes across fragments: each step is in exactly one, with what followed its last."""
+"""Episodes across fragments: each step is in exactly one, with the successor of its last."""
 
 import pytest
 import torch

@@ -142,7 +142,7 @@ class HAPPOLearner(PPOLearner):
 
     def loss_of(self, batch: Experience) -> Any:
         raise NotImplementedError(
-            "HAPPO updates agents one after the other and has no single loss; call update()"
+            "agents are updated one after the other, without a single loss; call update()"
         )
 
     def fit(self, batch: Experience, generator: torch.Generator) -> dict[str, float]:

@@ -32,7 +32,7 @@ def _ray(ray_cluster):
 
 @pytest.fixture
 def keep():
-    """Remembers algorithms, so that each is stopped at the end of its test."""
+    """Registers algorithms, so that each is stopped at the end of its test."""
     algorithms = []
 
     def remember(algorithm):

@@ -39,7 +39,7 @@ def ask(algorithm, function):
 
 
 class Spy:
-    """Notes every batch that is learned from, with what there was just before."""
+    """Records every batch that is learned from, with the weights just before."""
 
     def __init__(self, algorithm):
         self.policy = algorithm.team_policy
@@ -66,7 +66,7 @@ def rewards_of(num_envs, num_steps, length=LENGTH):
 
 @pytest.fixture(scope="module")
 def trained(ray_cluster):
-    """Two workers after a few iterations with all that has to follow them, and what was seen."""
+    """Two workers after a few iterations with all synchronised state, and the recorded batches."""
     config = asynchronous(
         {"length": LENGTH}, 2, temperature=[[0, 2.0], [400, 1.0]], lr=0.01, num_epochs=2
     )

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or refused, and saving never harms the one before."""
+"""A checkpoint is whole or rejected, and saving never damages the previous one."""
 
 import errno
 import json

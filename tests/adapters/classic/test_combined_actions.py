@@ -20,7 +20,7 @@ ACTIONS = {
 
 
 class Machine(ParallelEnv):
-    """Pays for the arm at (1, 7); the arm's second place may not be 6."""
+    """Pays for the arm at (1, 7); the arm's second component may not be 6."""
 
     metadata = {"name": "machine", "render_modes": []}  # noqa: RUF012
 

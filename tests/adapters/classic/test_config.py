@@ -1,4 +1,4 @@
-"""Settings reach where they act, and what cannot work is refused with the reason."""
+"""Settings take effect, and invalid combinations are rejected with the reason."""
 
 import pytest
 import torch

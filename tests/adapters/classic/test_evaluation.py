@@ -147,7 +147,7 @@ def test_contestants_are_named_after_policy_and_exploration():
 
 
 class Noticed(Counter):
-    """Ends after as many steps as the first agent's first action says."""
+    """Environment whose first agent's first action is the episode's length."""
 
     def step(self, actions):
         if self.count == 0:

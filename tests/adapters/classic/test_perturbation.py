@@ -23,7 +23,7 @@ BEFORE_AND_AFTER = {
 
 
 def in_effect(algorithm, name):
-    """The value that decides, read where it acts."""
+    """Effective value, read where it is applied."""
     policy, worker = algorithm.team_policy, algorithm.team_worker
     if name in ("lr", "modifier_lr"):
         groups = policy.learner.optimizer.param_groups
@@ -45,7 +45,7 @@ def test_every_perturbable_setting_is_tried():
 
 @pytest.fixture(scope="module")
 def donor(ray_cluster, tmp_path_factory):
-    """A checkpoint of a trial with the values of before."""
+    """Checkpoint of a trial with the values before the perturbation."""
     algorithm = tiny(
         **{name: before for name, (before, _) in BEFORE_AND_AFTER.items()}
     ).build_algo()

@@ -1,4 +1,4 @@
-"""RLlib's own way to ask a policy for actions, in every form of correlation."""
+"""RLlib's own interface for actions of a policy, in every form of correlation."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Remote workers: they sample apart, act with the driver's weights, and fail without harm."""
+"""Remote workers: they sample apart, act with the driver's weights, and fail without damage."""
 
 import time
 

@@ -32,7 +32,7 @@ def make_config(filtered=False, workers=0, seed=1, **settings):
 
 
 def assert_equal_runs(one, other):
-    """Both have trained equally, and the next iteration shows what they sample next."""
+    """Assert equal training and, by the next iteration, equal sampling."""
     assert differences(training_state(one), training_state(other)) == []
     filters = [dict(algorithm.env_runner.filters) for algorithm in (one, other)]
     for name, found in filters[0].items():

@@ -61,7 +61,8 @@ def _ray():
 
 
 def env_of(case):
-    """Copies whose episodes differ in length: cut in the grid, over in the continuous game."""
+    """Sub-environments whose episodes differ in length: truncated in the grid, terminated in the
+    continuous game."""
     lengths = iter(LENGTHS)
 
     def make_one():

@@ -115,7 +115,7 @@ def checkpoint(saved, tmp_path):
 
 
 def sealed(folder):
-    """A manifest that fits: whoever changes a checkpoint can do that as well."""
+    """Matching manifest: anyone who alters a checkpoint can write one as well."""
     stamp = json.loads((folder / MANIFEST).read_text())["stamp"]
     write_manifest(folder, stamp)
     return folder
@@ -157,7 +157,7 @@ def test_evaluate_and_export_open_no_pickle_of_a_checkpoint(checkpoint, tmp_path
 
 @pytest.fixture
 def foreign(checkpoint):
-    """A checkpoint that wants the system's shell as its environment."""
+    """Checkpoint that names the system's shell as its environment."""
     path = checkpoint / FOLDER / SETTINGS
     content = json.loads(path.read_text())
     flag = checkpoint.parent / "called"

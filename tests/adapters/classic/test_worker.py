@@ -149,7 +149,7 @@ def test_returns_are_team_returns_and_agents_have_their_own(build):
 
 
 class Recorder(RLlibCallback):
-    """Counts its calls and reports numbers of its own."""
+    """Counts its calls and reports values of its own."""
 
     calls: list = []  # noqa: RUF012
 

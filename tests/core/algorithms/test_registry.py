@@ -29,7 +29,7 @@ MAPPO = ALGORITHMS["mappo"]
 
 
 def unchecked(module):
-    """A module without the type checker of the tests, which would refuse before it does."""
+    """Module without the type checker of the tests, which would raise first."""
     name = f"unchecked_{module.__name__.rpartition('.')[2]}"
     spec = importlib.util.spec_from_file_location(name, module.__file__)
     found = sys.modules[name] = importlib.util.module_from_spec(spec)

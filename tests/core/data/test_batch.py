@@ -22,7 +22,7 @@ N, A, OBS, S, H = 2, 3, 4, 5, 6
 
 
 def batch_of(T, B, *, recurrent=False):
-    """Every tensor says which sequence a number belongs to."""
+    """Batch whose entries identify their sequence."""
     number = torch.arange(B, dtype=torch.float32)
 
     def numbered(*tail):

@@ -1,4 +1,4 @@
-"""Rows of numbers: what stands where, there and back, and in RLlib's own order."""
+"""Flat rows: positions of fields, round trips, and RLlib's own order."""
 
 import gymnasium
 import numpy as np

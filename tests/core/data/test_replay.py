@@ -16,7 +16,7 @@ LAYOUT = TeamLayout(SIZES)
 
 
 def episode(number, length):
-    """Every reward is the episode's number; actions count steps."""
+    """Episode whose rewards are its number and whose actions count steps."""
     rows = length + 1
     ones = torch.ones(rows, 1, 2, 2, dtype=torch.bool)
     inputs = TeamInputs(

@@ -1,4 +1,4 @@
-"""Scales of advantages: what they centre, what they divide by, and what cannot move them."""
+"""Scales of advantages: centre, divisor, and invariances."""
 
 import pytest
 import torch

@@ -32,12 +32,12 @@ def same(found, expected):
 
 
 def learner_of(build, network):
-    """With a divergence that is always too small, so that the weight of KL moves."""
+    """Learner whose divergence is always too small, so that the weight of KL changes."""
     return build.learner(network, num_epochs=1, kl_coeff=0.2, kl_target=1e3)
 
 
 def through_a_file(state):
-    """As a checkpoint keeps it: plain tensors and numbers alone pass."""
+    """State as a checkpoint stores it: plain tensors and numbers only."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)

@@ -45,7 +45,7 @@ def draw(*shape, seed=0):
 
 
 def some_dead(inputs):
-    """Agents die and come back; the last row of the first step holds nobody alive."""
+    """Agents die and return; in the last row of the first step all are dead."""
     alive = torch.rand(inputs.alive.shape, generator=random(50)) < 0.6
     alive[0, -1] = False
     alive[0, 0] = True

@@ -129,7 +129,7 @@ def test_output_has_one_dispersion_per_action_and_own_means_without_igc(build, k
 
 
 def by_parts(modifier, sizes, individual, state, mask, alive):
-    """The forward pass as section "Implementation" of the paper tells it, agent by agent."""
+    """The forward pass as section "Implementation" of the paper describes it, agent by agent."""
     head = individual.head
     if sizes.action_kind == "discrete":
         head = (head - head.logsumexp(-1, keepdim=True)).clamp(min=-10)

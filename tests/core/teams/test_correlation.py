@@ -393,7 +393,7 @@ cases = pytest.mark.parametrize(("correlation", "order"), CASES)
 
 
 def small_team(build, correlation, order, igc="strict", seed=2):
-    """Agents with 2, 3 and 3 actions who listen well and have a loud modifier."""
+    """Agents with 2, 3 and 3 actions, strong conditioning and a large dispersion."""
     sizes = build.sizes(action_sizes=(2, 3, 3))
     network = build.network(sizes, seed, correlation=correlation, agent_order=order, igc=igc)
     modifier = network.policy_modifier
@@ -611,7 +611,7 @@ def trained_with(network, inputs, actions):
 
 
 def without_gradient(part, name):
-    """Undo with ``handle.remove()``: what individual policies or modifier say is a constant."""
+    """Undo with ``handle.remove()``: outputs of individual policies or modifier are constants."""
 
     def detach(_module, _inputs, output):
         if name == "policy_modifier":

@@ -1,4 +1,4 @@
-"""The whole network: who learns through whom, recurrence, and what decentralised play reads."""
+"""Joint policy: gradient flow, recurrence, and inputs of decentralised play."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def gradients(network, part, inputs, actions, hidden=None):
 
 
 def detached_outputs(module):
-    """Undo with ``handle.remove()``: what the module puts out carries no gradient."""
+    """Undo with ``handle.remove()``: the module's outputs carry no gradient."""
 
     if isinstance(module, PolicyModifier):
         return module.output.register_forward_hook(lambda _m, _inputs, output: output.detach())

@@ -1,4 +1,4 @@
-"""Padding never leaks: what stands in it moves no output, no loss and no gradient.
+"""Padding never leaks: its contents change no output, no loss and no gradient.
 
 A team of different agents is padded to its largest. Here every padded number is garbage, for
 teams of any sizes, kinds and algorithms that hypothesis thinks of.
