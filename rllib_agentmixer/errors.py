@@ -1,4 +1,4 @@
-"""Errors that the package raises at its borders.
+"""Errors that the package raises at its interfaces.
 
 Each message gives the problem, the offending value, and a remedy. The
 command line prints the message alone and exits with status 2.
@@ -22,7 +22,7 @@ class LearningError(AgentMixerError, ArithmeticError):
 
 
 class CheckpointError(AgentMixerError):
-    """A checkpoint is missing, damaged, or belongs to something else."""
+    """A checkpoint is missing, damaged, or belongs to another run, algorithm or environment."""
 
 
 class ExportError(AgentMixerError):
@@ -30,7 +30,7 @@ class ExportError(AgentMixerError):
 
 
 class MissingExtraError(AgentMixerError, ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names the extra that installs it."""
 
 
 def user_error(error: BaseException | None) -> AgentMixerError | None:

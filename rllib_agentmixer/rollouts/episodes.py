@@ -20,7 +20,7 @@ class EpisodeRecord(NamedTuple):
     length: int
     agent_returns: np.ndarray
     is_faulty: bool = False
-    diagnostics: dict[str, float] = {}  # noqa: RUF012  nobody writes to it
+    diagnostics: dict[str, float] = {}  # noqa: RUF012  read-only
 
 
 @dataclass

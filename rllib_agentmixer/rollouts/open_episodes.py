@@ -57,7 +57,7 @@ def _cut(steps: Experience, first: int, stop: int) -> Experience:
 def _last_row(steps: Experience, fragment: Fragment, time: int, index: int) -> Experience:
     """Row after the last step: the true last observation where there is one.
 
-    After a termination nothing follows; the row repeats the last step and counts nowhere.
+    After a termination nothing follows; the row repeats the last step and does not count.
     """
     row = _cut(steps, time, time + 1)
     bootstrap = fragment.bootstraps.get(time)

@@ -68,7 +68,7 @@ def render(
     """RGB pictures of one episode in a single sub-environment, one before each step.
 
     Raises:
-        EnvContractError: the environment draws nothing.
+        EnvContractError: the environment renders nothing.
     """
     frames: list[np.ndarray] = []
 

@@ -118,7 +118,7 @@ class Team:
         """Pictures of one episode, first to last.
 
         Raises:
-            EnvContractError: the environment draws nothing.
+            EnvContractError: the environment renders nothing.
         """
         env = self.vector_env(1, render_mode="rgb_array")
         try:

@@ -37,7 +37,7 @@ class ClassicConfig(TeamConfig):
     def choose_model(self) -> None:
         """Let RLlib build the team's networks."""
         self.model["custom_model"] = MODEL_NAME
-        # The entry itself: on a remote worker nobody has registered that of a user's script.
+        # The entry itself: that of a user's script is not registered on remote workers.
         self.model["custom_model_config"] = {
             "algorithm": self.entry,
             **vars(self.hyperparameters()),
@@ -53,8 +53,8 @@ class ReplayConfig(ClassicConfig):
 
     unsupported = UNSUPPORTED | {
         "observation_filter": ("NoFilter", "replayed rows are not standardised"),
-        "output": (None, "episodes travel as a whole and not as RLlib's rows"),
-        "compress_observations": (False, "episodes travel as a whole and not as RLlib's rows"),
+        "output": (None, "episodes are sent whole, not as RLlib's rows"),
+        "compress_observations": (False, "episodes are sent whole, not as RLlib's rows"),
     }
 
     def __init__(self, algo_class: type | None = None) -> None:

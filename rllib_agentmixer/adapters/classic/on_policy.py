@@ -68,7 +68,7 @@ class OnPolicyAlgorithm(TeamAlgorithm):
         self.sampler.send_filters()
 
     def _sync_filters_if_needed(self, *, workers: EnvRunnerGroup, **settings: Any) -> None:
-        """RLlib's hook; filters of workers that sample asynchronously travel with batches."""
+        """RLlib's hook; filters of workers that sample asynchronously are sent with batches."""
         if workers is not self.env_runner_group or not self.config.sample_async:
             super()._sync_filters_if_needed(workers=workers, **settings)
 

@@ -39,7 +39,7 @@ class TeamPolicy(TorchPolicyV2):
         config = dict(PPOConfig().to_dict(), **config)
         self.compiler = compiler(config, "learner")
         self.is_compiled = config["torch_compile_learner"] or config["torch_compile_worker"]
-        config["torch_compile_learner"] = False  # RLlib would compile a model that nobody calls
+        config["torch_compile_learner"] = False  # RLlib would compile an unused model
         self.generator = torch.Generator()
         if config["seed"] is not None:
             self.generator.manual_seed(config["seed"])

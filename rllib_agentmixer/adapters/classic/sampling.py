@@ -85,9 +85,9 @@ class WorkerSample:
 
 
 def sample_fragments(worker: Any, num_fragments: int) -> WorkerSample:
-    """On a worker: sample, and hand over everything that belongs to it.
+    """Sample on a worker, with the metrics and filters of the sample.
 
-    Metrics and filters travel with their batch. RLlib asks for them in calls of their own,
+    Metrics and filters are sent with their batch. RLlib requests them in separate calls,
     which would wait behind the next request and lose both when they run out of time.
     """
     batches = [worker.sample() for _ in range(num_fragments)]

@@ -2,7 +2,7 @@ r"""Individual-Global-Consistency: how individual policies and dispersion make t
 
 IGC (arXiv:2401.08728, definition 3) asks that the mode of the joint policy equal the tuple
 of the modes of the individual ones. The mode-carrying quantity (logits :math:`l`, mean
-:math:`\mu`) comes from the individual policy and brings it its gradient; the dispersion
+:math:`\mu`) comes from the individual policy, which receives its gradient; the dispersion
 comes from the policy modifier's output :math:`b`.
 """
 

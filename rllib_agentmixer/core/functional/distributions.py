@@ -1,7 +1,7 @@
 """Distributions over a team's joint action: a product over agents, given what they read.
 
-Parameters are ``[*batch, N, A]``. Dead agents count nowhere; forbidden actions have
-probability exactly 0; padded action dimensions count nowhere.
+Parameters are ``[*batch, N, A]``. Dead agents do not count; forbidden actions have
+probability exactly 0; padded action dimensions do not count.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def act(policy: TeamDistribution, *, explore: bool, generator: torch.Generator |
 
 
 def _mean_alive(per_agent: Tensor, alive: Tensor) -> Tensor:
-    """Average over living agents; 0 where nobody lives."""
+    """Average over living agents; 0 where all are dead."""
     return (per_agent * alive).sum(-1) / alive.sum(-1).clamp_min(1)
 
 

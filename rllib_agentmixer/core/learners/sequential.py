@@ -36,7 +36,7 @@ def agent_loss(
 
     with :math:`\rho_m` the ratio of agent m's own probabilities (Kuba et al. 2022,
     arXiv:2109.11251, eq. 9). ``batch`` holds M in place of advantages. Rows in which the agent
-    takes no part count nowhere.
+    takes no part do not count.
     """
     targets = batch.targets
     output = team(batch.inputs, batch.hidden, batch.actions)

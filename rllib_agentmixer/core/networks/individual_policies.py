@@ -78,7 +78,7 @@ class IndividualPolicies(nn.Module):
         sizes: sizes of the team.
         settings: widths, recurrence and parameter sharing.
         learns_std: whether the standard deviation of continuous actions is a parameter; where
-            a policy modifier brings its own dispersion, execution alone samples with this one.
+            a policy modifier has its own dispersion; only execution samples with this one.
     """
 
     log_std: Tensor

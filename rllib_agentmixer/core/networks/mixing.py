@@ -1,7 +1,7 @@
 """Blocks that let agents' embeddings inform each other: the paper's MLP mixer and its ablations.
 
 All map ``[N, R, D]`` to the same shape, first across agents, then across channels. Dead
-agents enter as zero and therefore influence nobody.
+agents enter as zero and therefore influence no other.
 """
 
 from __future__ import annotations
