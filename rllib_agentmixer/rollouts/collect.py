@@ -80,7 +80,7 @@ def collect(
     steps_wanted, steps_kept = num_steps * env.num_envs, 0
     while active.any() if complete_episodes else len(recorder) < num_steps:
         step, ended = advance(actor, env, rollout, recorder, explore, row_filter)
-        # A finished one continues until all are; its later episodes would bias the mean length.
+        # A finished one continues until all are; its later episodes are biased to be short.
         finished = rollout.tracker.add(step, ended)
         records = {index: record for index, record in finished.items() if active[index]}
         episodes += records.values()

@@ -69,8 +69,8 @@ class Experience:
     def value_counts(self, x: Tensor, *, individual_rewards: bool) -> Tensor:
         """Mask of the values that count: of living agents, or of all with the team's reward.
 
-        The team's later rewards also evaluate an absent agent: they depend on its last
-        actions.
+        With the team's reward, values of absent agents count as well: their last actions
+        bootstrap from them.
         """
         if individual_rewards or x.ndim == self.valid.ndim:
             return self.counts(x)
