@@ -81,12 +81,17 @@ class RunCheckpoints:
             recover_interrupted(self.folder / aside.name)
 
     def remove_leftovers(self) -> None:
-        """Remove incomplete checkpoints of a killed process. For the run's owner only."""
+        """Remove what a killed process did not finish or no longer removed.
+
+        For the run's owner only: incomplete checkpoints, and superseded ones beyond
+        ``keep_checkpoints_num``, of which every kill between a save and its removal leaves one.
+        """
         whole = {path.name for path in self.all}
         for pattern in (f".{PREFIX}*", f"{PREFIX}*"):
             for path in self.folder.glob(pattern):
                 if path.name not in whole and path.suffix != DAMAGED:
                     shutil.rmtree(path, ignore_errors=True)
+        self._remove_superfluous()
 
     @property
     def all(self) -> list[Path]:
