@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.entry import EnvEntry
 from rllib_agentmixer.envs.registry import ENVS, nearest, resolve_env
+from rllib_agentmixer.envs.signatures import parameters_of, separate_arguments, takes_config_dict
+from rllib_agentmixer.envs.stepping.outcomes import explained
 from rllib_agentmixer.envs.stepping.supersuit_wrappers import is_supersuit_error
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
@@ -20,16 +22,15 @@ if TYPE_CHECKING:
     from rllib_agentmixer.envs.registry import EnvLike
     from rllib_agentmixer.envs.vector_env import TeamReward, VectorTeamEnv
 
-CONFIG_PARAMETERS = frozenset(
-    {"config", "env_config", "ctx", "context", "cfg", "env_ctx", "env_context", "_"}
-)
-"""Parameter names under which RLlib's creators receive the whole ``env_config``."""
-
+_RLLIB_ENV = "ray.rllib.env.multi_agent_env.MultiAgentEnv"  # by name: RLlib is not imported here
 _INTERFACE = ("possible_agents", "observation_space", "action_space", "reset", "step")
 
 
 def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
     """A single environment as a PettingZoo ``ParallelEnv``.
+
+    An AECEnv whose agents may act at once is converted, and so are RLlib's ``MultiAgentEnv``
+    and ``ParallelPettingZooEnv``.
 
     Args:
         env: registered name, import path ``module:function``, function, or class.
@@ -38,21 +39,29 @@ def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
     Raises:
         ConfigError: unknown environment or argument.
         MissingExtraError: a third-party package is not installed.
-        EnvContractError: the constructor returned something else. An AECEnv whose agents may
-            act at once is converted.
+        EnvContractError: the constructor raised, or returned something else.
     """
+    return build_env(env, config)
+
+
+def build_env(env: EnvLike, config: Mapping[str, Any]) -> ParallelEnv:
+    """:func:`make_env` with the arguments as one dictionary, of which the type is kept."""
     entry = resolve_env(env)
     try:
-        built = _call_constructor(entry, _load(entry.constructor), dict(config))
+        with explained(entry.name, "its constructor raised"):
+            built = _call_constructor(entry, _load(entry.constructor), config)
     except ImportError as error:
         raise _import_failure(entry, error) from error
-    except (AssertionError, AttributeError) as error:
-        if not is_supersuit_error(error):
+    except EnvContractError as error:
+        cause = error.__cause__
+        if cause is None or not is_supersuit_error(cause):
             raise
         raise EnvContractError(
-            f"environment {entry.name!r}: a SuperSuit wrapper rejects it ({error}); its wrappers "
+            f"environment {entry.name!r}: a SuperSuit wrapper rejects it ({cause}); its wrappers "
             "take plain Box observations, so send action masks in infos and not in observations"
-        ) from error
+        ) from cause
+    if _RLLIB_ENV in {f"{kind.__module__}.{kind.__name__}" for kind in type(built).__mro__}:
+        built = _from_rllib(built)
     if hasattr(built, "agent_iter"):
         built = _in_parallel(entry, built)
     missing = [part for part in _INTERFACE if not hasattr(built, part)]
@@ -62,6 +71,15 @@ def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
             f"got {type(built).__name__} (missing: {', '.join(missing)})"
         )
     return built
+
+
+def _from_rllib(env: Any) -> Any:
+    """A ``MultiAgentEnv`` converted; of RLlib's wrapper of a ParallelEnv, what it holds."""
+    if hasattr(env, "par_env"):
+        return env.par_env
+    from rllib_agentmixer.envs.stepping.rllib_env import MultiAgentParallelEnv
+
+    return MultiAgentParallelEnv(env)
 
 
 def _in_parallel(entry: EnvEntry, env: Any) -> Any:
@@ -84,6 +102,7 @@ def make_vector_env(
     team_reward: TeamReward | None = None,
     restart_failed: bool = False,
     step_time_limit_s: float | None = None,
+    agents: Sequence[str] | None = None,
 ) -> VectorTeamEnv:
     """A vectorized environment: B sub-environments as team arrays, stepped together.
 
@@ -99,6 +118,11 @@ def make_vector_env(
         restart_failed: replace a sub-environment that raises by a fresh one, instead of stopping.
         step_time_limit_s: time limit of a sub-environment's step or reset; None for no limit.
             Batched forms are not limited.
+        agents: order of the team; None for that of ``possible_agents``. Row i of every array
+            belongs to ``agents[i]``, in whatever order the environment lists its agents.
+
+    Raises:
+        EnvContractError: the environment has other agents.
     """
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ConfigError(f"num_envs must be an integer of at least 1, got {num_envs!r}")
@@ -106,18 +130,30 @@ def make_vector_env(
     team_reward = team_reward or entry.team_reward
     batched = _batched_form(entry, num_envs, config, team_reward)
     if batched is not None:
+        _check_agents(batched, agents)
         return batched
     from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 
     return LoopVectorEnv(
-        partial(make_env, env, **config),
+        partial(build_env, env, config),
         num_envs,
         name=entry.name,
         team_reward=team_reward,
         restart_failed=restart_failed,
         version=entry.version,
         step_time_limit_s=step_time_limit_s,
+        agents=agents,
     )
+
+
+def _check_agents(vector_env: VectorTeamEnv, agents: Sequence[str] | None) -> None:
+    """Batched forms name their agents themselves, in one order."""
+    spec = vector_env.spec
+    if agents is not None and tuple(agents) != spec.agents:
+        raise EnvContractError(
+            f"environment {spec.name!r} has the agents {list(spec.agents)}, but the team's are "
+            f"{list(agents)}; use the environment that the team was trained in"
+        )
 
 
 def _batched_form(
@@ -128,12 +164,12 @@ def _batched_form(
         return None
     try:
         vector, how = _load(entry.vector), {}
-        if "team_reward" in {parameter.name for parameter in _parameters(vector) or ()}:
+        if "team_reward" in {parameter.name for parameter in parameters_of(vector) or ()}:
             how = {"team_reward": team_reward, "version": entry.version}
         elif team_reward != entry.team_reward:
             return None
         constructor = _load(entry.constructor)
-        if not _takes_config_dict(constructor):
+        if not takes_config_dict(constructor, config):
             _check_arguments(entry, constructor, config)
         return vector(num_envs, name=entry.name, **how, **config, **entry.fixed)
     except ImportError as error:
@@ -163,10 +199,10 @@ def _import_failure(entry: EnvEntry, error: ImportError) -> Exception:
 
 
 def _call_constructor(
-    entry: EnvEntry, constructor: Callable[..., Any], config: dict[str, Any]
+    entry: EnvEntry, constructor: Callable[..., Any], config: Mapping[str, Any]
 ) -> Any:
-    if _takes_config_dict(constructor):
-        return constructor(config)
+    if takes_config_dict(constructor, config):
+        return constructor(config, **separate_arguments(constructor, config))
     _check_arguments(entry, constructor, config)
     try:
         return constructor(**config, **entry.fixed)
@@ -179,22 +215,6 @@ def _call_constructor(
         ) from error
 
 
-def _parameters(constructor: Callable[..., Any]) -> list[inspect.Parameter] | None:
-    try:
-        return list(inspect.signature(constructor).parameters.values())
-    except (TypeError, ValueError):  # some compiled callables have no signature
-        return None
-
-
-def _takes_config_dict(constructor: Callable[..., Any]) -> bool:
-    parameters = _parameters(constructor)
-    if parameters is None:
-        return False
-    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters if p.kind in by_place and p.default is p.empty]
-    return len(required) == 1 and required[0].name in CONFIG_PARAMETERS
-
-
 def _check_arguments(
     entry: EnvEntry, constructor: Callable[..., Any], config: Mapping[str, Any]
 ) -> None:
@@ -204,7 +224,7 @@ def _check_arguments(
                 f"environment {entry.name!r} stands for {name}={entry.fixed[name]!r}, "
                 f"got {name}={config[name]!r}; to choose it, use {_generic_name(entry)!r}"
             )
-    parameters = _parameters(constructor)
+    parameters = parameters_of(constructor)
     if parameters is None:
         return
     rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

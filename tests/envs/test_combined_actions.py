@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from envs_test_fakes import box
+from envs_test_fakes import FakeTeam, box
 from gymnasium import spaces
 
 from rllib_agentmixer.errors import EnvContractError
@@ -61,3 +61,45 @@ def test_combined_and_plain_discrete_agents_make_one_team(team):
     spec = team(action_spaces={"a": ARM}, obs_spaces={"a": box(5)}).spec
     assert spec.action_sizes == (6, 3)
     np.testing.assert_array_equal(spec.action_valid[1], [True] * 3 + [False] * 3)
+
+
+# Flat masks: one entry per choice in each place, or one per combination.
+
+
+def sends(mask):
+    def change(env, returned):
+        returned.infos["a"]["action_mask"] = np.array(mask, np.int8)
+
+    return change
+
+
+def test_a_flat_mask_of_choices_is_told_by_its_length(team):
+    # The first place's 0; the second place's 1 or 2.
+    seen = team(action_spaces={"a": ARM}, tamper=sends([1, 0, 0, 1, 1])).reset(seed=0)
+    assert seen.action_mask[0, 0].tolist() == [False, True, True, False, False, False]
+
+
+@pytest.mark.parametrize("space", [spaces.MultiDiscrete([2, 2]), spaces.MultiBinary(2)])
+def test_a_flat_mask_that_can_mean_both_is_refused(team, space):
+    with pytest.raises(EnvContractError, match=r"4 entries .*per choice.*or one per"):
+        team(action_spaces={"a": space}, tamper=sends([1, 0, 1, 1])).reset(seed=0)
+
+
+@pytest.mark.parametrize(("form", "legal"), [("choices", [0, 1]), ("combinations", [0, 2, 3])])
+def test_a_declared_form_is_believed(monkeypatch, team, form, legal):
+    monkeypatch.setitem(FakeTeam.metadata, "action_mask_form", form)
+    space = spaces.MultiDiscrete([2, 2])
+    seen = team(action_spaces={"a": space}, tamper=sends([1, 0, 1, 1])).reset(seed=0)
+    assert np.flatnonzero(seen.action_mask[0, 0]).tolist() == legal
+
+
+def test_one_place_has_one_meaning(team):
+    space = spaces.MultiDiscrete([4])
+    seen = team(action_spaces={"a": space}, tamper=sends([1, 0, 1, 1])).reset(seed=0)
+    assert np.flatnonzero(seen.action_mask[0, 0]).tolist() == [0, 2, 3]
+
+
+def test_an_unknown_form_is_refused(monkeypatch, team):
+    monkeypatch.setitem(FakeTeam.metadata, "action_mask_form", "flat")
+    with pytest.raises(EnvContractError, match="'choices' or 'combinations', got 'flat'"):
+        team(action_spaces={"a": ARM})

@@ -145,12 +145,13 @@ def test_a_constructor_that_returns_something_else_is_refused():
         make_env(lambda: {})
 
 
-def test_an_error_inside_a_constructor_comes_through():
+def test_an_error_inside_a_constructor_is_the_environments_and_keeps_its_cause():
     def broken():
         raise TypeError("inside")
 
-    with pytest.raises(TypeError, match="inside"):
+    with pytest.raises(EnvContractError, match=r"'broken': its constructor raised .*inside") as it:
         make_env(broken)
+    assert isinstance(it.value.__cause__, TypeError)
 
 
 # Registration.

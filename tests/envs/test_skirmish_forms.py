@@ -28,7 +28,8 @@ from rllib_agentmixer.envs.games.skirmish.skirmish import Skirmish
 from rllib_agentmixer.envs.games.skirmish.vector import NO_UNIT, VectorSkirmish
 from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.envs.stepping.team_env import TeamEnv
-from rllib_agentmixer.envs.stepping.team_spaces import new_arrays, rows_of, spaces_of
+from rllib_agentmixer.envs.stepping.team_rows import new_arrays, rows_of
+from rllib_agentmixer.envs.stepping.team_spaces import spaces_of
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
 # Fresh battles.

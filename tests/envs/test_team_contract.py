@@ -1,10 +1,13 @@
 """What breaks the contract is named with sub-environment, step, agent and value."""
 
+import sys
+
 import numpy as np
 import pytest
-from envs_test_fakes import box, play
+from envs_test_fakes import FakeTeam, box, play
 from gymnasium import spaces
 
+from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.errors import EnvContractError
 
 
@@ -142,3 +145,61 @@ def test_a_state_that_changes_its_kind_is_refused(team, state, message):
 def test_environments_that_make_no_team_are_refused_at_once(team, arguments, message):
     with pytest.raises(EnvContractError, match=message):
         team(**arguments)
+
+
+# Other interfaces.
+
+
+class Older(FakeTeam):
+    """An environment whose reset or step returns what a test says."""
+
+    def __init__(self, reset=None, step=None, **fake):
+        super().__init__(**fake)
+        self.returns = reset, step
+
+    def reset(self, seed=None, options=None):
+        outcome = super().reset(seed)
+        return self.returns[0](outcome) if self.returns[0] else outcome
+
+    def step(self, actions):
+        outcome = super().step(actions)
+        return self.returns[1](outcome) if self.returns[1] else outcome
+
+
+OLDER = {
+    "observations alone": ({"reset": lambda r: r[0]}, r"reset\(\) must return .*got dict"),
+    "no infos": ({"reset": lambda r: (r[0], None)}, r"reset\(\) .*got \(dict, NoneType\)"),
+    "four values": ({"step": lambda r: (*r[:3], r[4])}, r"step\(\) must return .*\(dict, dict"),
+    "infos None": ({"step": lambda r: (*r[:4], None)}, r"step\(\) .*NoneType\)"),
+    "a list": ({"step": list}, r"step\(\) must return .*got list"),
+}
+
+
+@pytest.mark.parametrize("kind", OLDER)
+def test_older_signatures_are_named(kind):
+    returns, message = OLDER[kind]
+    with pytest.raises(EnvContractError, match=message):
+        play(LoopVectorEnv(lambda: Older(**returns), 1, name="older"))
+
+
+def test_what_spaces_and_the_first_reset_raise_is_named_with_the_environment():
+    def no_space(self, agent):
+        raise KeyError(agent)
+
+    kind = type("NoSpace", (FakeTeam,), {"observation_space": no_space})
+    with pytest.raises(EnvContractError, match=r"'mine': its spaces raised KeyError\('a'\)"):
+        LoopVectorEnv(kind, 1, name="mine")
+    with pytest.raises(EnvContractError, match=r"'mine': reset\(\) raised SystemExit\(3\)"):
+        LoopVectorEnv(lambda: Older(reset=lambda r: sys.exit(3)), 1, name="mine")
+
+
+def test_an_environment_that_cannot_be_closed_leaves_no_other_open(caplog):
+    def close(self):
+        self.is_closed = True
+        raise OSError("socket is closed already")
+
+    kind = type("BadClose", (FakeTeam,), {"close": close})
+    team = LoopVectorEnv(kind, 2)
+    team.close()
+    assert all(one.env.is_closed for one in team._envs)
+    assert caplog.text.count("socket is closed already") == 2

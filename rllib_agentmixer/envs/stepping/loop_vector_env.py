@@ -8,17 +8,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_agentmixer.envs.stepping import snapshots
+from rllib_agentmixer.envs.stepping.outcomes import CRASHES
 from rllib_agentmixer.envs.stepping.recordings import Recording
 from rllib_agentmixer.envs.stepping.step_timer import StepTimer
 from rllib_agentmixer.envs.stepping.team_env import TeamEnv, TeamOutcome
-from rllib_agentmixer.envs.stepping.team_spaces import TeamRow, TeamSpaces, new_arrays, rows_of
+from rllib_agentmixer.envs.stepping.team_rows import TeamRow, new_arrays, rows_of
+from rllib_agentmixer.envs.stepping.team_spaces import TeamSpaces
 from rllib_agentmixer.envs.vector_env import (
     FloatArray,
     TeamObs,
@@ -26,12 +28,9 @@ from rllib_agentmixer.envs.vector_env import (
     TeamStep,
     VectorTeamEnv,
 )
-from rllib_agentmixer.errors import EnvContractError
+from rllib_agentmixer.errors import AgentMixerError, EnvContractError
 
 logger = logging.getLogger(__name__)
-
-CRASHES = (Exception, SystemExit)
-"""Exceptions after which a sub-environment is replaced; a user's interrupt is not one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +60,7 @@ class LoopVectorEnv(VectorTeamEnv):
         version: of the environment, for metadata.
         step_time_limit_s: duration of a sub-environment's step or reset beyond which it counts
             as failed; None for no limit. See :class:`StepTimer` for what it cannot interrupt.
+        agents: order of the team; None for that of the first sub-environment.
     """
 
     def __init__(
@@ -73,8 +73,9 @@ class LoopVectorEnv(VectorTeamEnv):
         max_restarts: int = 1000,
         version: str = "0",
         step_time_limit_s: float | None = None,
+        agents: Sequence[str] | None = None,
     ) -> None:
-        first = TeamEnv(make_one(), name, team_reward, version=version)
+        first = TeamEnv(make_one(), name, team_reward, version=version, agents=agents)
         self.spec = first.spec
         self.num_envs = num_envs
         self._layout = first.layout
@@ -172,8 +173,13 @@ class LoopVectorEnv(VectorTeamEnv):
         return picture if isinstance(picture, np.ndarray) else None
 
     def close(self) -> None:
-        for team_env in self._envs:
-            team_env.env.close()
+        for index, team_env in enumerate(self._envs):
+            try:
+                team_env.env.close()
+            except CRASHES as error:  # the others still have to be closed
+                logger.warning(
+                    "sub-environment %d of %s: close() raised %r", index, self.spec.name, error
+                )
 
     def _new_env(self) -> TeamEnv:
         return TeamEnv(self._make_one(), self.spec.name, self._team_reward, layout=self._layout)
@@ -197,7 +203,8 @@ class LoopVectorEnv(VectorTeamEnv):
             raise EnvContractError(
                 f"{self.spec.name}: actions must lie below {self.spec.action_sizes}, got {actions}"
             )
-        return actions.tolist()
+        # As Discrete.sample() gives them: environments call .item() on NumPy integers.
+        return list(actions.astype(np.int64, copy=False))
 
     def _restart_ended(self, ended: np.ndarray, crashes: dict[int, BaseException]) -> TeamObs:
         """Reset or replace sub-environments that ended; returns the observation before that."""
@@ -252,6 +259,8 @@ class LoopVectorEnv(VectorTeamEnv):
         team_env = self._envs[index]
         if isinstance(cause, EnvContractError):
             problem = f"sub-environment {index} of {cause}"
+        elif isinstance(cause, AgentMixerError):
+            problem = f"sub-environment {index} of {self.spec.name}: {cause}"
         else:
             problem = (
                 f"sub-environment {index} of {self.spec.name}, step {team_env.num_steps}: "

@@ -14,7 +14,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_agentmixer.envs.stepping.team_env import TeamEnv
-from rllib_agentmixer.envs.stepping.team_spaces import new_arrays, rows_of
+from rllib_agentmixer.envs.stepping.team_rows import new_arrays, rows_of
 from rllib_agentmixer.envs.vector_env import TeamReward
 from rllib_agentmixer.errors import ConfigError
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from rllib_agentmixer.envs.stepping.team_spaces import NUMERIC_KINDS, TeamRow, TeamSpaces
+from rllib_agentmixer.envs.stepping.agent_spaces import NUMERIC_KINDS
+from rllib_agentmixer.envs.stepping.team_rows import TeamRow
+from rllib_agentmixer.envs.stepping.team_spaces import TeamSpaces
 from rllib_agentmixer.errors import EnvContractError
 
 Complaint = Callable[..., EnvContractError]
@@ -139,10 +141,13 @@ class RowWriter:
                     raise self.error("no action mask, though earlier steps had one", name)
 
     def _mask(self, index: int, obs: Any, info: Any) -> np.ndarray | None:
-        to_mask = self.layout.actions[index].to_mask
-        if self.layout.observations[index].holds_mask:
-            return to_mask(obs["action_mask"])
-        return to_mask(info["action_mask"]) if info and "action_mask" in info else None
+        source = obs if self.layout.observations[index].holds_mask else info
+        if not source or "action_mask" not in source:
+            return None
+        try:
+            return self.layout.actions[index].to_mask(source["action_mask"])
+        except (ValueError, TypeError, IndexError) as error:
+            raise self.error(f"the action mask: {error}", self.names[index]) from error
 
     def _check_mask(self, index: int, name: Any, mask: np.ndarray) -> None:
         size = self.layout.spec.action_sizes[index]

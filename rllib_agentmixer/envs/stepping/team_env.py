@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from pettingzoo import ParallelEnv
 
+from rllib_agentmixer.envs.stepping.outcomes import StepOutcome, reset_outcome, step_outcome
 from rllib_agentmixer.envs.stepping.row_writer import RowWriter
 from rllib_agentmixer.envs.stepping.supersuit_wrappers import fix_black_death
-from rllib_agentmixer.envs.stepping.team_spaces import TeamRow, TeamSpaces, spaces_of
+from rllib_agentmixer.envs.stepping.team_rows import TeamRow
+from rllib_agentmixer.envs.stepping.team_spaces import TeamSpaces, spaces_of
 from rllib_agentmixer.envs.vector_env import TeamReward
 from rllib_agentmixer.errors import ConfigError, EnvContractError
 
@@ -39,9 +41,9 @@ class TeamOutcome:
 class TeamEnv:
     """A ParallelEnv that writes observations into rows of team arrays.
 
-    Agents keep the order of ``possible_agents``. An agent that has left has a zero
-    observation. The last observation of an episode keeps the agents that acted in its last
-    step; if the episode was cut, those that reached a terminal state are gone from it.
+    Agents keep the team's order, whatever order ``possible_agents`` has. An agent that has left
+    has a zero observation. The last observation of an episode keeps the agents that acted in
+    its last step; if the episode was cut, those that reached a terminal state are gone from it.
 
     Args:
         parallel_env: the environment; it is not reset here unless ``layout`` is missing.
@@ -50,6 +52,8 @@ class TeamEnv:
             ``"sum"`` and ``"mean"`` combine theirs.
         layout: of an equal environment, to avoid computing it again.
         version: of the environment, for metadata.
+        agents: order of the team where ``layout`` is missing; None for that of
+            ``possible_agents``.
     """
 
     def __init__(
@@ -60,18 +64,20 @@ class TeamEnv:
         *,
         layout: TeamSpaces | None = None,
         version: str = "0",
+        agents: Sequence[str] | None = None,
     ) -> None:
         if team_reward not in ("shared", "sum", "mean"):
             raise ConfigError(f"team_reward must be 'shared', 'sum' or 'mean', got {team_reward!r}")
         self.env = parallel_env = fix_black_death(parallel_env)
-        self.layout = layout or spaces_of(parallel_env, name, version)
+        self.layout = layout or spaces_of(parallel_env, name, version, agents)
         self.spec = replace(self.layout.spec, team_reward=team_reward)
         self.num_steps = 0
         self.seed: int | None = None
         self.actions: list[Any] = []
         """Joint actions of the episode so far; together with the seed they reproduce it."""
         self._team_reward = team_reward
-        self._names: list[Any] = list(parallel_env.possible_agents)
+        self._names: list[Any] = list(self.layout.agents)
+        self._check_agents()
         self._known = frozenset(self._names)
         self._alive: list[bool] = [False] * len(self._names)
         self._living: list[Any] = []
@@ -87,7 +93,8 @@ class TeamEnv:
         """Start an episode and write its first observation."""
         self.num_steps, self.seed, self.actions = 0, seed, []
         self._ended.clear()
-        obs, infos = self.env.reset(seed=seed)
+        obs, infos = reset_outcome(self.spec.name, self.env.reset(seed=seed))
+        self._check_agents()
         self._present = set(self.env.agents)
         self._check_names(agents=self._present, observations=obs)
         self._set_alive([name in self._present for name in self._names])
@@ -102,19 +109,8 @@ class TeamEnv:
             row: views to write to; every entry but padding is written.
             actions: integers from 0, or arrays of A floats.
         """
-        env, known = self.env, self._known
-        self.num_steps += 1
-        self.actions.append(actions)
-        obs, rewards, terminated, truncated, infos = env.step(self._by_name(actions))
-        if not (
-            known.issuperset(obs)
-            and known.issuperset(rewards)
-            and known.issuperset(terminated)
-            and known.issuperset(truncated)
-        ):
-            self._check_names(
-                observations=obs, rewards=rewards, terminated=terminated, truncated=truncated
-            )
+        env = self.env
+        obs, rewards, terminated, truncated, infos = self._advance(actions)
         reward = self._reward(row, rewards)
         if not (
             any(terminated.values())
@@ -140,6 +136,24 @@ class TeamEnv:
         ]
         self._writer.write(row, obs, infos, shown, self._state, is_final=True)
         return TeamOutcome(reward, not was_cut, was_cut, _diagnostics(infos))
+
+    def _advance(self, actions: Sequence[Any] | np.ndarray) -> StepOutcome:
+        """Step the environment; checks the form of its result and the names in it."""
+        self.num_steps += 1
+        self.actions.append(actions)
+        outcome = step_outcome(self.spec.name, self.env.step(self._by_name(actions)))
+        obs, rewards, terminated, truncated, _ = outcome
+        known = self._known
+        if not (
+            known.issuperset(obs)
+            and known.issuperset(rewards)
+            and known.issuperset(terminated)
+            and known.issuperset(truncated)
+        ):
+            self._check_names(
+                observations=obs, rewards=rewards, terminated=terminated, truncated=truncated
+            )
+        return outcome
 
     def _by_name(self, actions: Sequence[Any] | np.ndarray) -> dict[Any, Any]:
         """Actions of the living agents, as the environment takes them."""
@@ -204,6 +218,16 @@ class TeamEnv:
         if not math.isfinite(value):
             raise self._error(f"the reward must be a finite number, got {rewards[name]!r}", name)
         return value
+
+    def _check_agents(self) -> None:
+        """Refuse a team that is drawn anew: rows, and what they stand for, are fixed."""
+        if list(self.env.possible_agents) == self.layout.listed:
+            return
+        raise EnvContractError(
+            f"{self.spec.name}: possible_agents is {list(self.env.possible_agents)}, but was "
+            f"{self.layout.listed} in another instance or before reset(); list every agent that "
+            "can ever appear, in one order, and let those that are absent join later"
+        )
 
     def _check_names(self, **groups: Any) -> None:
         for what, group in groups.items():
