@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -16,9 +17,11 @@ from rllib_agentmixer.core.learners.learner import Learner
 from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.core.settings.ranges import integer, number, one_of, optional
 from rllib_agentmixer.core.settings.rllib_settings import RLlibSettings
+from rllib_agentmixer.envs.construction import listed_agents
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.errors import ConfigError, MissingExtraError
+from rllib_agentmixer.rollouts.episodes import MOST_EPISODE_STEPS
 from rllib_agentmixer.utils.suggest import unknown_name
 
 TEAM_REWARDS = one_of(None, "shared", "sum", "mean")
@@ -64,10 +67,12 @@ class TeamConfig(AlgorithmConfig):
         self.framework_str = "torch"
         self.team_env: str | Callable[..., Any] | None = None
         self.team_reward: Any = None
+        self.team_agents: tuple[str, ...] | None = None
         self.step_time_limit_s = type(self).step_time_limit_s
         self.grad_clip_by = "global_norm"
         self.evaluation_duration = 32
         self.evaluation_seed = 0
+        self.evaluation_max_steps = MOST_EPISODE_STEPS
         self.torch_compile_worker_dynamo_backend = "inductor"  # RLlib's default is not installed
         self.given_settings: tuple[str, ...] = ()
 
@@ -144,16 +149,28 @@ class TeamConfig(AlgorithmConfig):
         """Note settings that the user chose: the learner's defaults leave them alone."""
         self.given_settings = tuple(sorted({*self.given_settings, *names}))
 
-    def evaluation(self, *, evaluation_seed: Any = NotProvided, **settings: Any) -> Any:
+    def evaluation(
+        self,
+        *,
+        evaluation_seed: Any = NotProvided,
+        evaluation_max_steps: Any = NotProvided,
+        **settings: Any,
+    ) -> Any:
         """Set evaluation options.
 
         Args:
             evaluation_seed: seed of evaluation episodes, the same at every evaluation so
                 that results differ by policy and not by luck; None draws fresh ones.
+            evaluation_max_steps: bound on the steps of one episode. One that reaches it is
+                cut, counts with its return so far, and a warning says so. It also bounds
+                episodes that are sampled as a whole (``batch_mode="complete_episodes"``, and
+                every off-policy algorithm), where it counts as a time limit.
             **settings: RLlib's own.
         """
         if evaluation_seed is not NotProvided:
             self.evaluation_seed = evaluation_seed
+        if evaluation_max_steps is not NotProvided:
+            self.evaluation_max_steps = evaluation_max_steps
         super().evaluation(**settings)
         return self
 
@@ -187,7 +204,25 @@ class TeamConfig(AlgorithmConfig):
         if source is None:
             raise ConfigError("no environment chosen; call config.environment(name or function)")
         restart = bool(self.restart_failed_sub_environments)
-        return TeamEnvCreator(source, self.team_reward, restart, self.step_time_limit_s)
+        limit, agents = self.step_time_limit_s, self.team_agents
+        return TeamEnvCreator(source, self.team_reward, restart, limit, agents)
+
+    def fix_agents(self) -> None:
+        """Fix the order of agents before any remote worker builds the environment.
+
+        Raises:
+            EnvContractError: the environment cannot be built.
+        """
+        if not (self.num_env_runners or self.evaluation_num_env_runners):
+            return  # the driver's own environment decides
+        # Where only the workers have the environment's package, their orders are compared.
+        with contextlib.suppress(MissingExtraError):
+            source = self.env_creator().source
+            self.remember_agents(self.team_agents or listed_agents(source, self.env_config))
+
+    def remember_agents(self, agents: tuple[str, ...] | None) -> None:
+        """Note the order of agents; checkpoints keep it. A frozen configuration allows it."""
+        vars(self)["team_agents"] = agents
 
     def check_team(self) -> None:
         """Check every setting before any worker starts.
@@ -205,6 +240,7 @@ class TeamConfig(AlgorithmConfig):
         TEAM_REWARDS.check("team_reward", self.team_reward)
         optional(number(0, open_low=True)).check("step_time_limit_s", self.step_time_limit_s)
         integer(1).check("model['max_seq_len']", self.model["max_seq_len"])
+        integer(1).check("evaluation_max_steps", self.evaluation_max_steps)
         for name, (value, reason) in self.unsupported.items():
             if getattr(self, name) not in (value, None):
                 raise ConfigError(

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from rllib_agentmixer.analysis import equilibrium
 from rllib_agentmixer.core.data.batch import TeamInputs, map_tensors
 from rllib_agentmixer.core.functional.distributions import TeamCategorical
+from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.envs.vector_env import VectorTeamEnv
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.rollouts.actor import TeamActor, pack_rows
-from rllib_agentmixer.rollouts.team import Team, seeded
+from rllib_agentmixer.rollouts.team import Team
 
 MAX_JOINT_ACTIONS = 50_000
 """Most joint actions whose probabilities are enumerated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import re
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_agentmixer.envs.entry import EnvEntry
 from rllib_agentmixer.envs.registry import ENVS, nearest, resolve_env
 from rllib_agentmixer.envs.signatures import parameters_of, separate_arguments, takes_config_dict
-from rllib_agentmixer.envs.stepping.outcomes import explained
+from rllib_agentmixer.envs.stepping.outcomes import CRASHES, explained
 from rllib_agentmixer.envs.stepping.supersuit_wrappers import is_supersuit_error
 from rllib_agentmixer.errors import ConfigError, EnvContractError, MissingExtraError
 
@@ -144,6 +145,31 @@ def make_vector_env(
         step_time_limit_s=step_time_limit_s,
         agents=agents,
     )
+
+
+def listed_agents(env: EnvLike, config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Agents in the order in which an instance in this process lists them.
+
+    The order of a set differs from process to process; a driver asks once and tells its workers.
+
+    Args:
+        env: as in :func:`make_env`; an instance is built and closed.
+        config: arguments of its constructor.
+
+    Returns:
+        None where there is a batched form, which names its agents in one order.
+    """
+    entry = resolve_env(env)
+    if entry.vector is not None:
+        return None
+    from rllib_agentmixer.envs.stepping.team_spaces import agents_of
+
+    built = build_env(env, config)
+    try:
+        return tuple(str(agent) for agent in agents_of(built, entry.name))
+    finally:
+        with contextlib.suppress(*CRASHES):
+            built.close()
 
 
 def _check_agents(vector_env: VectorTeamEnv, agents: Sequence[str] | None) -> None:

@@ -105,12 +105,14 @@ class TeamEnvCreator:
             for the environment's default.
         restart_failed: replace sub-environments that crash.
         step_time_limit_s: time limit of a sub-environment's step or reset; None for no limit.
+        agents: order of the team, the same in every process; None for the environment's own.
     """
 
     source: str | Callable[..., Any]
     team_reward: TeamReward | None = None
     restart_failed: bool = False
     step_time_limit_s: float | None = None
+    agents: tuple[str, ...] | None = None
 
     def __call__(self, env_config: dict[str, Any]) -> TeamGymEnv:
         """One environment behind the gymnasium facade."""
@@ -125,4 +127,5 @@ class TeamEnvCreator:
             team_reward=self.team_reward,
             restart_failed=self.restart_failed,
             step_time_limit_s=self.step_time_limit_s,
+            agents=self.agents,
         )

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from rllib_agentmixer import runtime
 from rllib_agentmixer.core.data.sizes import TeamSizes
+from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.networks.individual_policies import IndividualPolicies, agent_groups
 from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.envs import make_env
 from rllib_agentmixer.errors import ExportError
 from rllib_agentmixer.rollouts.actor import pack_rows, reset_hidden, start
-from rllib_agentmixer.rollouts.team import Team, seeded
+from rllib_agentmixer.rollouts.team import Team
 from rllib_agentmixer.utils.files import checksum, replaced_atomically
 
 NUM_EXAMPLES = 16

@@ -5,8 +5,9 @@ Free of Ray: both RLlib's workers and plain scripts call :func:`collect`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from rllib_agentmixer.rollouts.actor import (
 )
 from rllib_agentmixer.rollouts.episodes import EpisodeRecord
 from rllib_agentmixer.rollouts.recorder import FragmentRecorder
+
+logger = logging.getLogger(__name__)
 
 StepHook = Callable[[TeamStep, dict[int, EpisodeRecord]], None]
 """Called after every step with the records of the wanted episodes that ended in it."""
@@ -54,6 +57,7 @@ def collect(
     complete_episodes: bool = False,
     row_filter: RowFilter | None = None,
     on_step: StepHook | None = None,
+    max_episode_steps: int | None = None,
 ) -> Collected:
     """Step all sub-environments and return a fragment; ``rollout`` moves on.
 
@@ -69,6 +73,8 @@ def collect(
         complete_episodes: start all sub-environments anew and return whole episodes only.
         row_filter: observation filter.
         on_step: hook for callbacks.
+        max_episode_steps: steps after which an episode counts as truncated, which an endless
+            one would never be; None where episodes need not end.
     """
     if complete_episodes:
         fresh = start(actor, env)
@@ -79,7 +85,7 @@ def collect(
     active = np.ones(env.num_envs, bool)
     steps_wanted, steps_kept = num_steps * env.num_envs, 0
     while active.any() if complete_episodes else len(recorder) < num_steps:
-        step, ended = advance(actor, env, rollout, recorder, explore, row_filter)
+        step, ended = advance(actor, env, rollout, recorder, explore, row_filter, max_episode_steps)
         # A finished one continues until all are; its later episodes are biased to be short.
         finished = rollout.tracker.add(step, ended)
         records = {index: record for index, record in finished.items() if active[index]}
@@ -103,12 +109,15 @@ def advance(
     recorder: FragmentRecorder,
     explore: bool,
     row_filter: RowFilter | None,
+    max_episode_steps: int | None = None,
 ) -> tuple[TeamStep, np.ndarray]:
     """One recorded step of all sub-environments, and [B] whose episode ended."""
     raw = pack_rows(actor.layout, rollout.observation)
     rows = row_filter(raw.copy()) if row_filter else raw
     output = actor.act(rows, rollout.hidden, explore=explore)
     step = env.step(actor.to_env(output.actions))
+    if max_episode_steps is not None:
+        step = _cut(step, rollout.tracker.lengths + 1 >= max_episode_steps)
     if recorder.cut(step).any():
         final = pack_rows(actor.layout, step.final_observation)
         final = row_filter(final) if row_filter else final
@@ -120,3 +129,15 @@ def advance(
     rollout.observation = step.observation
     rollout.hidden = reset_hidden(output.hidden, ended, actor.layout.alive(raw))
     return step, ended
+
+
+def _cut(step: TeamStep, is_too_long: np.ndarray) -> TeamStep:
+    """The step with episodes truncated that reached the bound; they go on as episodes anew."""
+    cut = is_too_long & ~step.terminated & ~step.truncated
+    if not cut.any():
+        return step
+    logger.warning(
+        "an episode was truncated after evaluation_max_steps steps, since it did not end; let the "
+        "environment end its episodes, or raise the bound"
+    )
+    return replace(step, truncated=step.truncated | cut)

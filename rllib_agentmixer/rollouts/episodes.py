@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from rllib_agentmixer.envs.vector_env import TeamStep
+
+logger = logging.getLogger(__name__)
+
+MOST_EPISODE_STEPS = 10_000
+"""Steps after which an episode that is played to its end counts as endless, by default."""
 
 
 class EpisodeRecord(NamedTuple):
@@ -21,6 +27,8 @@ class EpisodeRecord(NamedTuple):
     agent_returns: np.ndarray
     is_faulty: bool = False
     diagnostics: dict[str, float] = {}  # noqa: RUF012  read-only
+    is_cut: bool = False
+    """It reached the bound on an episode's steps: the return is that of its beginning."""
 
 
 @dataclass
@@ -43,14 +51,46 @@ class EpisodeTracker:
         self.returns += step.reward
         self.agent_returns += step.agent_rewards
         self.lengths += 1
-        records = {}
-        for index in np.flatnonzero(ended):
-            records[int(index)] = EpisodeRecord(
-                float(self.returns[index]),
-                int(self.lengths[index]),
-                self.agent_returns[index].copy(),
-                bool(step.faulty[index]),
-                {name: float(v[index]) for name, v in step.info.items() if np.isfinite(v[index])},
+        return {
+            index: self._record(index)._replace(
+                is_faulty=bool(step.faulty[index]),
+                diagnostics={
+                    name: float(v[index]) for name, v in step.info.items() if np.isfinite(v[index])
+                },
             )
-            self.returns[index] = self.agent_returns[index] = self.lengths[index] = 0
-        return records
+            for index in np.flatnonzero(ended).tolist()
+        }
+
+    def cut(self, where: np.ndarray) -> dict[int, EpisodeRecord]:
+        """Records of running episodes so far, counted as ended, by sub-environment."""
+        return {
+            index: self._record(index)._replace(is_cut=True)
+            for index in np.flatnonzero(where).tolist()
+        }
+
+    def _record(self, index: int) -> EpisodeRecord:
+        record = EpisodeRecord(
+            float(self.returns[index]), int(self.lengths[index]), self.agent_returns[index].copy()
+        )
+        self.returns[index] = self.agent_returns[index] = self.lengths[index] = 0
+        return record
+
+
+def warn_of_cut(records: list[EpisodeRecord], name: str, max_steps: int) -> None:
+    """Say that episodes reached the bound on their steps.
+
+    Args:
+        records: of all episodes.
+        name: of the environment.
+        max_steps: the bound.
+    """
+    num_cut = sum(record.is_cut for record in records)
+    if num_cut:
+        logger.warning(
+            "%d of %d episodes of %s did not end within evaluation_max_steps=%d; each counts with "
+            "its return so far. Let the environment end its episodes, or raise the bound",
+            num_cut,
+            len(records),
+            name,
+            max_steps,
+        )

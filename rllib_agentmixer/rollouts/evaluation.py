@@ -38,14 +38,14 @@ PlayOnWorkers = Callable[[PolicyVariant], list[EpisodeRecord]]
 
 
 def summarize(records: list[EpisodeRecord], agents: tuple[str, ...]) -> dict[str, Any]:
-    """Returns of some episodes under RLlib's names."""
+    """Returns of some episodes under RLlib's names, and the environment's ``diagnostics``."""
     returns = np.array([record.episode_return for record in records])
     if not len(returns):
         returns = np.array([np.nan])
     diagnostics: dict[str, list[float]] = {}
     for record in records:
         for name, value in record.diagnostics.items():
-            diagnostics.setdefault(f"{name}_mean", []).append(value)
+            diagnostics.setdefault(name, []).append(value)
     own = np.array([record.agent_returns for record in records]).reshape(-1, len(agents))
     return {
         "episode_return_mean": float(returns.mean()),
@@ -54,10 +54,13 @@ def summarize(records: list[EpisodeRecord], agents: tuple[str, ...]) -> dict[str
         "episode_return_max": float(returns.max()),
         "episode_len_mean": float(np.mean([r.length for r in records])) if records else np.nan,
         "num_episodes": len(records),
+        "num_episodes_cut": sum(record.is_cut for record in records),
         "agent_return_mean": dict(zip(agents, own.mean(0).tolist(), strict=True))
         if records
         else {},
-    } | {name: float(np.mean(values)) for name, values in diagnostics.items()}
+        # A namespace of their own: an environment may report its own "episode_return".
+        "diagnostics": {f"{n}_mean": float(np.mean(values)) for n, values in diagnostics.items()},
+    }
 
 
 def compare(

@@ -16,7 +16,11 @@ from rllib_agentmixer.rollouts.actor import (
     reset_hidden,
     start,
 )
-from rllib_agentmixer.rollouts.episodes import EpisodeRecord
+from rllib_agentmixer.rollouts.episodes import (
+    MOST_EPISODE_STEPS,
+    EpisodeRecord,
+    warn_of_cut,
+)
 
 
 def play(
@@ -29,17 +33,22 @@ def play(
     seed: int | None,
     row_filter: RowFilter | None = None,
     before_step: Callable[[], None] | None = None,
+    max_steps: int = MOST_EPISODE_STEPS,
 ) -> list[EpisodeRecord]:
     """Play exactly ``num_episodes`` episodes; none is dropped for being long.
 
     Every sub-environment plays a quota fixed beforehand: taking whichever episodes end first would
-    favour short ones.
+    favour short ones. An episode that reaches ``max_steps`` counts with its return so far, and a
+    warning says so.
     """
     rollout = start(actor, env, seed)
     indices = np.arange(env.num_envs)
     quota = num_episodes // env.num_envs + (indices < num_episodes % env.num_envs)
     records: list[EpisodeRecord] = []
+    is_cut = np.zeros(env.num_envs, bool)
     while quota.any():
+        if not (quota.astype(bool) & ~is_cut).any():
+            rollout, is_cut = start(actor, env), np.zeros_like(is_cut)
         if before_step is not None:
             before_step()
         rows = pack_rows(actor.layout, rollout.observation)
@@ -47,12 +56,17 @@ def play(
         output = actor.act(rows, rollout.hidden, explore=explore, policy=policy)
         step = env.step(actor.to_env(output.actions))
         ended = step.terminated | step.truncated
-        for index, record in rollout.tracker.add(step, ended).items():
-            if quota[index] and not record.is_faulty:
+        finished = rollout.tracker.add(step, ended)
+        too_long = rollout.tracker.lengths >= max_steps
+        finished |= rollout.tracker.cut(too_long)
+        for index, record in finished.items():
+            if quota[index] and not is_cut[index] and not record.is_faulty:
                 quota[index] -= 1
                 records.append(record)
+        is_cut |= too_long  # it cannot be reset alone, so it waits for the others
         rollout.observation = step.observation
         rollout.hidden = reset_hidden(output.hidden, ended, actor.layout.alive(rows))
+    warn_of_cut(records, env.spec.name, max_steps)
     return records
 
 
@@ -64,6 +78,7 @@ def render(
     explore: bool,
     seed: int | None,
     row_filter: RowFilter | None = None,
+    max_steps: int = MOST_EPISODE_STEPS,
 ) -> list[np.ndarray]:
     """RGB pictures of one episode in a single sub-environment, one before each step.
 
@@ -87,5 +102,6 @@ def render(
         seed=seed,
         row_filter=row_filter,
         before_step=draw,
+        max_steps=max_steps,
     )
     return frames

@@ -23,7 +23,7 @@ from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.envs.registry import trusted_environment
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import CheckpointError
+from rllib_agentmixer.errors import CheckpointError, EnvContractError
 from rllib_agentmixer.rollouts.obs_moments import ObsFilter
 from rllib_agentmixer.rollouts.team import Team, team_scaling, team_sizes
 from rllib_agentmixer.utils.manifests import verify
@@ -39,6 +39,7 @@ RLLIB_SETTINGS = (
     "normalize_actions",
     "clip_actions",
     "step_time_limit_s",
+    "evaluation_max_steps",
     "seed",
 )
 """RLlib's settings that decide how a trained team plays; the algorithm's own all do."""
@@ -63,6 +64,7 @@ def save_team(folder: Path, team: Team) -> None:
         "format_version": FORMAT_VERSION,
         "algorithm": team.entry.name,
         "environment": team.stamp,
+        "agents": list(team.spec.agents),
         "team_reward": team.env_creator.team_reward,
         "env_steps": team.env_steps,
         "settings": {**vars(team.settings), **team.rllib},
@@ -98,8 +100,14 @@ def load_team(folder: str | Path, env: str | None = None) -> Team:
         trusted_environment(environment["name"], env),
         content.get("team_reward"),
         step_time_limit_s=rllib.get("step_time_limit_s"),
+        agents=tuple(content["agents"]) if "agents" in content else None,
     )
-    probe = creator.vector(environment["config"], 1)
+    try:
+        probe = creator.vector(environment["config"], 1)
+    except EnvContractError as error:
+        raise CheckpointError(
+            f"the team in {folder} cannot play in {creator.source!r}: {error}"
+        ) from error
     spec = probe.spec
     probe.close()
     settings = _own_settings(entry, rllib)

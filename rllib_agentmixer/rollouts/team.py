@@ -13,12 +13,13 @@ from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
 from rllib_agentmixer.core.data.action_scaling import ActionScaling, action_scaling
 from rllib_agentmixer.core.data.layout import TeamLayout
 from rllib_agentmixer.core.data.sizes import TeamSizes
+from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.core.teams.team_module import TeamModule
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec, VectorTeamEnv
 from rllib_agentmixer.rollouts.actor import PolicyKind, TeamActor
-from rllib_agentmixer.rollouts.episodes import EpisodeRecord
+from rllib_agentmixer.rollouts.episodes import MOST_EPISODE_STEPS, EpisodeRecord
 from rllib_agentmixer.rollouts.obs_moments import ObsFilter
 from rllib_agentmixer.rollouts.play import play, render
 
@@ -74,6 +75,11 @@ class Team:
     env_steps: int
     rllib: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def max_episode_steps(self) -> int:
+        """Steps after which an episode is cut, as evaluation in training has it."""
+        return self.rllib.get("evaluation_max_steps", MOST_EPISODE_STEPS)
+
     def actor(self, generator: torch.Generator) -> TeamActor:
         """Actor of this team with its own source of noise."""
         return TeamActor(self.module, self.layout, generator, self.scaling)
@@ -90,6 +96,7 @@ class Team:
         explore: bool,
         seed: int | None,
         num_envs: int,
+        max_steps: int | None = None,
     ) -> list[EpisodeRecord]:
         """Play episodes in fresh sub-environments.
 
@@ -99,6 +106,7 @@ class Team:
             explore: sample actions instead of taking modes.
             seed: of environments and noise; None draws fresh ones.
             num_envs: sub-environments that are stepped together.
+            max_steps: after which an episode is cut; None for ``evaluation_max_steps``.
         """
         env = self.vector_env(num_envs)
         try:
@@ -110,6 +118,7 @@ class Team:
                 explore=explore,
                 seed=seed,
                 row_filter=self.obs_filter and self.obs_filter.standardize,
+                max_steps=max_steps or self.max_episode_steps,
             )
         finally:
             env.close()
@@ -129,14 +138,7 @@ class Team:
                 explore=explore,
                 seed=seed,
                 row_filter=self.obs_filter and self.obs_filter.standardize,
+                max_steps=self.max_episode_steps,
             )
         finally:
             env.close()
-
-
-def seeded(seed: int | None) -> torch.Generator:
-    """Random generator; with PyTorch's default seed where none is given."""
-    generator = torch.Generator()
-    if seed is not None:
-        generator.manual_seed(seed)
-    return generator

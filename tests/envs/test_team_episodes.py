@@ -166,14 +166,16 @@ def test_an_agent_may_join_later(team):
 def test_numbers_in_the_last_infos_become_diagnostics(team):
     def tamper(env, returned):
         if env.step_count == env.length:
-            returned.infos["a"].update(won=True, note="text")
-            returned.infos["b"].update(won=False, score=2)
+            returned.infos["a"].update(won=True, note="text", fuel=np.nan, big=10**400)
+            returned.infos["b"].update(won=False, score=2, fuel=np.float32(3))
 
     built = team(tamper=tamper, length=2)
     built.reset(seed=0)
     assert built.step(noop(built)).info == {}
     info = built.step(noop(built)).info
-    assert {key: value.tolist() for key, value in info.items()} == {"won": [1.0], "score": [2.0]}
+    # Means over the agents that report a finite number.
+    found = {key: value.tolist() for key, value in info.items()}
+    assert found == {"won": [0.5], "score": [2.0], "fuel": [3.0]}
 
 
 def test_one_agent_may_take_anothers_place_without_a_flag(team):

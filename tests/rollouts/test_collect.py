@@ -309,7 +309,36 @@ def test_complete_episodes_continues_until_enough_steps_are_stored():
     assert sum(r.length for r in rollout.episodes) == rollout.keep.sum() == 10
 
 
+def test_an_endless_episode_is_truncated_at_the_bound():
+    env = ScriptedEnv(((2, TERMINATES),), LONG)
+    rollout = roll(env, 3, complete_episodes=True, max_episode_steps=5)
+    assert rollout.keep.sum(0).tolist() == [4, 5]
+    assert rollout.truncated[:5, 1].tolist() == [False] * 4 + [True]
+    assert not rollout.terminated[:, 1].any()
+    # Its value counts: what follows is state 105, which no reset follows.
+    assert rollout.value_targets[4, 1] == pytest.approx(1.4 + 0.5 * 105)
+    assert sorted(record.length for record in rollout.episodes) == [2, 2, 5]
+
+
 # --- playing a number of episodes
+
+
+def test_an_endless_episode_is_played_to_the_bound_and_said_so(caplog):
+    env = ScriptedEnv(((2, TERMINATES),), LONG)
+    records = play(actor_of(env), env, 4, policy="joint", explore=False, seed=0, max_steps=10)
+    found = sorted((r.length, r.is_cut, round(r.episode_return, 2)) for r in records)
+    cut = (10, True, 14.5)  # rewards 1.0 to 1.9
+    assert found == [(2, False, 0.1)] * 2 + [cut] * 2
+    assert len(env.received) == 20  # the second starts at a reset, after the first was cut
+    assert env.seeds == [0, None]
+    assert "2 of 4 episodes of scripted did not end within evaluation_max_steps=10" in caplog.text
+
+
+def test_an_episode_of_as_many_steps_as_the_bound_is_whole(caplog):
+    env = ScriptedEnv(((10, TERMINATES),))
+    records = play(actor_of(env), env, 2, policy="joint", explore=False, seed=0, max_steps=10)
+    assert [(r.length, r.is_cut) for r in records] == [(10, False)] * 2
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("num_episodes", [1, 2, 3, 7])

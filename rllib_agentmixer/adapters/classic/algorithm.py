@@ -39,11 +39,15 @@ from rllib_agentmixer.analysis import games
 from rllib_agentmixer.core.cpu import give_freed_memory_back
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import CheckpointError
+from rllib_agentmixer.errors import CheckpointError, EnvContractError
 from rllib_agentmixer.rollouts.saved_team import save_team
 from rllib_agentmixer.rollouts.team import Team
 from rllib_agentmixer.utils import manifests
 from rllib_agentmixer.utils.files import replaced_atomically
+
+
+def _agents_of(worker: Any) -> tuple[str, ...]:
+    return worker.team_spec.agents
 
 
 class TeamAlgorithm(SideBySideEvaluation, Algorithm):
@@ -85,8 +89,25 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
             torch.set_num_threads(threads)
         self._last_sample_at = time.monotonic()
         register_model()  # a Ray that was shut down took its registry along
+        self.config.fix_agents()  # not on ``config``, a copy of which RLlib makes no use
+        self.env_creator = replace(self.env_creator, agents=self.config.team_agents)
         super().setup(config)
+        self._check_agents()
         give_freed_memory_back()  # what imports and set-up left behind
+
+    def _check_agents(self) -> None:
+        """Rows of experience belong to the same agents on every worker."""
+        agents = self.team_spec.agents
+        self.config.remember_agents(agents)
+        for group in (self.workers_group, self.eval_env_runner_group):
+            if group is None or not group.num_remote_workers():
+                continue
+            for theirs in group.foreach_env_runner(_agents_of, local_env_runner=False):
+                if theirs != agents:
+                    raise EnvContractError(
+                        f"the driver's agents are {list(agents)}, a worker's {list(theirs)}; list "
+                        "possible_agents in one order, sorted for instance"
+                    )
 
     def cleanup(self) -> None:
         """RLlib's clean-up, without waiting indefinitely for an environment that hangs.

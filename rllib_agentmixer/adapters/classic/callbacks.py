@@ -117,8 +117,10 @@ def rollout_metrics(
 ) -> RolloutMetrics:
     """RLlib's record of one episode; ``policy_reward_*`` results are per agent.
 
-    The environment's diagnostics become custom metrics: mean, minimum and maximum of each.
+    The environment's diagnostics become the custom metrics ``diagnostics/<name>``: mean,
+    minimum and maximum of each.
     """
+    diagnostics = {f"diagnostics/{name}": value for name, value in record.diagnostics.items()}
     return RolloutMetrics(  # pyright: ignore[reportCallIssue] - the others have defaults
         episode_length=record.length,
         episode_reward=record.episode_return,
@@ -126,7 +128,7 @@ def rollout_metrics(
             (agent, agent): float(value)
             for agent, value in zip(agents, record.agent_returns, strict=True)
         },
-        custom_metrics=record.diagnostics | (episode.custom_metrics if episode else {}),
+        custom_metrics=diagnostics | (episode.custom_metrics if episode else {}),
         hist_data=episode.hist_data if episode else {},
         media=episode.media if episode else {},
         episode_faulty=record.is_faulty,

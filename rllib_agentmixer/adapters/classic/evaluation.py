@@ -5,7 +5,7 @@ Results of ``evaluate()`` (and of every training result at the evaluation interv
 ``individual/...``, ``joint/...``
     Deterministic play (modes): return mean, std, minimum, maximum, episode length, and
     ``agent_return_mean/<agent>``, and the mean of each of the environment's own diagnostics
-    at the end of an episode, such as ``won_mean``.
+    at the end of an episode, such as ``diagnostics/won_mean``.
 ``individual_sampled/...``, ``joint_sampled/...``
     The same with sampled actions.
 ``central_gap``

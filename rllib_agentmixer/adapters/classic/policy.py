@@ -19,6 +19,7 @@ from rllib_agentmixer.adapters.compilation import compiler
 from rllib_agentmixer.adapters.team_config import rllib_settings
 from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
 from rllib_agentmixer.core.data.experience import Experience, Fragment
+from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.learners.learner import Learner
 from rllib_agentmixer.core.teams.team_module import TeamModule
 
@@ -40,9 +41,7 @@ class TeamPolicy(TorchPolicyV2):
         self.compiler = compiler(config, "learner")
         self.is_compiled = config["torch_compile_learner"] or config["torch_compile_worker"]
         config["torch_compile_learner"] = False  # RLlib would compile an unused model
-        self.generator = torch.Generator()
-        if config["seed"] is not None:
-            self.generator.manual_seed(config["seed"])
+        self.generator = seeded(config["seed"])
         TorchPolicyV2.__init__(
             self,
             observation_space,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
 from ray.rllib.utils.metrics import (
     NUM_AGENT_STEPS_SAMPLED,
@@ -17,6 +16,7 @@ from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
 from rllib_agentmixer.adapters.classic.config import ReplayConfig
 from rllib_agentmixer.adapters.classic.worker import SampledEpisodes
 from rllib_agentmixer.core.data.replay import EpisodeReplay
+from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.learners.optimization import MeanMetrics
 from rllib_agentmixer.core.settings.value_based import ReplaySettings, ValueSettings
 from rllib_agentmixer.errors import CheckpointError
@@ -35,9 +35,7 @@ class ReplayAlgorithm(TeamAlgorithm):
         """Set-up of the parent, and an empty replay."""
         super().setup(config)
         self.replay = EpisodeReplay(self.value_settings.replay_capacity, self.team.layout)
-        self.replay_generator = torch.Generator()
-        if self.config.seed is not None:
-            self.replay_generator.manual_seed(int(self.config.seed))
+        self.replay_generator = seeded(self.config.seed)
         self._due_updates = 0.0
 
     @property

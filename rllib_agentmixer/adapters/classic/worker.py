@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from rllib_agentmixer.adapters.classic.sample_batches import to_sample_batch
 from rllib_agentmixer.adapters.compilation import compiler
 from rllib_agentmixer.core.cpu import keep_freed_memory
 from rllib_agentmixer.core.data.experience import Experience
+from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import ConfigError
@@ -28,7 +29,7 @@ from rllib_agentmixer.rollouts.episodes import EpisodeRecord, EpisodeTracker
 from rllib_agentmixer.rollouts.open_episodes import OpenEpisodes
 from rllib_agentmixer.rollouts.play import play
 from rllib_agentmixer.rollouts.saved_team import RLLIB_SETTINGS
-from rllib_agentmixer.rollouts.team import Team, seeded, team_scaling
+from rllib_agentmixer.rollouts.team import Team, team_scaling
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,9 @@ class TeamRolloutWorker(RolloutWorker):
         )
         # What a restart of this worker is given: the creator as it came.
         self._original_kwargs["env_creator"] = env_creator
-        self.team_env_creator: TeamEnvCreator = env_creator
+        # Environments that are built later list their agents in the same order.
+        agents = None if self.env is None else self.team_spec.agents
+        self.team_env_creator: TeamEnvCreator = replace(env_creator, agents=agents)
         self._rollout: RolloutState | None = None
         self._open_episodes: OpenEpisodes | None = None
         self._evaluation_env: VectorTeamEnv | None = None
@@ -172,6 +175,8 @@ class TeamRolloutWorker(RolloutWorker):
         rollout = self._rollout or self.start_episodes(self.seed)
         self._follow_episodes(rollout, whole_episodes)
         settings = self.team_policy.module.settings
+        # Whole episodes are learned from at their end, which an endless one has to have.
+        needs_ends = whole_episodes or self.team_policy.entry.data == "replay"
         return collect(
             actor,
             self.vector_env,
@@ -182,6 +187,7 @@ class TeamRolloutWorker(RolloutWorker):
             complete_episodes=whole_episodes,
             row_filter=self.team_filter,
             on_step=self._on_step,
+            max_episode_steps=self.config.evaluation_max_steps if needs_ends else None,
         )
 
     def _collect(self, actor: TeamActor) -> SampleBatch:
@@ -262,6 +268,7 @@ class TeamRolloutWorker(RolloutWorker):
             explore=explore,
             seed=seed,
             row_filter=self.team_filter,
+            max_steps=self.config.evaluation_max_steps,
         )
 
     def start_episodes(self, seed: int | None = None) -> RolloutState:

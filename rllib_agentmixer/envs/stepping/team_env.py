@@ -7,6 +7,7 @@ value.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,8 @@ class TeamOutcome:
     terminated: bool = False
     truncated: bool = False
     diagnostics: dict[str, float] = field(default_factory=dict)
-    """Numbers in the agents' infos when the episode ended, such as ``won``."""
+    """Numbers in the agents' infos when the episode ended, such as ``won``: means over the
+    agents that report them."""
 
 
 class TeamEnv:
@@ -241,10 +243,13 @@ class TeamEnv:
 
 
 def _diagnostics(infos: Mapping[Any, Any]) -> dict[str, float]:
-    numbers: dict[str, float] = {}
+    """Finite numbers in infos by key, averaged over the agents that report them."""
+    numbers: dict[str, list[float]] = {}
     for info in infos.values():
         if isinstance(info, Mapping):
             for key, value in info.items():
-                if isinstance(value, (bool, int, float, np.bool_, np.number)):
-                    numbers.setdefault(str(key), float(value))
-    return numbers
+                if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
+                    with contextlib.suppress(OverflowError):  # an integer beyond all floats
+                        numbers.setdefault(str(key), []).append(float(value))
+    finite = {key: [v for v in values if math.isfinite(v)] for key, values in numbers.items()}
+    return {key: math.fsum(values) / len(values) for key, values in finite.items() if values}

@@ -120,8 +120,8 @@ def test_other_units_than_episodes_are_refused(build):
 
 def test_a_summary_holds_the_statistics_of_its_episodes():
     records = [
-        EpisodeRecord(1.0, 2, np.array([1.0, 3.0])),
-        EpisodeRecord(4.0, 6, np.array([3.0, 9.0])),
+        EpisodeRecord(1.0, 2, np.array([1.0, 3.0]), diagnostics={"won": 1.0}),
+        EpisodeRecord(4.0, 6, np.array([3.0, 9.0]), diagnostics={"won": 0.0}, is_cut=True),
     ]
     assert summarize(records, ("a", "b")) == {
         "episode_return_mean": 2.5,
@@ -130,11 +130,22 @@ def test_a_summary_holds_the_statistics_of_its_episodes():
         "episode_return_max": 4.0,
         "episode_len_mean": 4.0,
         "num_episodes": 2,
+        "num_episodes_cut": 1,
         "agent_return_mean": {"a": 2.0, "b": 6.0},
+        "diagnostics": {"won_mean": 0.5},
     }
     empty = summarize([], ("a", "b"))
     assert empty["num_episodes"] == 0
     assert np.isnan(empty["episode_return_mean"])
+
+
+def test_an_environments_number_replaces_no_measured_one():
+    own = {"episode_return": 500.0, "episode_len": 20.0, "num_episodes": 7.0}
+    summary = summarize([EpisodeRecord(5.0, 3, np.array([5.0]), diagnostics=own)], ("a",))
+    assert summary["episode_return_mean"] == 5.0
+    assert summary["episode_len_mean"] == 3.0
+    assert summary["num_episodes"] == 1
+    assert summary["diagnostics"] == {f"{name}_mean": value for name, value in own.items()}
 
 
 def test_episodes_are_shared_out_evenly():
@@ -231,10 +242,12 @@ def test_the_environments_own_numbers_become_metrics(build):
     config = tiny("skirmish_3v3", env_config={"max_steps": 8}, num_envs=4)
     config.evaluation(evaluation_interval=1)
     result = build(config).train()
-    shares = [result["evaluation"][kind]["won_mean"] for kind in ("individual", "joint")]
-    shares.append(result["env_runners"]["custom_metrics"]["won_mean"])
+    shares = [
+        result["evaluation"][kind]["diagnostics"]["won_mean"] for kind in ("individual", "joint")
+    ]
+    shares.append(result["env_runners"]["custom_metrics"]["diagnostics/won_mean"])
     assert all(0 <= share <= 1 for share in shares)
-    assert "env_runners/custom_metrics/won_mean" in metrics_of(result)
+    assert "env_runners/custom_metrics/diagnostics/won_mean" in metrics_of(result)
     assert result["environment"] == {
         "name": "skirmish_3v3",
         "version": "1",

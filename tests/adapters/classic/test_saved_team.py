@@ -84,6 +84,7 @@ def test_rllibs_settings_that_decide_how_a_team_plays_are_kept(build, tmp_path):
         "normalize_actions": False,
         "clip_actions": True,
         "step_time_limit_s": 7.0,
+        "evaluation_max_steps": 77,
         "seed": 11,
     }
     assert values.keys() == set(RLLIB_SETTINGS)
@@ -95,6 +96,7 @@ def test_rllibs_settings_that_decide_how_a_team_plays_are_kept(build, tmp_path):
     assert loaded.rllib == values
     assert loaded.settings.critic_hidden == (8, 4)
     assert loaded.env_creator.step_time_limit_s == 7.0
+    assert loaded.max_episode_steps == 77
     assert loaded.obs_filter is not None
     assert (loaded.scaling.scale == 1).all()  # actions are not normalised
 
@@ -193,7 +195,7 @@ def test_networks_of_another_team_are_refused(checkpoint):
     content = json.loads(path.read_text())
     content["environment"] |= {"name": "climbing", "config": {}}
     path.write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match="do not fit its environment 'climbing'"):
+    with pytest.raises(CheckpointError, match=r"cannot play in 'climbing': .*predator_0"):
         load_team(sealed(checkpoint))
 
 
