@@ -186,7 +186,7 @@ def test_the_command_prints_a_report_and_its_code_says_whether_to_go_on(register
     good = run("good", "max_steps=7")
     assert good.exit_code == 0
     assert "determinism" in good.output
-    assert "12 ok, 0 note, 0 FAIL" in good.output
+    assert "14 ok, 0 note, 0 FAIL" in good.output
     bad = run("bad")
     assert bad.exit_code == 1
     assert "choose team_reward" in " ".join(bad.output.split())

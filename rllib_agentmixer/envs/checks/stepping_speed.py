@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from rllib_agentmixer.envs.checks.traces import action_mask, random_action
+from rllib_agentmixer.envs.checks.traces import action_mask, closed_afterwards, random_action
+from rllib_agentmixer.envs.stepping.presence import Presence
 from rllib_agentmixer.envs.vector_env import TeamObs, TeamSpec, VectorTeamEnv
 
 SPEED_STEPS = 300
@@ -20,22 +21,28 @@ def bare_speed(
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Steps per second of one environment, resets included."""
-    env, rng = make(), np.random.default_rng(0)
+    with closed_afterwards(make()) as env:
+        return _measured(env, num_steps, clock)
+
+
+def _measured(env: ParallelEnv, num_steps: int, clock: Callable[[], float]) -> float:
+    rng, presence, spent = np.random.default_rng(0), Presence(), 0.0
     obs, infos = env.reset(seed=0)
-    spent = 0.0
+    presence.begin(env.agents)
     for _ in range(num_steps):
         actions = {
             agent: random_action(
-                env.action_space(agent), action_mask(obs[agent], infos.get(agent)), rng
+                env.action_space(agent), action_mask(obs.get(agent), infos.get(agent)), rng
             )
             for agent in env.agents
         }
         started = clock()
-        obs, _, _, _, infos = env.step(actions)
-        if not env.agents:
+        obs, _, terminated, truncated, infos = env.step(actions)
+        presence.follow(env.agents, terminated, truncated)
+        if not presence.living:
             obs, infos = env.reset()
+            presence.begin(env.agents)
         spent += clock() - started
-    env.close()
     return num_steps / spent
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +12,19 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
+from rllib_agentmixer.envs.stepping.outcomes import CRASHES, reset_outcome, step_outcome
+from rllib_agentmixer.envs.stepping.presence import Presence
 from rllib_agentmixer.errors import EnvContractError
+
+
+@contextlib.contextmanager
+def closed_afterwards(env: ParallelEnv) -> Iterator[ParallelEnv]:
+    """Close an environment at the end of the block, whatever ``close()`` raises."""
+    try:
+        yield env
+    finally:
+        with contextlib.suppress(*CRASHES):
+            env.close()
 
 
 @dataclass(frozen=True)
@@ -18,10 +32,10 @@ class TraceStep:
     """Copied results of one reset or step.
 
     Attributes:
-        agents: ``env.agents`` afterwards.
+        agents: that act next; none at the end of an episode.
         obs: by agent.
         infos: by agent.
-        rewards: by agent; empty after a reset.
+        rewards: of the agents that acted; empty after a reset.
         terminated: by agent; empty after a reset.
         truncated: by agent; empty after a reset.
         state: of ``env.state()``; None if the environment has none.
@@ -93,27 +107,32 @@ def record(env: ParallelEnv, seed: int, num_steps: int, *, has_state: bool) -> T
         EnvContractError: the environment raised; the message names the step and the error.
     """
     rng = np.random.default_rng(seed)
-    steps, overwritten = [], False
+    steps, overwritten, presence = [], False, Presence()
+    name = type(env).__name__
     try:
-        obs, infos = env.reset(seed=seed)
-        steps.append(_copied(env, obs, infos, has_state=has_state))
+        obs, infos = reset_outcome(name, env.reset(seed=seed))
+        presence.begin(env.agents)
+        steps.append(_copied(env, presence, obs, infos, has_state=has_state))
         for _ in range(num_steps):
-            if not env.agents:
-                obs, infos = env.reset()
-                steps.append(_copied(env, obs, infos, has_state=has_state))
+            if not presence.living:
+                obs, infos = reset_outcome(name, env.reset())
+                presence.begin(env.agents)
+                steps.append(_copied(env, presence, obs, infos, has_state=has_state))
             actions = {
                 agent: random_action(
-                    env.action_space(agent), action_mask(obs[agent], infos.get(agent)), rng
+                    env.action_space(agent), action_mask(obs.get(agent), infos.get(agent)), rng
                 )
                 for agent in env.agents
             }
-            before = obs
-            obs, rewards, terminated, truncated, infos = env.step(actions)
+            before, acted = obs, presence.living
+            obs, rewards, *flags, infos = step_outcome(name, env.step(actions))
+            presence.follow(env.agents, *flags)
             overwritten |= not same(before, steps[-1].obs)
-            steps.append(
-                _copied(env, obs, infos, rewards, terminated, truncated, has_state=has_state)
-            )
-    except Exception as error:  # an environment may raise any exception
+            own = {agent: rewards[agent] for agent in rewards if agent in acted}
+            steps.append(_copied(env, presence, obs, infos, own, *flags, has_state=has_state))
+    except EnvContractError:
+        raise
+    except CRASHES as error:
         raise EnvContractError(
             f"raised {error!r} in step {len(steps)} of play with seed {seed}"
         ) from error
@@ -122,23 +141,23 @@ def record(env: ParallelEnv, seed: int, num_steps: int, *, has_state: bool) -> T
 
 def _copied(
     env: ParallelEnv,
-    obs: dict,
-    infos: dict,
-    rewards: dict | None = None,
-    terminated: dict | None = None,
-    truncated: dict | None = None,
+    presence: Presence,
+    obs: Mapping,
+    infos: Mapping,
+    rewards: Mapping | None = None,
+    terminated: Mapping | None = None,
+    truncated: Mapping | None = None,
     *,
     has_state: bool,
 ) -> TraceStep:
-    agents = tuple(env.agents)
     return TraceStep(
-        agents,
-        copy.deepcopy(obs),
-        copy.deepcopy(infos),
-        dict(rewards or {}),
-        dict(terminated or {}),
-        dict(truncated or {}),
-        copy.deepcopy(env.state()) if has_state and agents else None,
+        agents=tuple(agent for agent in env.agents if agent in presence),
+        obs=copy.deepcopy(dict(obs)),
+        infos=copy.deepcopy(dict(infos)),
+        rewards=dict(rewards or {}),
+        terminated=dict(terminated or {}),
+        truncated=dict(truncated or {}),
+        state=copy.deepcopy(env.state()) if has_state and presence.living else None,
         is_reset=rewards is None,
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_agentmixer.envs.stepping.outcomes import StepOutcome, reset_outcome, step_outcome
+from rllib_agentmixer.envs.stepping.presence import Presence
 from rllib_agentmixer.envs.stepping.row_writer import RowWriter
 from rllib_agentmixer.envs.stepping.supersuit_wrappers import fix_black_death
 from rllib_agentmixer.envs.stepping.team_rows import TeamRow
@@ -83,8 +84,7 @@ class TeamEnv:
         self._known = frozenset(self._names)
         self._alive: list[bool] = [False] * len(self._names)
         self._living: list[Any] = []
-        self._present: set[Any] = set()
-        self._ended: set[Any] = set()
+        self._presence = Presence()
         self._writer = RowWriter(self.layout, self._names, self._error)
         has_state = self.spec.state_kind == "env"
         self._state = parallel_env.state if has_state else None
@@ -94,12 +94,11 @@ class TeamEnv:
     def reset(self, row: TeamRow, seed: int | None = None) -> None:
         """Start an episode and write its first observation."""
         self.num_steps, self.seed, self.actions = 0, seed, []
-        self._ended.clear()
         obs, infos = reset_outcome(self.spec.name, self.env.reset(seed=seed))
         self._check_agents()
-        self._present = set(self.env.agents)
-        self._check_names(agents=self._present, observations=obs)
-        self._set_alive([name in self._present for name in self._names])
+        self._presence.begin(self.env.agents)
+        self._check_names(agents=self._presence.listed, observations=obs)
+        self._set_alive([name in self._presence for name in self._names])
         if not self._living:
             raise self._error("reset() left no agent in env.agents")
         self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
@@ -117,8 +116,8 @@ class TeamEnv:
         if not (
             any(terminated.values())
             or any(truncated.values())
-            or len(env.agents) != len(self._present)
-            or not self._present.issuperset(env.agents)
+            or len(env.agents) != len(self._presence.listed)
+            or not self._presence.listed.issuperset(env.agents)
         ):
             self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
             return TeamOutcome(reward)
@@ -159,28 +158,20 @@ class TeamEnv:
 
     def _by_name(self, actions: Sequence[Any] | np.ndarray) -> dict[Any, Any]:
         """Actions of the living agents, as the environment takes them."""
-        if self._takes_numbers and len(self._present) == len(self._names):
+        present = self._presence.listed
+        if self._takes_numbers and len(present) == len(self._names):
             return dict(zip(self._names, actions, strict=True))
         return {
             name: layout.to_action(action)
             for name, layout, action in zip(self._names, self.layout.actions, actions, strict=True)
-            if name in self._present
+            if name in present
         }
 
     def _note_changes(self, terminated: Mapping, truncated: Mapping) -> None:
-        """Update the living agents after a step.
-
-        Some environments keep listing agents that have ended; those stay dead. An agent that
-        left the list and returns lives again.
-        """
-        listed = set(self.env.agents)
-        self._check_names(agents=listed)
-        came_back = listed - self._present
-        self._ended -= came_back
-        self._ended.update(name for name, ended in terminated.items() if ended)
-        self._ended.update(name for name, ended in truncated.items() if ended)
-        self._present = listed
-        self._set_alive([name in listed and name not in self._ended for name in self._names])
+        """Update the living agents after a step."""
+        self._check_names(agents=self.env.agents)
+        self._presence.follow(self.env.agents, terminated, truncated)
+        self._set_alive([name in self._presence for name in self._names])
 
     def _set_alive(self, alive: list[bool]) -> None:
         self._alive = alive
