@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import click
 
+from rllib_agentmixer.commands.reports import json_option, print_json
 from rllib_agentmixer.errors import ConfigError
 
 COLOURS = {"ok": "green", "note": "yellow", "FAIL": "bold red"}
@@ -23,7 +23,7 @@ COLOURS = {"ok": "green", "note": "yellow", "FAIL": "bold red"}
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--team-reward", type=click.Choice(["shared", "sum", "mean"]))
 @click.option("--replay", type=click.Path(path_type=Path), help="Repeat a recorded failure.")
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 @click.argument("settings", nargs=-1)
 def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
     r"""Check ENV (a name, module:function or a PettingZoo module) with key=value SETTINGS.
@@ -52,7 +52,7 @@ def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
         seed=options["seed"],
     )
     if options["as_json"]:
-        click.echo(json.dumps([vars(finding) for finding in findings]))
+        print_json([vars(finding) for finding in findings])
     else:
         _print_report(env, findings)
     if any(finding.verdict == "FAIL" for finding in findings):

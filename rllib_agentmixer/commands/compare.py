@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from rllib_agentmixer.commands.reports import json_option, print_json
 
 if TYPE_CHECKING:
     from rllib_agentmixer.tracking.comparison import Group
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the figure as PNG.")
 @click.option("--any-environment", is_flag=True, help="Compare across environments.")
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def compare(experiment: str, out: Path | None, as_json: bool, **options: Any) -> None:
     """Print final values of the groups in an EXPERIMENT, with bootstrap intervals."""
     from rllib_agentmixer.tracking import comparison
@@ -46,7 +47,7 @@ def compare(experiment: str, out: Path | None, as_json: bool, **options: Any) ->
         save_comparison(groups, metric, out, title)
     if as_json:
         rows = [group.row() for group in groups]
-        click.echo(json.dumps({"metric": metric, "groups": rows, "figure": out and str(out)}))
+        print_json({"metric": metric, "groups": rows, "figure": out and str(out)})
         return
     _print_table(groups, metric, options["group_by"])
     if out is not None:

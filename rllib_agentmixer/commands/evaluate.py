@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rllib_agentmixer.commands.common import load_team
-from rllib_agentmixer.commands.reports import show
+from rllib_agentmixer.commands.reports import json_option, show
 from rllib_agentmixer.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ from rllib_agentmixer.errors import ConfigError
 @click.option("--env", help="To play in; needed if it is none of this package's.")
 @click.option("--algo", help="MODULE:NAME of an algorithm of your own.")
 @click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def evaluate(checkpoint: Path, policy: str | None, as_json: bool, **options: Any) -> None:
     """Play a CHECKPOINT, that of a run's folder, or an export."""
     from rllib_agentmixer.runtime import MANIFEST

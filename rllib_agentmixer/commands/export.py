@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rllib_agentmixer.commands.common import load_team
-from rllib_agentmixer.commands.reports import show
+from rllib_agentmixer.commands.reports import json_option, show
 
 
 @click.command()
@@ -18,7 +18,7 @@ from rllib_agentmixer.commands.reports import show
 @click.option("--algo", help="MODULE:NAME of an algorithm of your own.")
 @click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
 @click.option("--onnx", is_flag=True, help="Write an ONNX graph per agent as well.")
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def export(checkpoint: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Export the individual policies of a CHECKPOINT and prove that they act alike."""
     from rllib_agentmixer.export import export_policies

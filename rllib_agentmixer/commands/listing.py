@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+
+from rllib_agentmixer.commands.reports import json_option, print_json
 
 
 @click.command(name="list")
 @click.option("--algo", default="agentmixer", show_default=True, help="Whose settings to show.")
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def list_all(algo: str, as_json: bool) -> None:
     """Environments, algorithms, and what can be set."""
     from rllib_agentmixer.commands.common import import_algorithm
@@ -22,7 +22,7 @@ def list_all(algo: str, as_json: bool) -> None:
         "settings": setting_rows(import_algorithm(algo)),
     }
     if as_json:
-        click.echo(json.dumps(content, default=str))
+        print_json(content)
         return
     from rich.console import Console
     from rich.markup import escape

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rllib_agentmixer.commands.common import load_team
-from rllib_agentmixer.commands.reports import show
+from rllib_agentmixer.commands.reports import json_option, show
 
 if TYPE_CHECKING:
     from rllib_agentmixer.rollouts.team import Team
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--best", is_flag=True, help="Of a run's folder, the best checkpoint.")
 @click.option("--env", help="Of a checkpoint; needed if it is none of this package's.")
 @click.option("--tracking-uri", help="MLflow store; default: the one of the run.")
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def register(
     source: Path, name: str, alias: str | None, tracking_uri: str | None, **options: Any
 ) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from rllib_agentmixer.commands.reports import show
+from rllib_agentmixer.commands.reports import json_option, show
 from rllib_agentmixer.errors import ConfigError
 
 
 @click.command()
 @click.argument("run_folder", type=click.Path(path_type=Path))
 @click.option("--tracking-uri", help="Default: the tracking URI of the run.")
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def sync(run_folder: Path, tracking_uri: str | None, as_json: bool) -> None:
     """Send unsent metrics of RUN_FOLDER, and of all runs below it, to MLflow."""
     from rllib_agentmixer.tracking import sync_folder

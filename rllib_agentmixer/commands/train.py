@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from rllib_agentmixer.commands.common import import_algorithm, make_config, with_algorithm
-from rllib_agentmixer.commands.reports import show
+from rllib_agentmixer.commands.reports import json_option, show
 from rllib_agentmixer.runs.checkpoints import RunCheckpoints
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ DEFAULT_STEPS = 300_000
 @click.option("--sweep", help="Tag by which MLflow groups runs of one comparison.")
 @click.option("--tracking-optional", is_flag=True, help="Train even while MLflow is unavailable.")
 @click.option("--tracking-uri", help="MLflow store; default: MLFLOW_TRACKING_URI or sqlite.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@json_option()
 @click.argument("settings", nargs=-1)
 def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
     r"""Train on ENV (a name from `list`, or module:function) with key=value SETTINGS.

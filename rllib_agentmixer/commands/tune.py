@@ -15,7 +15,7 @@ from rllib_agentmixer.commands.common import (
     import_algorithm,
     with_algorithm,
 )
-from rllib_agentmixer.commands.reports import show
+from rllib_agentmixer.commands.reports import json_option, show
 from rllib_agentmixer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ WIDTH = 110
 @click.option("--no-mlflow", is_flag=True, help="Write files only.")
 @click.option("--tracking-optional", is_flag=True, help="Run even if MLflow is unavailable.")
 @click.option("--tracking-uri", help="Default: MLFLOW_TRACKING_URI or SQLite.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@json_option()
 @click.argument("settings", nargs=-1)
 def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
     r"""Search hyperparameters on ENV, with key=value SETTINGS shared by all trials.

@@ -1,17 +1,20 @@
 """check-env: what it finds in good environments and in broken ones, and replays of failures."""
 
 import json
+import os
 import re
+import sys
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from envs_test_fakes import Countdown, FakeTeam
+from envs_test_fakes import Countdown, FakeTeam, play
 from gymnasium import spaces
 
 from rllib_agentmixer.cli import cli
 from rllib_agentmixer.envs import register_env
 from rllib_agentmixer.envs.checks.conformance import CHECKS, check_environment
+from rllib_agentmixer.envs.entry import EnvEntry
 from rllib_agentmixer.envs.games.predator_prey import PredatorPrey
 from rllib_agentmixer.envs.registry import ENVS
 from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
@@ -223,3 +226,129 @@ def test_a_recorded_failure_repeats_and_a_mended_one_does_not(registered, monkey
     passed = run("crashing", "--replay", path)
     assert passed.exit_code == 0
     assert "2 steps with seed" in passed.output
+
+
+def test_json_is_alone_on_standard_output(monkeypatch, capfd):
+    class Noisy(FakeTeam):
+        def __init__(self):
+            super().__init__()
+            print("listens on port 5555")  # as Python programs do
+            os.write(1, b"simulator 1.2\n")  # as simulators written in C do
+
+    monkeypatch.setitem(ENVS, "noisy", EnvEntry("noisy", Noisy))
+    result = run("noisy", "--json")
+    assert [finding["check"] for finding in json.loads(result.stdout)] == list(CHECKS)
+    assert "listens on port 5555" in result.stderr
+    streams = capfd.readouterr()
+    assert "simulator" not in streams.out
+    assert "simulator 1.2" in streams.err
+
+
+# Agreement with training.
+
+
+def judged(make, **options):
+    """Whether check-env finds a failure, and whether training steps the environment."""
+    report = check_environment(make, num_steps=20, **options)
+    try:
+        play(LoopVectorEnv(make, 1), 12)
+    except EnvContractError:
+        return any(f.verdict == "FAIL" for f in report), False
+    return any(f.verdict == "FAIL" for f in report), True
+
+
+def zeros_for_the_dead(env, returned):
+    leaving(env, returned)
+    if env.step_count > 2:
+        returned.rewards["b"] = 0.0
+
+
+def no_infos(env, returned):
+    returned.infos.clear()
+
+
+def late_mask(env, returned):
+    if env.step_count == 2:
+        returned.infos["a"]["action_mask"] = np.array([0, 1, 1])
+
+
+def terminal(env, returned):
+    returned.terminated, returned.truncated = returned.truncated, returned.terminated
+
+
+class NeverCleared(FakeTeam):
+    """It goes on listing its agents after all have ended."""
+
+    def step(self, actions):
+        result = super().step(actions)
+        self.agents = list(self.possible_agents)
+        return result
+
+
+TAKEN = {
+    "rewards of the dead": tampered(zeros_for_the_dead),
+    "no infos": tampered(no_infos),
+    "agents never cleared": NeverCleared,
+    "a state of the living": tampered(
+        terminal, state=lambda env: np.ones(2 * len(env.agents), np.float32)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_what_training_takes_is_no_failure(kind):
+    assert judged(TAKEN[kind]) == (False, True)
+
+
+@pytest.mark.parametrize("change", [late_mask, unequal])
+def test_what_training_refuses_is_a_failure(change):
+    assert judged(tampered(change)) == (True, False)
+
+
+def test_an_environment_that_ends_by_its_flags_alone_has_episodes():
+    assert "ended after 3 to 3 steps" in found(NeverCleared)["episodes"][1]
+
+
+def test_pettingzoos_own_test_is_a_note_with_its_reason():
+    def enforced(env, returned):
+        for name in env.possible_agents:
+            returned.infos[name]["action_mask"] = np.array([0, 1, 0])
+        if env.received and set(env.received[-1].values()) != {1}:
+            raise AssertionError
+
+    report = found(tampered(enforced))
+    assert report["training"][0] == "ok"
+    verdict, detail = report["api"]
+    assert verdict == "note"
+    assert "plays illegal actions" in detail
+    assert "AssertionError: at `raise AssertionError`" in detail  # it has no text
+
+
+def raises(method):
+    def fail(self, *arguments, **options):
+        raise RuntimeError("no licence")
+
+    return type(f"Fails_{method}", (FakeTeam,), {method: fail})
+
+
+def exits(self):
+    sys.exit(3)
+
+
+@pytest.mark.parametrize("method", ["__init__", "reset", "observation_space", "step"])
+def test_an_environment_that_raises_anywhere_has_one_finding(method):
+    ((check, (verdict, detail)),) = found(raises(method)).items()
+    assert (check, verdict) == ("play", "FAIL")
+    assert "no licence" in detail
+
+
+def test_an_environment_that_exits_is_a_finding():
+    ((_, (verdict, detail)),) = found(type("Exits", (FakeTeam,), {"__init__": exits})).items()
+    assert (verdict, "SystemExit(3)" in detail) == ("FAIL", True)
+
+
+def test_an_environment_that_cannot_be_closed_is_noted():
+    report = found(raises("close"))
+    assert report["closing"][0] == "note"
+    assert "no licence" in report["closing"][1]
+    assert not [check for check, (verdict, _) in report.items() if verdict == "FAIL"]

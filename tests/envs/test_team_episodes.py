@@ -5,6 +5,7 @@ import pytest
 from envs_test_fakes import FakeTeam, noop, play
 
 from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
+from rllib_agentmixer.errors import EnvContractError
 
 
 def test_an_episode_that_is_cut_is_truncated_and_restarts(team):
@@ -197,3 +198,31 @@ def test_an_agent_that_ended_and_was_gone_may_come_back(team):
     built.reset(seed=0)
     alive = [built.step(noop(built)).observation.alive[0, 1].item() for _ in range(4)]
     assert alive == [True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    "broken", [np.ones(0), np.full(2, np.nan), np.full(2, 1e300), None], ids=str
+)
+def test_a_terminal_state_that_cannot_be_read_is_zero(team, broken):
+    def terminal(env, returned):
+        returned.terminated, returned.truncated = returned.truncated, returned.terminated
+
+    def state(env):
+        if env.agents:
+            return np.array([5.0, env.step_count], np.float32)
+        if broken is None:
+            raise RuntimeError("the game is over")
+        return broken
+
+    built = team(length=2, state=state, tamper=terminal)
+    built.reset(seed=0)
+    step = built.step(noop(built))
+    np.testing.assert_array_equal(step.observation.state, [[5, 1]])
+    with np.errstate(over="ignore"):
+        step = built.step(noop(built))
+    assert step.terminated.all()
+    np.testing.assert_array_equal(step.final_observation.state, [[0, 0]])
+    cut = team(length=1, state=state)  # a time limit's value is read from the state
+    cut.reset(seed=0)
+    with np.errstate(over="ignore"), pytest.raises(EnvContractError):
+        cut.step(noop(cut))

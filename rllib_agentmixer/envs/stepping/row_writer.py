@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rllib_agentmixer.envs.stepping.agent_spaces import NUMERIC_KINDS
+from rllib_agentmixer.envs.stepping.outcomes import CRASHES
 from rllib_agentmixer.envs.stepping.team_rows import TeamRow
 from rllib_agentmixer.envs.stepping.team_spaces import TeamSpaces
 from rllib_agentmixer.errors import EnvContractError
@@ -51,6 +52,7 @@ class RowWriter:
         state: Callable[[], Any] | None,
         *,
         is_final: bool,
+        is_terminal: bool = False,
     ) -> None:
         """Write the observation after a reset or a step.
 
@@ -61,10 +63,23 @@ class RowWriter:
             alive: which agents' observations to show; the others' are zero.
             state: the environment's ``state``; not called where observations are concatenated.
             is_final: no agent acts on it, so masks are not read.
+            is_terminal: no value follows, so the state need not be readable.
 
         Raises:
             EnvContractError: an entry is missing, of another shape, or non-finite.
         """
+        self._write_obs(row, obs, alive)
+        row.observation.alive[:] = alive
+        if not is_finite(row.flat_obs):
+            self._name_what_is_not_finite(row)
+        write_state = self._write_last_state if is_terminal else self._write_state
+        write_state(row, state)
+        if self.is_masked:
+            self._write_masks(row, obs, infos, alive, is_final=is_final)
+        elif self.is_discrete and any(info and "action_mask" in info for info in infos.values()):
+            raise self.error("an action mask, but reset() sent none; always send it")
+
+    def _write_obs(self, row: TeamRow, obs: Mapping, alive: list[bool]) -> None:
         for index, slot in enumerate(row.obs_slots):
             if not alive[index]:
                 slot[:] = 0.0
@@ -80,14 +95,6 @@ class RowWriter:
             ):
                 value = self._flat(index, name, value)
             slot[:] = value
-        row.observation.alive[:] = alive
-        if not is_finite(row.flat_obs):
-            self._name_what_is_not_finite(row)
-        self._write_state(row, state)
-        if self.is_masked:
-            self._write_masks(row, obs, infos, alive, is_final=is_final)
-        elif self.is_discrete and any(info and "action_mask" in info for info in infos.values()):
-            raise self.error("an action mask, but reset() sent none; always send it")
 
     def _flat(self, index: int, name: Any, value: Any) -> np.ndarray:
         layout = self.layout.observations[index]
@@ -123,6 +130,13 @@ class RowWriter:
         target[:] = state if state.ndim == 1 else state.ravel()
         if not is_finite(target):
             raise self.error(f"state() holds {target[~np.isfinite(target)][0]}")
+
+    def _write_last_state(self, row: TeamRow, read: Callable[[], Any] | None) -> None:
+        """State after a terminal step: zero where the environment has none left."""
+        try:
+            self._write_state(row, read)
+        except CRASHES:
+            row.observation.state[:] = 0.0
 
     def _write_masks(
         self, row: TeamRow, obs: Mapping, infos: Mapping, alive: list[bool], *, is_final: bool

@@ -135,8 +135,9 @@ class TeamEnv:
             lived and name in obs and not (was_cut and left)
             for name, lived, left in zip(self._names, was_alive, gone, strict=True)
         ]
-        self._writer.write(row, obs, infos, shown, self._state, is_final=True)
-        return TeamOutcome(reward, not was_cut, was_cut, _diagnostics(infos))
+        state, is_terminal = self._state, not was_cut
+        self._writer.write(row, obs, infos, shown, state, is_final=True, is_terminal=is_terminal)
+        return TeamOutcome(reward, is_terminal, was_cut, _diagnostics(infos))
 
     def _advance(self, actions: Sequence[Any] | np.ndarray) -> StepOutcome:
         """Step the environment; checks the form of its result and the names in it."""
