@@ -9,6 +9,7 @@ from envs_test_fakes import Countdown, FakeTeam, ForgetfulCountdown, box, noop, 
 
 from rllib_agentmixer.envs.games.matrix_game import MatrixGame
 from rllib_agentmixer.envs.games.predator_prey import PredatorPrey
+from rllib_agentmixer.envs.stepping import snapshots
 from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 from rllib_agentmixer.errors import EnvContractError
 
@@ -169,8 +170,6 @@ def test_surfaces_fonts_and_clocks_are_copied_along():
     pygame = pytest.importorskip("pygame")
     from pygame import freetype
 
-    from rllib_agentmixer.envs.stepping import snapshots
-
     surface = pygame.Surface((30, 20))
     surface.fill((10, 20, 30))
     freetype.init()
@@ -181,6 +180,31 @@ def test_surfaces_fonts_and_clocks_are_copied_along():
     assert font.size == 13
     assert isinstance(clock, type(parts[2]))
     assert len(snapshots.dump(pygame.Surface((1000, 1000)))) < 40_000
+
+
+def test_equal_large_arrays_are_stored_once_and_stay_apart():
+    table = np.arange(2.0**16).reshape(2, -1)
+    parts = [table.copy() for _ in range(9)] + [table.astype(">f4"), np.asfortranarray(table)]
+    parts.append(parts[0])  # twice in one place of the environment
+    dumped = snapshots.dump(parts)
+    assert len(dumped) < 2.1 * table.nbytes + parts[9].nbytes
+    found = pickle.loads(dumped)  # noqa: S301  our own bytes
+    for array, before in zip(found, parts, strict=True):
+        assert array.dtype == before.dtype
+        np.testing.assert_array_equal(array, before)
+    assert found[0] is found[11]
+    found[0][:] = 0
+    assert (found[1] == table).all()
+
+
+def test_checkpoints_that_grow_large_are_reported_once(monkeypatch, caplog):
+    monkeypatch.setattr(snapshots, "LARGE_SNAPSHOT_BYTES", 100)
+    monkeypatch.setattr(snapshots, "_reported", set())
+    built = LoopVectorEnv(Countdown, 3, name="big")
+    built.reset(seed=0)
+    built.get_state()
+    built.get_state()
+    assert caplog.text.count("holds the 3 sub-environments of big, 0 MB") == 1
 
 
 def test_a_snapshot_of_another_number_of_copies_is_refused():

@@ -144,10 +144,12 @@ class LoopVectorEnv(VectorTeamEnv):
         seeds = (self._seeds, self._seed_sources)
         snapshot = (self._envs, self._now.arrays, seeds, self._num_restarts)
         try:
-            return snapshots.dump(snapshot)
+            dumped = snapshots.dump(snapshot)
         except Exception as error:  # objects in third-party environments may not be picklable
             logger.info("%s cannot be copied (%r): it will start afresh", self.spec.name, error)
             return None
+        snapshots.report_size(dumped, self.spec.name, self.num_envs)
+        return dumped
 
     def set_state(self, snapshot: bytes | None) -> None:
         if snapshot is None:
