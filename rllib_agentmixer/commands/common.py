@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -49,9 +50,21 @@ def make_config(
     return check_config(draft_config(env, algo, seed, workers, parse_settings(settings)))
 
 
-def with_algorithm(command: str, algo: str) -> str:
-    """Suggested command, with ``--algo`` where the algorithm is not one of the package's."""
-    return f"{command} --algo {algo}" if ":" in algo else command
+def next_command(*words: object, env: str | None = None, algo: str | None = None) -> str:
+    """Suggested command that can be pasted into a shell as it stands.
+
+    Args:
+        words: of the command; quoted where needed.
+        env: of the run; named in the command where a file may not choose it.
+        algo: of the run; named where it is not one of the package's.
+    """
+    from rllib_agentmixer.envs.registry import find_entry
+
+    if env is not None and find_entry(env) is None:
+        words = (*words, "--env", env)
+    if algo is not None and ":" in algo:
+        words = (*words, "--algo", algo)
+    return f"next: {shlex.join(map(str, words))}"
 
 
 def import_algorithm(given: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rllib_agentmixer.commands.common import load_team
+from rllib_agentmixer.commands.common import load_team, next_command
 from rllib_agentmixer.commands.reports import json_option, show
 
 
@@ -38,4 +38,5 @@ def export(checkpoint: Path, out: Path, as_json: bool, **options: Any) -> None:
     }
     show(report, as_json, title="export")
     if not as_json:
-        click.echo(f"next: python -m rllib_agentmixer.play {out} --episodes 100")
+        words = ("python", "-m", "rllib_agentmixer.play", out, "--episodes", 100)
+        click.echo(next_command(*words, env=team.stamp["name"]))

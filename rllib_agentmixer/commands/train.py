@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from rllib_agentmixer.commands.common import import_algorithm, make_config, with_algorithm
+from rllib_agentmixer.commands.common import import_algorithm, make_config, next_command
 from rllib_agentmixer.commands.reports import json_option, show
 from rllib_agentmixer.runs.checkpoints import RunCheckpoints
+from rllib_agentmixer.runs.run_folder import claimed
+from rllib_agentmixer.runs.signals import exit_on_signals
 
 if TYPE_CHECKING:
-    from rllib_agentmixer.runs.training import RunPlan
+    from rllib_agentmixer.runs.training import RunOutcome, RunPlan
 
 DEFAULT_STEPS = 300_000
 
@@ -63,27 +65,34 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
     out = options["out"] or Path("runs") / f"{options['algo']}-{env}".replace(":", "-")
     config = make_config(env, options["algo"], options["seed"], options["workers"], settings)
     plan = _plan_of(out, options)
-    with training.preparing(plan):
-        start_ray(training.read_workers(out) if plan.resume else training.num_workers(vars(config)))
-    algorithm = training.build(config, plan)
-    if plan.resume:
-        check_unchanged(algorithm.config, _given_options(env, options) | parse_settings(settings))
-    outcome = training.run(algorithm, plan, LiveProgress(plan.total_steps, plan.time_limit_s))
+    with claimed(out, resume=plan.resume), exit_on_signals():
+        with training.preparing(plan):
+            planned = training.num_workers(vars(config))
+            start_ray(training.read_workers(out) if plan.resume else planned)
+        algorithm = training.build(config, plan)
+        if plan.resume:
+            given = _given_options(env, options) | parse_settings(settings)
+            check_unchanged(algorithm.config, given)
+        outcome = training.run(algorithm, plan, LiveProgress(plan.total_steps, plan.time_limit_s))
+        name = algorithm.config.algorithm
+        algorithm.stop()
+    show(_report(outcome), options["as_json"], title=f"{name} on {env}")
+    if not options["as_json"]:
+        words = ("rllib-agentmixer", "export", outcome.checkpoint, "--out", out / "exported")
+        click.echo(next_command(*words, env=env, algo=options["algo"]))
+    if outcome.signal_number is not None:
+        sys.exit(128 + outcome.signal_number)
+
+
+def _report(outcome: RunOutcome) -> dict[str, Any]:
     last = outcome.rows[-1] if outcome.rows else {}
-    report = {
+    return {
         "env_steps": last.get("env_steps", 0),
         "joint_return": last.get("env_runners/episode_return_mean"),
         "individual_return": _last_value(outcome.rows, "evaluation/individual/episode_return_mean"),
         "checkpoint": str(outcome.checkpoint),
         "interrupted": outcome.was_interrupted,
     }
-    algorithm.stop()
-    show(report, options["as_json"], title=f"{algorithm.config.algorithm} on {env}")
-    if not options["as_json"]:
-        hint = f"rllib-agentmixer export {outcome.checkpoint} --out {out / 'exported'}"
-        click.echo(f"next: {with_algorithm(hint, options['algo'])}")
-    if outcome.signal_number is not None:
-        sys.exit(128 + outcome.signal_number)
 
 
 def _given_options(env: str, options: dict[str, Any]) -> dict[str, Any]:

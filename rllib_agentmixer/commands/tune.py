@@ -13,10 +13,12 @@ from rllib_agentmixer.commands.common import (
     check_config,
     draft_config,
     import_algorithm,
-    with_algorithm,
+    next_command,
 )
 from rllib_agentmixer.commands.reports import json_option, show
 from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.runs.run_folder import claimed
+from rllib_agentmixer.runs.signals import exit_on_signals
 
 if TYPE_CHECKING:
     from rllib_agentmixer.adapters.classic.config import ClassicConfig
@@ -88,8 +90,9 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
     else:
         assert env is not None  # noqa: S101 - checked above
         plan, config = new_plan(env, settings, options)
-    start_ray(_most_workers(plan, config))
-    outcome = run_search(plan, config, out, resume=resume)
+    with claimed(out, resume=True), exit_on_signals():  # run_search() checks what is in it
+        start_ray(_most_workers(plan, config))
+        outcome = run_search(plan, config, out, resume=resume)
     _report(outcome, plan, out, options["as_json"])
     if outcome.signal_number is not None:
         sys.exit(128 + outcome.signal_number)
@@ -206,9 +209,10 @@ def _report(outcome: SearchOutcome, plan: SearchPlan, out: Path, as_json: bool) 
     for record in outcome.failed:
         click.echo(f"{record.name} failed: {record.error}", err=True)
     if outcome.best is not None and not as_json:
-        hint = f"rllib-agentmixer evaluate {outcome.best / 'checkpoint'}"
-        click.echo(f"next: {with_algorithm(hint, plan.algorithm)}")
-        click.echo(f"      python -m rllib_agentmixer.play {outcome.best / 'exported'}")
+        words = ("rllib-agentmixer", "evaluate", outcome.best / "checkpoint")
+        click.echo(next_command(*words, env=plan.env, algo=plan.algorithm))
+        words = ("python", "-m", "rllib_agentmixer.play", outcome.best / "exported")
+        click.echo(next_command(*words, env=plan.env))
 
 
 def _print_trials(outcome: SearchOutcome, plan: SearchPlan) -> None:

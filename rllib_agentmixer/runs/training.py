@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,8 @@ from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.runs.checkpoints import RunCheckpoints
 from rllib_agentmixer.runs.live_progress import LiveProgress, snapshot
 from rllib_agentmixer.runs.progress_file import ProgressFile, read_progress
+from rllib_agentmixer.runs.run_folder import CONFIG
+from rllib_agentmixer.runs.signals import stop_requests
 from rllib_agentmixer.tracking import (
     MLflowTracker,
     metrics_of,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONFIG = "config.json"
 
 EVALUATED_RETURN = "evaluation/individual/episode_return_mean"
 SAMPLED_RETURN = "env_runners/episode_return_mean"
@@ -83,7 +82,7 @@ class RunOutcome:
     Attributes:
         rows: one dictionary of metrics per iteration, ``env_steps`` and ``seconds`` among them.
         checkpoint: folder of the last checkpoint.
-        was_interrupted: ended by Ctrl-C or SIGTERM.
+        was_interrupted: ended by Ctrl-C, SIGTERM or SIGHUP.
         signal_number: which signal, or None.
     """
 
@@ -91,21 +90,6 @@ class RunOutcome:
     checkpoint: Path
     was_interrupted: bool
     signal_number: int | None = None
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying, so that a run ends with a checkpoint."""
-    received: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda n, _: received.append(n))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def preparing(plan: RunPlan) -> AbstractContextManager[None]:
@@ -119,17 +103,12 @@ def build(config: ClassicConfig, plan: RunPlan) -> TeamAlgorithm:
     """The algorithm, fresh or restored from the run's checkpoint.
 
     Raises:
-        CheckpointError: nothing to resume from, or something that a fresh run would overwrite.
+        CheckpointError: nothing to resume from.
     """
-    checkpoints = RunCheckpoints(plan.out, plan.keep_checkpoints_num)
     if plan.resume:
+        checkpoints = RunCheckpoints(plan.out, plan.keep_checkpoints_num)
         newest = checkpoints.newest_good(fall_back=plan.fall_back)
         return type_of(config).from_checkpoint(str(newest))  # type: ignore[return-value]
-    if checkpoints.all:
-        raise CheckpointError(
-            f"{plan.out} holds a finished or interrupted run; add --resume to continue it, or "
-            "name another --out"
-        )
     return config.build_algo()  # type: ignore[return-value]
 
 

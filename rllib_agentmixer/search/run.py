@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rllib_agentmixer.envs.registry import nearest
 from rllib_agentmixer.errors import CheckpointError, ConfigError, MissingExtraError
 from rllib_agentmixer.runs.checkpoints import BEST_OF_SEARCH
+from rllib_agentmixer.runs.run_folder import LOCK
+from rllib_agentmixer.runs.signals import handled
 from rllib_agentmixer.search.figure import FIGURE, save_parallel_coordinates
 from rllib_agentmixer.search.plan import PLAN, SearchPlan
 from rllib_agentmixer.search.progress import SearchProgress
@@ -53,7 +55,7 @@ class SearchOutcome:
 
 @contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """Stop the search gracefully on SIGINT or SIGTERM, at once on a second signal."""
+    """Stop the search gracefully on a signal to end, at once on a second signal."""
     received: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
@@ -65,14 +67,12 @@ def _interruptible() -> Iterator[list[int]]:
 
     # Tune would otherwise handle SIGINT itself and never receive SIGTERM.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, handle) for number in numbers}
     listener = signal.getsignal(signal.SIGUSR1)
     try:
-        yield received
+        with handled(handle):
+            yield received
     finally:
-        for number, handler in (*previous.items(), (signal.SIGUSR1, listener)):
-            signal.signal(number, handler)
+        signal.signal(signal.SIGUSR1, listener)
 
 
 def run_search(
@@ -116,7 +116,7 @@ def run_search(
 def _check_unused(folder: Path, resume: bool) -> None:
     """Reject a folder that contains other files."""
     try:
-        found = {path.name for path in folder.iterdir()}
+        found = {path.name for path in folder.iterdir()} - {LOCK}
     except FileNotFoundError:
         return
     except OSError as error:

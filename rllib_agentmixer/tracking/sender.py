@@ -10,8 +10,9 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING
 
 from rllib_agentmixer.tracking.remote_run import RemoteRun
-from rllib_agentmixer.tracking.spool import SendingLock, Spool
+from rllib_agentmixer.tracking.spool import Spool, sending_lock
 from rllib_agentmixer.tracking.store import reason_of
+from rllib_agentmixer.utils.locks import FileLock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,7 +39,7 @@ class Sender:
         self._send_every = send_every
         self._client: MlflowClient | None = None
         self._folders: dict[Path, RemoteRun | None] = {}
-        self._locks: dict[Path, SendingLock] = {}
+        self._locks: dict[Path, FileLock] = {}
         self._changed = Condition()
         self._is_closing = False
         self._is_hurried = False
@@ -50,7 +51,7 @@ class Sender:
         """Send the present and future records of a folder's spool."""
         with self._changed:
             self._folders.setdefault(folder, None)
-            self._locks.setdefault(folder, SendingLock(folder))
+            self._locks.setdefault(folder, sending_lock(folder))
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="mlflow-sender", daemon=True)
                 self._thread.start()

@@ -7,7 +7,6 @@ reads from the saved position, so that memory does not grow while the server is 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -16,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from rllib_agentmixer.utils.locks import FileLock
 
 logger = logging.getLogger(__name__)
 
@@ -136,30 +137,6 @@ class Spool:
                 os.truncate(self.path, complete)
 
 
-class SendingLock:
-    """Lock of the process that sends a folder's records; released when the process dies."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LOCK_FILE
-        self._file: IO[bytes] | None = None
-
-    def acquire(self) -> bool:
-        """Try to acquire the lock; False while another process holds it."""
-        if self._file is not None:
-            return True
-        file = self.path.open("wb")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return False
-        except OSError:  # a file system without locks
-            pass
-        self._file = file
-        return True
-
-    def release(self) -> None:
-        """Release the lock."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+def sending_lock(folder: Path) -> FileLock:
+    """Lock of the process that sends a folder's records."""
+    return FileLock(folder / LOCK_FILE)

@@ -12,7 +12,7 @@ from rllib_agentmixer.tracking.remote_run import RemoteRun
 from rllib_agentmixer.tracking.results import log_results
 from rllib_agentmixer.tracking.run_log import RunLog
 from rllib_agentmixer.tracking.sender import SEND_EVERY_S, Sender
-from rllib_agentmixer.tracking.spool import SendingLock
+from rllib_agentmixer.tracking.spool import sending_lock
 from rllib_agentmixer.tracking.store import (
     MOST_SECONDS_TO_OPEN,
     StoreUnavailableError,
@@ -153,7 +153,7 @@ def sync_folder(folder: Path, tracking_uri: str | None = None) -> int:
     identity = known_identity(folder, tracking_uri)
     if identity is None:
         raise ConfigError(f"{folder} holds no run that was logged to MLflow; give a run's folder")
-    lock = SendingLock(folder)
+    lock = sending_lock(folder)
     if not lock.acquire():
         raise ConfigError(f"{folder} is being sent by a running process; wait until it ends")
     try:

@@ -17,6 +17,7 @@ from rllib_agentmixer.runs import training
 from rllib_agentmixer.runs.checkpoints import RunCheckpoints
 from rllib_agentmixer.runs.live_progress import LiveProgress, Snapshot, snapshot
 from rllib_agentmixer.runs.progress_file import PROGRESS, read_progress
+from rllib_agentmixer.runs.run_folder import claimed
 from rllib_agentmixer.runs.training import RunPlan, read_workers
 from rllib_agentmixer.tracking import store
 from rllib_agentmixer.utils.manifests import write_manifest
@@ -331,8 +332,11 @@ def test_there_must_be_something_to_resume(tmp_path):
 
 def test_a_finished_run_is_not_overwritten(tmp_path):
     run(FakeAlgorithm(), plan_of(tmp_path))
-    with pytest.raises(CheckpointError, match="add --resume to continue it"):
-        training.build(None, plan_of(tmp_path))
+    with (
+        pytest.raises(CheckpointError, match="add --resume to continue it"),
+        claimed(tmp_path / "run", resume=False),
+    ):
+        pass
 
 
 # Progress.

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from rllib_agentmixer.tracking.run_log import RunLog
-from rllib_agentmixer.tracking.spool import SendingLock, Spool
+from rllib_agentmixer.tracking.spool import Spool, sending_lock
 
 
 def row(step, **values):
@@ -109,7 +109,7 @@ def test_what_has_arrived_is_remembered(tmp_path):
 
 
 def test_one_process_sends_at_a_time(tmp_path):
-    first, second = SendingLock(tmp_path), SendingLock(tmp_path)
+    first, second = sending_lock(tmp_path), sending_lock(tmp_path)
     assert first.acquire()
     assert first.acquire()
     assert not second.acquire()

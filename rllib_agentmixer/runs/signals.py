@@ -1,0 +1,48 @@
+"""Signals that ask a run to end: Ctrl-C, a scheduler's SIGTERM, a closed terminal's SIGHUP."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def handled(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Let a function handle the signals that ask a run to end; only for the main thread.
+
+    A signal that the process ignores, as SIGHUP under ``nohup``, stays ignored.
+    """
+    numbers = [n for n in END_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Collect signals instead of dying, so that a run ends with a checkpoint."""
+    received: list[int] = []
+    with handled(lambda number, _: received.append(number)):
+        yield received
+
+
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Exit with status 128 + number on a signal, cleaning up; the default kills at once.
+
+    Used while Ray starts, whose processes are stopped on exit only.
+    """
+
+    def leave(number: int, _: Any) -> None:
+        sys.exit(128 + number)
+
+    with handled(leave):
+        yield
