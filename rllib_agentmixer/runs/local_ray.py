@@ -5,6 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rllib_agentmixer.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Object store of a local Ray instance: batches of a few workers need far less."""
@@ -12,6 +20,9 @@ OBJECT_STORE_BYTES = 512 * 2**20
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Binds a node to 127.0.0.1. On Linux Ray otherwise replaces it by the address of a network
 interface and listens on all of them; despite its name, the variable applies to all systems."""
+
+
+NOTICE = b"Set ray log level from environment variable"
 
 
 def keep_ray_private() -> None:
@@ -43,7 +54,8 @@ def start_ray(num_workers: int) -> None:
     the workers, whatever the machine has. A cluster must have a free CPU for each worker.
 
     Raises:
-        ConfigError: the cluster is unavailable, rejects the token, or has too few CPUs.
+        ConfigError: the cluster is unavailable, rejects the token, or has too few CPUs; or the
+            local instance does not start, also at a second try.
     """
     import ray
 
@@ -59,12 +71,43 @@ def start_ray(num_workers: int) -> None:
     if num_workers:
         # RLlib's start of workers makes Ray's backend log advice as an error.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, num_workers + 1),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
-    )
+    for attempt in (1, 2):
+        try:
+            with _without_notice():
+                ray.init(
+                    address="local",
+                    num_cpus=max(os.cpu_count() or 1, num_workers + 1),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _node_ip_address="127.0.0.1",
+                )
+            return
+        except Exception as error:  # Ray raises plain exceptions when its 30 seconds are over
+            ray.shutdown()
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            if attempt == 2:
+                raise ConfigError(
+                    f"Ray did not start on this machine, tried twice: {reason}; it waits 30 s, "
+                    "which a busy machine may exceed: try again with less load"
+                ) from error
+            logger.warning("Ray did not start (%s); trying once more", reason)
+
+
+@contextmanager
+def _without_notice() -> Iterator[None]:
+    """Standard error without the line in which Ray's backend states its log level."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            written.seek(0)
+            for line in written:
+                if NOTICE not in line:
+                    os.write(2, line)

@@ -38,11 +38,17 @@ def stop_requests() -> Iterator[list[int]]:
 def exit_on_signals() -> Iterator[None]:
     """Exit with status 128 + number on a signal, cleaning up; the default kills at once.
 
-    Used while Ray starts, whose processes are stopped on exit only.
+    Used while Ray starts, whose processes are stopped on exit only. Ray replaces the handler of
+    SIGTERM by one that exits with the signal's bare number.
     """
 
     def leave(number: int, _: Any) -> None:
         sys.exit(128 + number)
 
     with handled(leave):
-        yield
+        try:
+            yield
+        except SystemExit as exiting:
+            if exiting.code in END_SIGNALS:
+                sys.exit(128 + int(exiting.code))
+            raise

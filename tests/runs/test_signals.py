@@ -32,3 +32,12 @@ def test_a_signal_that_is_ignored_stays_ignored():
         assert received == []
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_rays_own_status_is_translated():
+    with pytest.raises(SystemExit) as exited, exit_on_signals():
+        raise SystemExit(signal.SIGTERM)  # as Ray's handler does
+    assert exited.value.code == 143
+    with pytest.raises(SystemExit) as exited, exit_on_signals():
+        raise SystemExit(3)
+    assert exited.value.code == 3
