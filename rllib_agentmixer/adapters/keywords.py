@@ -11,9 +11,3 @@ def keywords(function: Callable[..., Any]) -> set[str]:
     """Names of a function's keyword-only arguments."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def name_of(function: Any) -> str:
-    """``module:name`` of a function or a class."""
-    module = getattr(function, "__module__", "custom")
-    return f"{module}:{getattr(function, '__qualname__', type(function).__name__)}"

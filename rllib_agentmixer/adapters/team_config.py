@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.from_config import NotProvided
+from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_agentmixer.adapters.compilation import check_compiler
-from rllib_agentmixer.adapters.keywords import keywords, name_of
+from rllib_agentmixer.adapters.keywords import keywords
 from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
 from rllib_agentmixer.core.algorithms.registry import ALGORITHMS, owners_of
 from rllib_agentmixer.core.learners.learner import Learner
@@ -18,26 +19,16 @@ from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.core.settings.ranges import integer, number, one_of, optional
 from rllib_agentmixer.core.settings.rllib_settings import RLlibSettings
 from rllib_agentmixer.envs.construction import listed_agents
+from rllib_agentmixer.envs.registry import find_entry
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import ConfigError, MissingExtraError
 from rllib_agentmixer.rollouts.episodes import MOST_EPISODE_STEPS
+from rllib_agentmixer.rollouts.team import environment_stamp
+from rllib_agentmixer.utils.exact_json import encode
 from rllib_agentmixer.utils.suggest import unknown_name
 
 TEAM_REWARDS = one_of(None, "shared", "sum", "mean")
-
-UNSUPPORTED: dict[str, tuple[Any, str]] = {
-    "grad_clip_by": ("global_norm", "gradients are clipped by their global norm"),
-    "custom_evaluation_function": (None, "evaluate() compares joint and individual policies"),
-    "evaluation_duration_unit": ("episodes", "every policy plays whole episodes"),
-    "remote_worker_envs": (False, "sub-environments are stepped as arrays inside their worker"),
-    "count_steps_by": ("env_steps", "a step is a joint step of the team"),
-    "clip_rewards": (None, "scale rewards in the environment"),
-    "enable_rl_module_and_learner": (False, "the classic API stack is used"),
-    "enable_env_runner_and_connector_v2": (False, "the classic API stack is used"),
-    "framework_str": ("torch", "the networks are PyTorch"),
-}
-"""RLlib setting -> the one value that works here, and why."""
 
 RENAMED = {"lambda_": "lambda"}
 
@@ -54,8 +45,6 @@ class TeamConfig(AlgorithmConfig):
     algorithm: ClassVar[str]
     """Name in the registry of algorithms."""
 
-    unsupported: ClassVar[dict[str, tuple[Any, str]]] = UNSUPPORTED
-
     step_time_limit_s: Any = 300.0  # of configurations of earlier versions
 
     def set_team_defaults(self) -> None:
@@ -65,7 +54,6 @@ class TeamConfig(AlgorithmConfig):
             for name, default in vars(source).items():
                 setattr(self, name, default)
         self.framework_str = "torch"
-        self.team_env: str | Callable[..., Any] | None = None
         self.team_reward: Any = None
         self.team_agents: tuple[str, ...] | None = None
         self.step_time_limit_s = type(self).step_time_limit_s
@@ -108,9 +96,6 @@ class TeamConfig(AlgorithmConfig):
                 with an error that names it.
             **settings: RLlib's own, such as ``env_config``.
         """
-        if env is not NotProvided:
-            self.team_env = env
-            env = env if isinstance(env, str) or env is None else name_of(env)
         if team_reward is not NotProvided:
             self.team_reward = team_reward
         if step_time_limit_s is not NotProvided:
@@ -191,21 +176,27 @@ class TeamConfig(AlgorithmConfig):
 
     def environment_stamp(self, spec: TeamSpec) -> dict[str, Any]:
         """Rules, arguments and reward scale, by which results can be compared."""
-        return {
-            "name": str(self.env),
-            "version": spec.version,
-            "config": dict(self.env_config),
-            "team_reward": spec.team_reward,
-        }
+        return environment_stamp(self.env, self.env_config, spec)
 
     def env_creator(self) -> TeamEnvCreator:
         """Creator of the environment on every worker."""
-        source: Any = self.team_env if self.team_env is not None else self.env
+        source: Any = self.env
         if source is None:
             raise ConfigError("no environment chosen; call config.environment(name or function)")
+        if isinstance(source, str) and find_entry(source) is None:
+            source = self._registered_in_ray(source) or source
         restart = bool(self.restart_failed_sub_environments)
         limit, agents = self.step_time_limit_s, self.team_agents
         return TeamEnvCreator(source, self.team_reward, restart, limit, agents)
+
+    @staticmethod
+    def _registered_in_ray(name: str) -> str | Callable[..., Any] | None:
+        """The function of ``ray.tune.registry.register_env``, if the name is of one."""
+        if not _global_registry.contains(ENV_CREATOR, name):
+            return None
+        found = _global_registry.get(ENV_CREATOR, name)
+        # Algorithms register the creator of their own environment.
+        return found.source if isinstance(found, TeamEnvCreator) else found
 
     def fix_agents(self) -> None:
         """Fix the order of agents before any remote worker builds the environment.
@@ -241,16 +232,27 @@ class TeamConfig(AlgorithmConfig):
         optional(number(0, open_low=True)).check("step_time_limit_s", self.step_time_limit_s)
         integer(1).check("model['max_seq_len']", self.model["max_seq_len"])
         integer(1).check("evaluation_max_steps", self.evaluation_max_steps)
-        for name, (value, reason) in self.unsupported.items():
-            if getattr(self, name) not in (value, None):
-                raise ConfigError(
-                    f"{name} must be {value!r} here ({reason}), got {getattr(self, name)!r}"
-                )
-        if self.num_gpus not in (0, 1):
-            raise ConfigError(f"num_gpus must be 0 or 1 (one learner), got {self.num_gpus!r}")
+        self.check_env_config()
         if self.is_multi_agent:
             raise ConfigError("multi_agent() is not used: the whole team is one policy")
         check_compiler(self)
+
+    def check_env_config(self) -> None:
+        """Check that checkpoints can hold the environment's arguments.
+
+        Raises:
+            ConfigError: names the argument and its type.
+        """
+        if not isinstance(self.env_config, dict):
+            raise ConfigError(f"env_config must be a dictionary, got {self.env_config!r}")
+        try:
+            encode(dict(self.env_config), "env_config")
+        except TypeError as error:
+            raise ConfigError(
+                f"{error}, which a checkpoint cannot hold exactly; pass numbers, text, arrays, "
+                "lists, dictionaries, enumerations or importable functions, and build the rest "
+                "from them in the environment"
+            ) from error
 
 
 def rllib_settings(entry: AlgorithmEntry, config: Any) -> RLlibSettings:

@@ -7,10 +7,10 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.envs.entry import EnvEntry
+from rllib_agentmixer.envs.env_config import EnvConfig, at_index
 from rllib_agentmixer.envs.registry import ENVS, nearest, resolve_env
 from rllib_agentmixer.envs.signatures import parameters_of, separate_arguments, takes_config_dict
 from rllib_agentmixer.envs.stepping.outcomes import CRASHES, explained
@@ -42,11 +42,11 @@ def make_env(env: EnvLike, **config: Any) -> ParallelEnv:
         MissingExtraError: a third-party package is not installed.
         EnvContractError: the constructor raised, or returned something else.
     """
-    return build_env(env, config)
+    return build_env(env, EnvConfig(config))
 
 
 def build_env(env: EnvLike, config: Mapping[str, Any]) -> ParallelEnv:
-    """:func:`make_env` with the arguments as one dictionary, of which the type is kept."""
+    """:func:`make_env` with the arguments as RLlib's ``EnvContext``, or as :class:`EnvConfig`."""
     entry = resolve_env(env)
     try:
         with explained(entry.name, "its constructor raised"):
@@ -127,7 +127,7 @@ def make_vector_env(
     """
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ConfigError(f"num_envs must be an integer of at least 1, got {num_envs!r}")
-    entry, config = resolve_env(env), dict(config or {})
+    entry, config = resolve_env(env), {} if config is None else config
     team_reward = team_reward or entry.team_reward
     batched = _batched_form(entry, num_envs, config, team_reward)
     if batched is not None:
@@ -136,8 +136,9 @@ def make_vector_env(
     from rllib_agentmixer.envs.stepping.loop_vector_env import LoopVectorEnv
 
     return LoopVectorEnv(
-        partial(build_env, env, config),
+        lambda index: build_env(env, at_index(config, index)),
         num_envs,
+        is_indexed=True,
         name=entry.name,
         team_reward=team_reward,
         restart_failed=restart_failed,
@@ -164,12 +165,18 @@ def listed_agents(env: EnvLike, config: Mapping[str, Any]) -> tuple[str, ...] | 
         return None
     from rllib_agentmixer.envs.stepping.team_spaces import agents_of
 
-    built = build_env(env, config)
+    built = build_env(env, at_index(config, 0))
     try:
         return tuple(str(agent) for agent in agents_of(built, entry.name))
     finally:
         with contextlib.suppress(*CRASHES):
             built.close()
+
+
+def package_of(env: EnvLike) -> str:
+    """Package of an environment's constructor, which is imported."""
+    constructor = _load(resolve_env(env).constructor)
+    return str(getattr(constructor, "__module__", "")).partition(".")[0]
 
 
 def _check_agents(vector_env: VectorTeamEnv, agents: Sequence[str] | None) -> None:
@@ -183,7 +190,7 @@ def _check_agents(vector_env: VectorTeamEnv, agents: Sequence[str] | None) -> No
 
 
 def _batched_form(
-    entry: EnvEntry, num_envs: int, config: dict[str, Any], team_reward: TeamReward
+    entry: EnvEntry, num_envs: int, config: Mapping[str, Any], team_reward: TeamReward
 ) -> VectorTeamEnv | None:
     """The environment's own batched form, unless it does not support ``team_reward``."""
     if entry.vector is None:

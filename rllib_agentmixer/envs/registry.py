@@ -6,7 +6,10 @@ constructor as ``"module:callable"``.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import functools
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -112,6 +115,39 @@ def resolve_env(env: EnvLike) -> EnvEntry:
         f"unknown environment {env!r}{nearest(env, ENVS)}; known names: "
         f"{', '.join(sorted(ENVS))}; or give 'module:function', a PettingZoo module or a function"
     )
+
+
+def env_name(env: EnvLike | None) -> str:
+    """Name of an environment in stamps: as given, or ``module:name`` of a class or function.
+
+    Functions without an import path, and partial ones, are told apart by what they hold.
+    """
+    if env is None or isinstance(env, str):
+        return str(env)
+    if isinstance(env, functools.partial):
+        words = [env_name(env.func), *map(repr, env.args)]
+        words += [f"{name}={value!r}" for name, value in env.keywords.items()]
+        return f"partial({', '.join(words)})"
+    module = getattr(env, "__module__", "custom")
+    name = getattr(env, "__qualname__", type(env).__name__)
+    code = getattr(env, "__code__", None)
+    if code is None or "<" not in name:
+        return f"{module}:{name}"
+    digest = hashlib.sha256(repr(_contents(code, getattr(env, "__closure__", None))).encode())
+    return f"{module}:{name}#{digest.hexdigest()[:8]}"
+
+
+def _contents(code: Any, closure: Any) -> list[Any]:
+    """Instructions, constants and plain enclosed values of a function, of any process."""
+    held: list[Any] = [code.co_code, code.co_names]
+    for constant in code.co_consts:
+        is_code = hasattr(constant, "co_code")
+        held.append(_contents(constant, None) if is_code else constant)
+    for cell in closure or ():
+        with contextlib.suppress(ValueError):  # a cell that is not filled yet
+            if isinstance(cell.cell_contents, (bool, int, float, str, bytes, tuple, type(None))):
+                held.append(cell.cell_contents)
+    return held
 
 
 def trusted_environment(recorded: str, named: str | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,12 +118,12 @@ class TeamEnvCreator:
         """One environment behind the gymnasium facade."""
         return TeamGymEnv(self.vector(env_config, 1))
 
-    def vector(self, env_config: dict[str, Any], num_envs: int) -> VectorTeamEnv:
+    def vector(self, env_config: Mapping[str, Any], num_envs: int) -> VectorTeamEnv:
         """B sub-environments, stepped as arrays."""
         return make_vector_env(
             self.source,
             num_envs,
-            config=dict(env_config),
+            config=env_config,
             team_reward=self.team_reward,
             restart_failed=self.restart_failed,
             step_time_limit_s=self.step_time_limit_s,

@@ -9,6 +9,7 @@ features, A actions or action dimensions (padded likewise). Native environments 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,6 +61,17 @@ class TeamSpec:
 
     team_reward: TeamReward = "shared"
     """Combination of the agents' rewards, which sets the scale of every return."""
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What networks are built for: names of the agents, sizes, kind of actions."""
+        return {
+            "agents": list(self.agents),
+            "obs_sizes": list(self.obs_sizes),
+            "state_size": self.state_size,
+            "action_kind": self.action_kind,
+            "action_sizes": list(self.action_sizes),
+        }
 
     @property
     def num_agents(self) -> int:
@@ -155,6 +167,24 @@ class VectorTeamEnv(ABC):
     @abstractmethod
     def set_state(self, snapshot: Any) -> None:
         """Continue from a snapshot of :meth:`get_state`."""
+
+    on_replaced: Callable[[int], None] | None = None
+    """Called with the index of a sub-environment that crashed, once it is replaced."""
+
+    def sub_environments(self) -> list[Any]:
+        """[B] environments as their creator returned them; a batched form stands for each."""
+        return [self] * self.num_envs
+
+    def last_infos(self, env_index: int) -> Mapping[Any, Any]:
+        """Infos by agent of a sub-environment's last step, before an automatic reset.
+
+        Empty where the environment gives none by agent, as batched forms do.
+        """
+        return {}
+
+    def reset_infos(self, env_index: int) -> Mapping[Any, Any]:
+        """Infos by agent of a sub-environment's last reset."""
+        return {}
 
     def payoffs(self) -> np.ndarray | None:
         """[N, A_1, .., A_N] payoffs of each agent in a one-shot game; None elsewhere."""

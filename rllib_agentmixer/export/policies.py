@@ -121,7 +121,7 @@ def _write(team: Team, folder: Path) -> dict[str, Any]:
         "format_version": runtime.FORMAT_VERSION,
         "algorithm": team.entry.class_name,
         "env_steps": team.env_steps,
-        "environment": _plain(team.stamp),
+        "environment": team.stamp,
         "network": network_settings(policies),
         "versions": _versions(),
         "agents": agents,
@@ -249,11 +249,6 @@ def describe_space(space: spaces.Space) -> dict[str, Any]:
 
 def _bounds(bounds: np.ndarray) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in bounds.reshape(-1)]
-
-
-def _plain(value: Any) -> Any:
-    """Value with JSON's types only; anything else as text."""
-    return json.loads(json.dumps(value, default=str))
 
 
 def _versions() -> dict[str, str]:

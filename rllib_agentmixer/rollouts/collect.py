@@ -56,6 +56,7 @@ def collect(
     explore: bool = True,
     complete_episodes: bool = False,
     row_filter: RowFilter | None = None,
+    on_start: Callable[[RolloutState], None] | None = None,
     on_step: StepHook | None = None,
     max_episode_steps: int | None = None,
 ) -> Collected:
@@ -72,6 +73,7 @@ def collect(
         explore: False takes modes.
         complete_episodes: start all sub-environments anew and return whole episodes only.
         row_filter: observation filter.
+        on_start: called once ``complete_episodes`` has started all sub-environments anew.
         on_step: hook for callbacks.
         max_episode_steps: steps after which an episode counts as truncated, which an endless
             one would never be; None where episodes need not end.
@@ -80,6 +82,8 @@ def collect(
         fresh = start(actor, env)
         rollout.observation, rollout.hidden = fresh.observation, fresh.hidden
         rollout.tracker = fresh.tracker
+        if on_start is not None:
+            on_start(rollout)
     recorder = FragmentRecorder(actor.layout, limits_are_ends)
     episodes: list[EpisodeRecord] = []
     active = np.ones(env.num_envs, bool)

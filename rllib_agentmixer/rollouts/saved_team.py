@@ -20,12 +20,14 @@ from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
 from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
 from rllib_agentmixer.core.data.layout import TeamLayout
 from rllib_agentmixer.core.settings.base import TeamSettings
+from rllib_agentmixer.envs.construction import package_of
 from rllib_agentmixer.envs.registry import trusted_environment
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
 from rllib_agentmixer.errors import CheckpointError, EnvContractError
 from rllib_agentmixer.rollouts.obs_moments import ObsFilter
-from rllib_agentmixer.rollouts.team import Team, team_scaling, team_sizes
+from rllib_agentmixer.rollouts.team import Team, environment_stamp, team_scaling, team_sizes
+from rllib_agentmixer.utils.exact_json import decode
 from rllib_agentmixer.utils.manifests import verify
 
 FOLDER = "inference"
@@ -94,26 +96,51 @@ def load_team(folder: str | Path, env: str | None = None) -> Team:
     folder = Path(folder)
     verify(folder)
     content = _read(folder / FOLDER / SETTINGS)
-    environment, rllib = content["environment"], content["settings"]
-    entry = ALGORITHMS[content["algorithm"]]
-    creator = TeamEnvCreator(
-        trusted_environment(environment["name"], env),
-        content.get("team_reward"),
-        step_time_limit_s=rllib.get("step_time_limit_s"),
-        agents=tuple(content["agents"]) if "agents" in content else None,
-    )
+    creator = _creator(content, env)
+    env_config = _env_config(folder, content["environment"]["config"], creator)
     try:
-        probe = creator.vector(environment["config"], 1)
+        probe = creator.vector(env_config, 1)
     except EnvContractError as error:
         raise CheckpointError(
             f"the team in {folder} cannot play in {creator.source!r}: {error}"
         ) from error
-    spec = probe.spec
     probe.close()
+    team = _built(content, creator, env_config, probe.spec)
+    _fill(team, folder)
+    return team
+
+
+def _creator(content: Mapping[str, Any], env: str | None) -> TeamEnvCreator:
+    """Creator of the environment to play in, whose agents stand in the team's order."""
+    return TeamEnvCreator(
+        trusted_environment(content["environment"]["name"], env),
+        content.get("team_reward"),
+        step_time_limit_s=content["settings"].get("step_time_limit_s"),
+        agents=tuple(content["agents"]) if "agents" in content else None,
+    )
+
+
+def _env_config(folder: Path, encoded: Mapping[str, Any], creator: TeamEnvCreator) -> dict:
+    """Arguments of the environment, equal to those of training.
+
+    The environment's module is imported first, since its enumerations are looked up in it.
+    """
+    package = package_of(creator.source)
+    try:
+        return decode(encoded, package)
+    except ValueError as error:
+        raise CheckpointError(f"env_config in {folder} cannot be read: {error}") from error
+
+
+def _built(
+    content: Mapping[str, Any], creator: TeamEnvCreator, env_config: dict, spec: TeamSpec
+) -> Team:
+    """The team with fresh networks."""
+    entry, rllib = ALGORITHMS[content["algorithm"]], content["settings"]
     settings = _own_settings(entry, rllib)
     layout = TeamLayout(team_sizes(spec))
     has_filter = rllib.get("observation_filter") == "MeanStdFilter"
-    team = Team(
+    return Team(
         entry=entry,
         settings=settings,
         spec=spec,
@@ -126,25 +153,11 @@ def load_team(folder: str | Path, env: str | None = None) -> Team:
         ),
         obs_filter=ObsFilter(layout) if has_filter else None,
         env_creator=creator,
-        env_config=environment["config"],
-        stamp=_stamp(creator, environment, spec),
+        env_config=env_config,
+        stamp=environment_stamp(creator.source, env_config, spec),
         env_steps=content["env_steps"],
         rllib={name: rllib[name] for name in RLLIB_SETTINGS if name in rllib},
     )
-    _fill(team, folder)
-    return team
-
-
-def _stamp(
-    creator: TeamEnvCreator, environment: Mapping[str, Any], spec: TeamSpec
-) -> dict[str, Any]:
-    """Stamp of the environment played in, which may differ from that of training."""
-    return {
-        "name": str(creator.source),
-        "version": spec.version,
-        "config": dict(environment["config"]),
-        "team_reward": spec.team_reward,
-    }
 
 
 def _own_settings(entry: AlgorithmEntry, given: Mapping[str, Any]) -> TeamSettings:

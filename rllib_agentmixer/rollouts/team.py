@@ -16,12 +16,14 @@ from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.core.teams.team_module import TeamModule
+from rllib_agentmixer.envs.registry import env_name
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec, VectorTeamEnv
 from rllib_agentmixer.rollouts.actor import PolicyKind, TeamActor
 from rllib_agentmixer.rollouts.episodes import MOST_EPISODE_STEPS, EpisodeRecord
 from rllib_agentmixer.rollouts.obs_moments import ObsFilter
 from rllib_agentmixer.rollouts.play import play, render
+from rllib_agentmixer.utils.exact_json import encode
 
 
 def team_sizes(spec: TeamSpec) -> TeamSizes:
@@ -41,6 +43,19 @@ def team_scaling(
         normalize_actions=normalize_actions,
         clip_actions=clip_actions,
     )
+
+
+def environment_stamp(env: Any, env_config: Mapping[str, Any], spec: TeamSpec) -> dict[str, Any]:
+    """Rules, arguments and reward scale of an environment, by which results can be compared.
+
+    Arguments are as :func:`~rllib_agentmixer.utils.exact_json.encode` writes them.
+    """
+    return {
+        "name": env_name(env),
+        "version": spec.version,
+        "config": encode(dict(env_config), "env_config"),
+        "team_reward": spec.team_reward,
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from rllib_agentmixer.utils.suggest import unknown_name
 if TYPE_CHECKING:
     from rllib_agentmixer.adapters.classic.config import ClassicConfig
 
-PRIVATE = ("custom_vector_env", "team_env", "env", "env_config", "env_runner_cls")
+PRIVATE = ("custom_vector_env", "env", "env_config", "env_runner_cls")
 """Attributes of a configuration that are set by other means than ``key=value``."""
 
 

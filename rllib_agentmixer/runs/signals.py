@@ -49,6 +49,6 @@ def exit_on_signals() -> Iterator[None]:
         try:
             yield
         except SystemExit as exiting:
-            if exiting.code in END_SIGNALS:
-                sys.exit(128 + int(exiting.code))
+            if isinstance(exiting.code, int) and exiting.code in END_SIGNALS:
+                sys.exit(128 + exiting.code)
             raise

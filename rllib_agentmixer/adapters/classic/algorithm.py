@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -26,6 +25,7 @@ from rllib_agentmixer.adapters.classic.config import (
     ClassicConfig,
 )
 from rllib_agentmixer.adapters.classic.evaluation import SideBySideEvaluation
+from rllib_agentmixer.adapters.classic.inference import TeamInference
 from rllib_agentmixer.adapters.classic.model import register_model
 from rllib_agentmixer.adapters.classic.policy import TeamPolicy
 from rllib_agentmixer.adapters.classic.resume import (
@@ -33,24 +33,24 @@ from rllib_agentmixer.adapters.classic.resume import (
     restore_workers,
     workers_state,
 )
-from rllib_agentmixer.adapters.classic.sampling import release_stuck_workers
+from rllib_agentmixer.adapters.classic.rllib_methods import ALGORITHM_METHODS, refuses
+from rllib_agentmixer.adapters.classic.sampling import Patience, release_stuck_workers
+from rllib_agentmixer.adapters.classic.trained_team import check_same_team, team_sizes_of
 from rllib_agentmixer.adapters.classic.worker import TeamRolloutWorker
 from rllib_agentmixer.analysis import games
 from rllib_agentmixer.core.cpu import give_freed_memory_back
+from rllib_agentmixer.envs.registry import env_name
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import CheckpointError, EnvContractError
+from rllib_agentmixer.errors import CheckpointError
 from rllib_agentmixer.rollouts.saved_team import save_team
 from rllib_agentmixer.rollouts.team import Team
 from rllib_agentmixer.utils import manifests
 from rllib_agentmixer.utils.files import replaced_atomically
 
 
-def _agents_of(worker: Any) -> tuple[str, ...]:
-    return worker.team_spec.agents
-
-
-class TeamAlgorithm(SideBySideEvaluation, Algorithm):
+@refuses(ALGORITHM_METHODS)
+class TeamAlgorithm(SideBySideEvaluation, TeamInference, Algorithm):
     """Algorithm of RLlib that trains a team on vectorised workers.
 
     ``evaluate()`` plays joint and individual policies side by side; checkpoints are atomic,
@@ -80,34 +80,30 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
     @staticmethod
     def _get_env_id_and_creator(env_specifier: Any, config: Any) -> tuple[str, TeamEnvCreator]:
         """RLlib's hook: environments come from this package's registry."""
-        return str(env_specifier), config.env_creator()
+        return env_name(env_specifier), config.env_creator()
 
     def setup(self, config: Any) -> None:
         """RLlib's set-up, with the learner's thread count first."""
         threads = getattr(config, "learner_threads", None)
         if threads is not None:
             torch.set_num_threads(threads)
-        self._last_sample_at = time.monotonic()
+        self.patience = Patience(config)
         register_model()  # a Ray that was shut down took its registry along
         self.config.fix_agents()  # not on ``config``, a copy of which RLlib makes no use
         self.env_creator = replace(self.env_creator, agents=self.config.team_agents)
         super().setup(config)
-        self._check_agents()
+        self._check_teams()
         give_freed_memory_back()  # what imports and set-up left behind
 
-    def _check_agents(self) -> None:
-        """Rows of experience belong to the same agents on every worker."""
-        agents = self.team_spec.agents
-        self.config.remember_agents(agents)
+    def _check_teams(self) -> None:
+        """Check that every worker's team is the driver's: rows belong to the same agents."""
+        spec = self.team_spec
+        self.config.remember_agents(spec.agents)
         for group in (self.workers_group, self.eval_env_runner_group):
-            if group is None or not group.num_remote_workers():
+            if group is None:
                 continue
-            for theirs in group.foreach_env_runner(_agents_of, local_env_runner=False):
-                if theirs != agents:
-                    raise EnvContractError(
-                        f"the driver's agents are {list(agents)}, a worker's {list(theirs)}; list "
-                        "possible_agents in one order, sorted for instance"
-                    )
+            for sizes in group.foreach_env_runner(team_sizes_of):
+                check_same_team(spec.sizes, sizes)
 
     def cleanup(self) -> None:
         """RLlib's clean-up, without waiting indefinitely for an environment that hangs.
@@ -149,6 +145,11 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
     def num_env_steps(self) -> int:
         """Joint environment steps sampled so far."""
         return int(self._counters[NUM_ENV_STEPS_SAMPLED])
+
+    def _compile_iteration_results_old_api_stack(self, **parts: Any) -> dict[str, Any]:
+        """RLlib's results, with the environment that they are of."""
+        results = super()._compile_iteration_results_old_api_stack(**parts)
+        return results | {"environment": self.config.environment_stamp(self.team_spec)}
 
     def learn_on(self, batch: Any, num_steps: int) -> dict[str, Any]:
         """One update of the policy from a batch of that many steps; RLlib's learner results."""
@@ -244,14 +245,11 @@ class TeamAlgorithm(SideBySideEvaluation, Algorithm):
     def stamp(self) -> dict[str, Any]:
         """Stamp of a checkpoint: algorithm, environment, and shape of the team."""
         spec = self.team_spec
+        environment = self.config.environment_stamp(spec)
         return {
             "algorithm": type(self).__name__,
-            "environment": str(self.config.env),
-            "agents": list(spec.agents),
-            "obs_sizes": list(spec.obs_sizes),
-            "state_size": spec.state_size,
-            "action_kind": spec.action_kind,
-            "action_sizes": list(spec.action_sizes),
+            **{f"environment {name}": value for name, value in environment.items()},
+            **spec.sizes,
         }
 
     @staticmethod

@@ -16,8 +16,9 @@ class TeamBaseEnv(BaseEnv):
         self.env = env
 
     def get_sub_environments(self, as_dict: bool = False) -> Any:
-        """The facade that holds all sub-environments."""
-        return {0: self.env} if as_dict else [self.env]
+        """[B] the sub-environments as their creator returned them, or a dictionary by index."""
+        found = self.env.vector_env.sub_environments()
+        return dict(enumerate(found)) if as_dict else found
 
     @property
     def observation_space(self) -> Any:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, ClassVar
 
+import ray
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.callbacks import make_multi_callbacks
 from ray.rllib.algorithms.ppo.ppo import PPOConfig
 from ray.rllib.utils.from_config import NotProvided
 
 from rllib_agentmixer.adapters.classic.base_env import TeamBaseEnv
+from rllib_agentmixer.adapters.classic.callbacks import overrides
 from rllib_agentmixer.adapters.classic.model import MODEL_NAME
+from rllib_agentmixer.adapters.classic.rllib_support import check_rllib_settings
 from rllib_agentmixer.adapters.classic.worker import TeamRolloutWorker
-from rllib_agentmixer.adapters.team_config import UNSUPPORTED, TeamConfig
+from rllib_agentmixer.adapters.team_config import TeamConfig
 from rllib_agentmixer.core.settings.ranges import boolean, integer
-from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.errors import AgentMixerError, ConfigError
 
 ALGORITHM_CLASSES: dict[type, type] = {}
 """Configuration class -> algorithm class. Not attributes of each other: Ray's export of an actor
@@ -21,6 +30,9 @@ class follows those endlessly."""
 
 class ClassicConfig(TeamConfig):
     """Configuration of the classic stack, common to on-policy learning and replay."""
+
+    unsupported: ClassVar[dict[str, str]] = {}
+    """RLlib's settings without effect in an algorithm, though in others, with the reason."""
 
     @classmethod
     def algorithm_class(cls) -> type | None:
@@ -34,6 +46,51 @@ class ClassicConfig(TeamConfig):
         self.env_runner_cls = TeamRolloutWorker
         self.custom_vector_env = TeamBaseEnv
 
+    def check_rllib(self) -> None:
+        """Check RLlib's settings, which it would check later or not at all.
+
+        Raises:
+            ConfigError: a setting has no effect, is out of range, or of another kind.
+        """
+        check_rllib_settings(self, _fresh(type(self)), self.unsupported)
+        self._check_classes()
+        if self.num_gpus not in (0, 1):
+            raise ConfigError(f"num_gpus must be 0 or 1 (one learner), got {self.num_gpus!r}")
+        if self.num_gpus and not has_gpu():
+            raise ConfigError(
+                "num_gpus=1, but neither PyTorch nor a running Ray finds a GPU; set num_gpus=0"
+            )
+
+    def _check_classes(self) -> None:
+        kinds = {"algo_class": Algorithm, "env_runner_cls": TeamRolloutWorker}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, type) and issubclass(value, kind)):
+                raise ConfigError(f"{name} must be a subclass of {kind.__name__}, got {value!r}")
+        given = self.callbacks_class
+        for value in given if isinstance(given, (list, tuple)) else [given]:
+            # RLlib combines several by a function that makes the object.
+            if not callable(value):
+                raise ConfigError(
+                    "callbacks_class must be a subclass of RLlibCallback or a list of such, "
+                    f"got {value!r}"
+                )
+        if isinstance(given, (list, tuple)):
+            self.callbacks_class = make_multi_callbacks(list(given))
+
+    def validate_as_rllib(self, validate: Callable[[], None]) -> None:
+        """RLlib's own validation, with its errors as this package's.
+
+        Raises:
+            ConfigError: RLlib refuses a setting.
+        """
+        try:
+            validate()
+        except AgentMixerError:
+            raise
+        except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
+            raise ConfigError(" ".join(str(error).split()) or repr(error)) from error
+
     def choose_model(self) -> None:
         """Let RLlib build the team's networks."""
         self.model["custom_model"] = MODEL_NAME
@@ -44,6 +101,25 @@ class ClassicConfig(TeamConfig):
         }
 
 
+@lru_cache
+def _fresh(kind: type[ClassicConfig]) -> ClassicConfig:
+    """A configuration as it is made, whose settings are the defaults."""
+    return kind()
+
+
+def has_gpu() -> bool:
+    """Whether this process, or the Ray cluster that it has joined, has a GPU."""
+    if torch.cuda.is_available():
+        return True
+    if ray.is_initialized():
+        return ray.cluster_resources().get("GPU", 0) > 0
+    return bool(os.environ.get("RAY_ADDRESS"))  # of a cluster that is joined later
+
+
+HOOKS_ON_BATCHES = ("on_postprocess_trajectory", "on_sample_end", "on_learn_on_batch")
+"""Methods of RLlib's callbacks that read a batch of steps."""
+
+
 class ReplayConfig(ClassicConfig):
     """Configuration of algorithms that learn from replayed episodes.
 
@@ -51,10 +127,11 @@ class ReplayConfig(ClassicConfig):
     sub-environment between two rounds of learning.
     """
 
-    unsupported = UNSUPPORTED | {
-        "observation_filter": ("NoFilter", "replayed rows are not standardised"),
-        "output": (None, "episodes are sent whole, not as RLlib's rows"),
-        "compress_observations": (False, "episodes are sent whole, not as RLlib's rows"),
+    unsupported: ClassVar[dict[str, str]] = {
+        "observation_filter": "replayed rows are not standardised",
+        "output": "episodes are sent whole, not as RLlib's rows",
+        "compress_observations": "episodes are sent whole, not as RLlib's rows",
+        "batch_mode": "episodes continue in the next round and are stored whole in any case",
     }
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -71,24 +148,21 @@ class ReplayConfig(ClassicConfig):
         Raises:
             ConfigError: names the setting, its value and the values that it may take.
         """
+        self.check_rllib()
         self.check_team()
         integer(1).check("rollout_fragment_length", self.rollout_fragment_length)
-        if self.batch_mode != "truncate_episodes" and not self.in_evaluation:
-            raise ConfigError(
-                "batch_mode must be 'truncate_episodes' here (episodes continue in the next "
-                f"round and are stored whole in any case), got {self.batch_mode!r}"
-            )
+        for hook in HOOKS_ON_BATCHES:
+            if overrides(self.callbacks_class(), hook):
+                raise ConfigError(
+                    f"{hook} is not called by {self.algorithm}: episodes are replayed whole, not "
+                    "as RLlib's batches; use another of RLlib's callbacks"
+                )
         self.choose_model()
-        super().validate()
+        self.validate_as_rllib(super().validate)
 
 
 class OnPolicyConfig(ClassicConfig, PPOConfig):
     """Configuration of algorithms that learn from each batch once it is sampled."""
-
-    unsupported = UNSUPPORTED | {
-        "use_critic": (True, "the critic is part of the method"),
-        "use_gae": (True, "advantages are generalised; lambda_=1 gives Monte Carlo returns"),
-    }
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or self.algorithm_class())
@@ -116,13 +190,22 @@ class OnPolicyConfig(ClassicConfig, PPOConfig):
         Raises:
             ConfigError: names the setting, its value and the values that it may take.
         """
+        self.check_rllib()
         self.check_team()
         self.minibatch_size = self.minibatch_size or self.train_batch_size
         boolean.check("sample_async", self.sample_async)
         if self.sample_async and not self.in_evaluation:
             self._check_asynchronous()
+        self._check_sizes()
         self.choose_model()
-        super().validate()
+        self.validate_as_rllib(super().validate)
+
+    def _check_sizes(self) -> None:
+        if self.minibatch_size > self.train_batch_size and not self.in_evaluation:
+            raise ConfigError(
+                f"minibatch_size={self.minibatch_size} must be at most "
+                f"train_batch_size={self.train_batch_size}; None takes the whole batch"
+            )
 
     def _check_asynchronous(self) -> None:
         """Check that remote workers sample one batch ahead and that the loss accounts for it."""

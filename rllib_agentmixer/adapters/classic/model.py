@@ -45,11 +45,12 @@ class TeamModel(TorchModelV2, nn.Module):
         model_config: dict[str, Any],
         name: str,
         algorithm: str | AlgorithmEntry = "agentmixer",
+        team_spec: TeamSpec | None = None,
         **settings: Any,
     ) -> None:
         TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
         nn.Module.__init__(self)
-        spec = getattr(getattr(obs_space, "original_space", obs_space), "spec", None)
+        spec = getattr(getattr(obs_space, "original_space", obs_space), "spec", team_spec)
         if not isinstance(spec, TeamSpec):
             raise ConfigError(
                 f"the model {MODEL_NAME!r} needs a team environment, got observation space "

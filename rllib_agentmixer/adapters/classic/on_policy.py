@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
@@ -16,10 +15,6 @@ from ray.rllib.utils.metrics import (
 from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
 from rllib_agentmixer.adapters.classic.config import OnPolicyConfig
 from rllib_agentmixer.adapters.classic.sampling import AsynchronousSampler, Sampler
-from rllib_agentmixer.errors import EnvContractError
-
-STARVATION_RESTARTS = 3
-"""Restarts that workers get, all of them failing, before training gives up."""
 
 
 class OnPolicyAlgorithm(TeamAlgorithm):
@@ -33,29 +28,14 @@ class OnPolicyAlgorithm(TeamAlgorithm):
         kind = AsynchronousSampler if self.config.sample_async else Sampler
         self.sampler = kind(self.workers_group, self.config)
 
-    def _check_starvation(self) -> None:
-        """Raise once workers had time to restart and still sample nothing.
-
-        RLlib would continue indefinitely with results that hold no episodes.
-        """
-        restart_s = self.config.delay_between_env_runner_restarts_s or 0.0
-        patience = (self.config.sample_timeout_s or 0.0) + STARVATION_RESTARTS * restart_s
-        waited = time.monotonic() - self._last_sample_at
-        if waited > patience:
-            raise EnvContractError(
-                f"no rollout worker has sampled anything for {waited:.0f} s (environment "
-                f"{self.config.env!r}); train with num_env_runners=0 to see what it raises, or "
-                "raise sample_timeout_s if it is slow"
-            )
-
     def training_step(self) -> dict[str, Any]:
         """One batch from all workers, all epochs over it, new weights back to the workers."""
         with self._timers[SAMPLE_TIMER]:
             batch = self.sampler.next_batch()
         if batch is None:
-            self._check_starvation()
+            self.patience.check()
             return {}
-        self._last_sample_at = time.monotonic()
+        self.patience.renew()
         self._counters[NUM_ENV_STEPS_SAMPLED] += batch.count
         self._counters[NUM_AGENT_STEPS_SAMPLED] += batch.count
         batch.decompress_if_needed()
@@ -75,12 +55,11 @@ class OnPolicyAlgorithm(TeamAlgorithm):
     def _compile_iteration_results_old_api_stack(
         self, *, episodes_this_iter: list[Any], **others: Any
     ) -> dict[str, Any]:
-        """RLlib's results, with the episodes that came with batches, and evaluation."""
+        """RLlib's results, with the episodes that came with batches."""
         episodes = self.sampler.take_episodes() + episodes_this_iter
-        results = super()._compile_iteration_results_old_api_stack(
+        return super()._compile_iteration_results_old_api_stack(
             episodes_this_iter=episodes, **others
         )
-        return results | {"environment": self.config.environment_stamp(self.team_spec)}
 
     def data_state(self) -> Any:
         return self.sampler.get_state()

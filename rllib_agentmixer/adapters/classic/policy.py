@@ -14,6 +14,7 @@ from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 from torch import Tensor
 
 from rllib_agentmixer.adapters.classic.model import state_list
+from rllib_agentmixer.adapters.classic.rllib_methods import POLICY_METHODS, refuses
 from rllib_agentmixer.adapters.classic.sample_batches import to_experience
 from rllib_agentmixer.adapters.compilation import compiler
 from rllib_agentmixer.adapters.team_config import rllib_settings
@@ -22,6 +23,7 @@ from rllib_agentmixer.core.data.experience import Experience, Fragment
 from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.learners.learner import Learner
 from rllib_agentmixer.core.teams.team_module import TeamModule
+from rllib_agentmixer.errors import CheckpointError
 
 # Checkpoints hold the policy class by reference to this package; RLlib warns at every save
 # that it is none of its own.
@@ -30,6 +32,7 @@ logging.getLogger("ray.rllib.policy.policy").addFilter(
 )
 
 
+@refuses(POLICY_METHODS)
 class TeamPolicy(TorchPolicyV2):
     """The policy of a team and its learner, as RLlib's policy: columns in, metrics out."""
 
@@ -40,6 +43,7 @@ class TeamPolicy(TorchPolicyV2):
         config = dict(PPOConfig().to_dict(), **config)
         self.compiler = compiler(config, "learner")
         self.is_compiled = config["torch_compile_learner"] or config["torch_compile_worker"]
+        _keep_spec(config, observation_space)
         config["torch_compile_learner"] = False  # RLlib would compile an unused model
         self.generator = seeded(config["seed"])
         TorchPolicyV2.__init__(
@@ -60,6 +64,11 @@ class TeamPolicy(TorchPolicyV2):
     def entry(self) -> AlgorithmEntry:
         """Entry of the algorithm."""
         return self.model.entry
+
+    @property
+    def cur_lr(self) -> float:
+        """Learning rate of the learner's first optimiser."""
+        return float(self.learner.optimizers[0].param_groups[0]["lr"])
 
     def optimizer(self) -> list[torch.optim.Optimizer]:
         """RLlib's hook: make the learner.
@@ -106,12 +115,17 @@ class TeamPolicy(TorchPolicyV2):
         metrics = self.learner.update(
             experience, env_steps=self.global_timestep, generator=self.generator
         )
-        self.num_grad_updates += int(metrics["num_updates"])
+        sampled_by = getattr(batch, "num_grad_updates", None)
+        lag = 0 if sampled_by is None else self.num_grad_updates - sampled_by
+        num_updates = int(metrics["num_updates"])
+        self.num_grad_updates += num_updates
         return {
             LEARNER_STATS_KEY: metrics,
             "custom_metrics": custom_metrics,
             "num_agent_steps_trained": num_steps,
             "num_grad_updates_lifetime": self.num_grad_updates,
+            # As RLlib counts: a mean over the gradient steps of this update.
+            "diff_num_grad_updates_vs_sampler_policy": lag + max(0, num_updates - 1) / 2,
         }
 
     def action_sampler_fn(
@@ -140,6 +154,14 @@ class TeamPolicy(TorchPolicyV2):
             policy.flat()[0],
             state_list(decision.hidden) if decision.hidden else [],
         )
+
+    def _compute_action_helper(self, *args: Any, **kwargs: Any) -> Any:
+        """RLlib's helper, without its count of steps: acting moves no schedule of training."""
+        timestep = self.global_timestep
+        try:
+            return super()._compute_action_helper(*args, **kwargs)
+        finally:
+            self.global_timestep = timestep
 
     def compute_log_likelihoods(
         self,
@@ -189,6 +211,19 @@ class TeamPolicy(TorchPolicyV2):
             "num_grad_updates": self.num_grad_updates,
         }
 
+    def _check_shapes(self, weights: dict[str, Any]) -> None:
+        """Refuse weights of networks of other sizes, which PyTorch would with all of them."""
+        own = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
+        given = {name: tuple(np.shape(value)) for name, value in weights.items()}
+        if own == given:
+            return
+        name = next(n for n in {**own, **given} if own.get(n) != given.get(n))
+        raise CheckpointError(
+            f"the checkpoint's networks have other sizes: {name} is {given.get(name)}, here "
+            f"{own.get(name)}; use its settings (hidden_size, use_gru, parameter_sharing and other "
+            "such), or Algorithm.from_checkpoint, which takes them from it"
+        )
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore learned state; settings remain this policy's own.
 
@@ -197,9 +232,19 @@ class TeamPolicy(TorchPolicyV2):
         continue from the restored step count.
         """
         own_settings = self.config
+        self._check_shapes(state["weights"])
         super().set_state(state)
         self.config = own_settings
         self.num_grad_updates = state["num_grad_updates"]
         self.generator.set_state(torch.from_numpy(np.asarray(state["shuffle_state"])))
         self.learner.load_state_dict(state["learner"])
         self.learner.follow_schedules(self.global_timestep)
+
+
+def _keep_spec(config: dict[str, Any], observation_space: Any) -> None:
+    """Keep the team's spec with the model's settings: RLlib writes spaces without it."""
+    spec = getattr(getattr(observation_space, "original_space", None), "spec", None)
+    if spec is not None:
+        given = config["model"].get("custom_model_config", {})
+        model = config["model"] | {"custom_model_config": given | {"team_spec": spec}}
+        config["model"] = model

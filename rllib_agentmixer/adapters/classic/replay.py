@@ -14,7 +14,7 @@ from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 
 from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
 from rllib_agentmixer.adapters.classic.config import ReplayConfig
-from rllib_agentmixer.adapters.classic.worker import SampledEpisodes
+from rllib_agentmixer.adapters.classic.sampling import SampledEpisodes
 from rllib_agentmixer.core.data.replay import EpisodeReplay
 from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.learners.optimization import MeanMetrics
@@ -52,6 +52,10 @@ class ReplayAlgorithm(TeamAlgorithm):
         """One round of sampling, all gradient steps that are due, new weights to the workers."""
         with self._timers[SAMPLE_TIMER]:
             rounds = self._sample()
+        if not rounds:
+            self.patience.check()
+            return {}
+        self.patience.renew()
         for sampled in rounds:
             self._counters[NUM_ENV_STEPS_SAMPLED] += sampled.num_steps
             self._counters[NUM_AGENT_STEPS_SAMPLED] += sampled.num_steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -18,10 +19,59 @@ from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
 from ray.rllib.utils.filter import Filter
 
+from rllib_agentmixer.core.data.experience import Experience
+from rllib_agentmixer.errors import EnvContractError
+
 logger = logging.getLogger(__name__)
 
 REQUEST = "sample"
 """Tag of requests for experience in RLlib's actor manager."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampledEpisodes:
+    """Episodes that ended in a round of sampling, and the steps of the round."""
+
+    episodes: list[Experience]
+    num_steps: int
+
+
+STARVATION_RESTARTS = 3
+"""Restarts that workers get, all of them failing, before training gives up."""
+
+
+class Patience:
+    """How long training waits for workers that sample nothing, with time for their restarts.
+
+    RLlib would continue indefinitely with results that hold no episodes.
+
+    Args:
+        config: of the algorithm.
+    """
+
+    def __init__(self, config: Any) -> None:
+        restart_s = config.delay_between_env_runner_restarts_s or 0.0
+        self._limit_s = (config.sample_timeout_s or 0.0) + STARVATION_RESTARTS * restart_s
+        self._env = config.env
+        self.renew()
+
+    def renew(self) -> None:
+        """Note that something was sampled."""
+        self._last_sample_at = time.monotonic()
+
+    def check(self) -> None:
+        """Check that the wait since the last sample is within the limit.
+
+        Raises:
+            EnvContractError: it is over.
+        """
+        waited = time.monotonic() - self._last_sample_at
+        if waited > self._limit_s:
+            raise EnvContractError(
+                f"no rollout worker has sampled anything for {waited:.0f} s (environment "
+                f"{self._env!r}); train with num_env_runners=0 to see what it raises, or raise "
+                "sample_timeout_s if it is slow"
+            )
 
 
 class Sampler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -11,33 +11,33 @@ from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 
 from rllib_agentmixer.adapters.classic.base_env import vector_facade
-from rllib_agentmixer.adapters.classic.callbacks import EpisodeCallbacks, rollout_metrics
+from rllib_agentmixer.adapters.classic.callbacks import (
+    EpisodeCallbacks,
+    rollout_metrics,
+)
 from rllib_agentmixer.adapters.classic.obs_filter import TeamMeanStdFilter
 from rllib_agentmixer.adapters.classic.policy import TeamPolicy
 from rllib_agentmixer.adapters.classic.resume import restore_sampler, sampler_state
 from rllib_agentmixer.adapters.classic.sample_batches import to_sample_batch
+from rllib_agentmixer.adapters.classic.sampling import SampledEpisodes
+from rllib_agentmixer.adapters.classic.sub_environments import (
+    SubEnvironmentCallbacks,
+    num_sub_environments,
+    report_created,
+)
+from rllib_agentmixer.adapters.classic.trained_team import trained_team
 from rllib_agentmixer.adapters.compilation import compiler
 from rllib_agentmixer.core.cpu import keep_freed_memory
-from rllib_agentmixer.core.data.experience import Experience
 from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec, TeamStep, VectorTeamEnv
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.rollouts.actor import PolicyKind, RolloutState, TeamActor, start
 from rllib_agentmixer.rollouts.collect import Collected, collect
-from rllib_agentmixer.rollouts.episodes import EpisodeRecord, EpisodeTracker
+from rllib_agentmixer.rollouts.episodes import EpisodeRecord
 from rllib_agentmixer.rollouts.open_episodes import OpenEpisodes
 from rllib_agentmixer.rollouts.play import play
-from rllib_agentmixer.rollouts.saved_team import RLLIB_SETTINGS
-from rllib_agentmixer.rollouts.team import Team, team_scaling
-
-
-@dataclass(frozen=True, eq=False)
-class SampledEpisodes:
-    """Episodes that ended in a round of sampling, and the steps of the round."""
-
-    episodes: list[Experience]
-    num_steps: int
+from rllib_agentmixer.rollouts.team import Team
 
 
 class TeamRolloutWorker(RolloutWorker):
@@ -52,17 +52,18 @@ class TeamRolloutWorker(RolloutWorker):
     policy_map: Any
 
     def __init__(self, *, env_creator: Any, config: Any, **kwargs: Any) -> None:
-        self._check(env_creator, config)
+        self._check(env_creator)
         keep_freed_memory()
         worker_index, num_workers = kwargs.get("worker_index", 0), kwargs.get("num_workers")
-        # The driver of remote workers needs spaces and evaluation, not B sub-environments.
-        is_driver_only = worker_index == 0 and bool(num_workers)
-        num_envs = 1 if is_driver_only else config.num_envs_per_env_runner
+        num_envs = num_sub_environments(config, worker_index, num_workers)
         super().__init__(
             env_creator=partial(vector_facade, env_creator, num_envs), config=config, **kwargs
         )
         # What a restart of this worker is given: the creator as it came.
         self._original_kwargs["env_creator"] = env_creator
+        self._callbacks = cast(SubEnvironmentCallbacks, self._callbacks).wrapped
+        if self.env is not None:
+            self.vector_env.on_replaced = partial(self._report_created, self.vector_env)
         # Environments that are built later list their agents in the same order.
         agents = None if self.env is None else self.team_spec.agents
         self.team_env_creator: TeamEnvCreator = replace(env_creator, agents=agents)
@@ -78,14 +79,21 @@ class TeamRolloutWorker(RolloutWorker):
         self._episode_callbacks: EpisodeCallbacks | None = None
 
     @staticmethod
-    def _check(env_creator: Any, config: Any) -> None:
+    def _check(env_creator: Any) -> None:
         if not isinstance(env_creator, TeamEnvCreator):
             raise ConfigError(
                 f"the vectorised worker needs a TeamEnvCreator, got {env_creator!r}; "
                 "use config.environment(name or function)"
             )
-        if config.input_ != "sampler":
-            raise ConfigError(f"input_ must be 'sampler' here, got {config.input_!r}")
+
+    @property
+    def callbacks(self) -> Any:
+        """The user's callbacks."""
+        return self._callbacks
+
+    @callbacks.setter
+    def callbacks(self, callbacks: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._callbacks: Any = SubEnvironmentCallbacks(callbacks)  # until the worker is built
 
     @property
     def team_spec(self) -> TeamSpec:
@@ -105,35 +113,16 @@ class TeamRolloutWorker(RolloutWorker):
     @property
     def team(self) -> Team:
         """The team as trained so far; its networks continue to change."""
-        policy = self.team_policy
-        config = self.config
-        return Team(
-            entry=policy.entry,
-            settings=policy.module.settings,
-            spec=self.team_spec,
-            module=policy.module,
-            layout=policy.model.layout,
-            scaling=team_scaling(
-                self.team_spec,
-                normalize_actions=config.normalize_actions,
-                clip_actions=config.clip_actions,
-            ),
-            obs_filter=self.team_filter,
-            env_creator=self.team_env_creator,
-            env_config=self.env_context,
-            stamp=config.environment_stamp(self.team_spec),
-            env_steps=policy.global_timestep,
-            rllib={name: getattr(config, name) for name in RLLIB_SETTINGS},
-        )
+        return trained_team(self)
+
+    def get_spaces(self) -> dict[str, Any]:
+        """RLlib's hook: spaces of the facade, since sub-environments have one for each agent."""
+        spaces = (self.env.observation_space, self.env.action_space)
+        return {DEFAULT_POLICY_ID: spaces, "__env__": spaces}
 
     def _update_filter_dict(self, policy_dict: dict[str, Any]) -> None:
         """RLlib's hook: the team's own filter, since RLlib's would standardise masks as well."""
-        kind = self.config.observation_filter
-        if kind not in ("NoFilter", "MeanStdFilter"):
-            raise ConfigError(
-                f"observation_filter must be 'NoFilter' or 'MeanStdFilter', got {kind!r}"
-            )
-        if kind == "MeanStdFilter":
+        if self.config.observation_filter == "MeanStdFilter":
             for name in policy_dict:
                 self.filters[name] = TeamMeanStdFilter(self.policy_map[name].model.layout)
 
@@ -154,14 +143,9 @@ class TeamRolloutWorker(RolloutWorker):
 
     def sample(self, **kwargs: Any) -> SampleBatch:
         """One fragment of experience from all sub-environments, postprocessed."""
-        if self.actor is None:
-            raise ConfigError(
-                "this worker has no environment to sample from; set num_env_runners to 0 or "
-                "sample on the remote workers"
-            )
         if self.config.fake_sampler and self.last_batch is not None:
             return cast(SampleBatch, self.last_batch)
-        batch = self._collect(self.actor)
+        batch = self._collect(self._sampling_actor())
         self.callbacks.on_sample_end(worker=self, samples=batch)
         self.output_writer.write(batch)
         if self.config.compress_observations:
@@ -170,10 +154,19 @@ class TeamRolloutWorker(RolloutWorker):
             self.last_batch = batch
         return batch
 
+    def _sampling_actor(self) -> TeamActor:
+        if self.actor is None:
+            raise ConfigError(
+                "this worker has no environment to sample from; set num_env_runners to 0 or "
+                "sample on the remote workers"
+            )
+        return self.actor
+
     def _collect_fragment(self, actor: TeamActor, *, whole_episodes: bool) -> Collected:
         """Step all sub-environments on; callbacks and metrics follow."""
         rollout = self._rollout or self.start_episodes(self.seed)
-        self._follow_episodes(rollout, whole_episodes)
+        if self._episode_callbacks is None and not whole_episodes:
+            self._begin_episodes(rollout)
         settings = self.team_policy.module.settings
         # Whole episodes are learned from at their end, which an endless one has to have.
         needs_ends = whole_episodes or self.team_policy.entry.data == "replay"
@@ -186,6 +179,7 @@ class TeamRolloutWorker(RolloutWorker):
             explore=self.config.explore,
             complete_episodes=whole_episodes,
             row_filter=self.team_filter,
+            on_start=self._begin_episodes,
             on_step=self._on_step,
             max_episode_steps=self.config.evaluation_max_steps if needs_ends else None,
         )
@@ -196,40 +190,36 @@ class TeamRolloutWorker(RolloutWorker):
         fragment = collected.fragment
         if self.team_filter is not None:
             self.team_filter.observe(collected.raw_rows[fragment.steps.valid.numpy()])
+        first_id = self._num_episodes
+        self._num_episodes += self.vector_env.num_envs * (1 + len(fragment.steps.valid))
         batch = to_sample_batch(
             self.team_policy.postprocess(fragment),
             fragment.hidden,
             actor.layout,
             max_seq_len=self.config.model["max_seq_len"],
-            first_episode_id=self._num_episodes,
+            first_episode_id=first_id,
         )
-        self._num_episodes += self.vector_env.num_envs * (1 + len(fragment.steps.valid))
-        return batch
+        updates = self.global_vars["num_grad_updates_per_policy"]
+        batch.num_grad_updates = updates[DEFAULT_POLICY_ID]
+        callbacks = self._episode_callbacks
+        return batch if callbacks is None else callbacks.postprocess(batch, first_id)
 
     def sample_episodes(self) -> SampledEpisodes:
         """A round of steps of all sub-environments; the episodes that ended, as a whole.
 
         Running ones are stored until they end. Metrics remain for RLlib's collection.
         """
-        if self.actor is None:
-            raise ConfigError(
-                "this worker has no environment to sample from; set num_env_runners to 0 or "
-                "sample on the remote workers"
-            )
-        fragment = self._collect_fragment(self.actor, whole_episodes=False).fragment
+        fragment = self._collect_fragment(self._sampling_actor(), whole_episodes=False).fragment
         if self._open_episodes is None:
             self._open_episodes = OpenEpisodes(self.vector_env.num_envs)
         episodes = self._open_episodes.take(fragment)
         return SampledEpisodes(episodes, fragment.steps.valid.numel())
 
-    def _follow_episodes(self, rollout: RolloutState, start_afresh: bool) -> None:
+    def _begin_episodes(self, rollout: RolloutState) -> None:
+        """Report the running episodes to callbacks."""
         if self._episode_callbacks is None:
-            self._episode_callbacks = EpisodeCallbacks(self, self.callbacks, self.team_spec.agents)
-            self._episode_callbacks.begin(rollout.tracker)
-        elif start_afresh:
-            tracker = rollout.tracker
-            fresh = EpisodeTracker(tracker.num_envs, tracker.num_agents)
-            self._episode_callbacks.begin(fresh)
+            self._episode_callbacks = EpisodeCallbacks(self, self.callbacks, self.vector_env)
+        self._episode_callbacks.begin(rollout.tracker, rollout.observation.obs)
 
     def _on_step(self, step: TeamStep, records: dict[int, EpisodeRecord]) -> None:
         callbacks = self._episode_callbacks
@@ -237,7 +227,7 @@ class TeamRolloutWorker(RolloutWorker):
             return
         callbacks.on_step(step, records)
         for index, record in records.items():
-            episode = callbacks.finish(index)
+            episode = callbacks.finish(index, step.observation.obs)
             self._metrics.append(rollout_metrics(record, self.team_spec.agents, episode))
 
     def get_metrics(self) -> list[RolloutMetrics]:
@@ -254,15 +244,12 @@ class TeamRolloutWorker(RolloutWorker):
         seed: int | None,
         num_envs: int,
     ) -> list[EpisodeRecord]:
-        """Evaluation episodes in sub-environments of their own; training's state is unchanged."""
+        """Evaluation episodes; training's state is unchanged."""
         if num_episodes == 0 or self.actor is None:
             return []
-        env = self._evaluation_env
-        if env is None or env.num_envs != num_envs:
-            env = self._evaluation_env = self.team_env_creator.vector(self.env_context, num_envs)
         return play(
             self.team.actor(seeded(seed)),
-            env,
+            self._playing_env(num_envs),
             num_episodes,
             policy=policy,
             explore=explore,
@@ -271,11 +258,22 @@ class TeamRolloutWorker(RolloutWorker):
             max_steps=self.config.evaluation_max_steps,
         )
 
+    def _playing_env(self, num_envs: int) -> VectorTeamEnv:
+        """Sub-environments of evaluation: a training worker has some apart from training's."""
+        if self.config.in_evaluation and num_envs == self.vector_env.num_envs:
+            return self.vector_env
+        env = self._evaluation_env
+        if env is None or env.num_envs != num_envs:
+            env = self._evaluation_env = self.team_env_creator.vector(self.env_context, num_envs)
+            self._report_created(env)
+        return env
+
+    def _report_created(self, env: VectorTeamEnv, only: int | None = None) -> None:
+        report_created(self.callbacks, self, env, self.env_context, only)
+
     def start_episodes(self, seed: int | None = None) -> RolloutState:
         """Fresh episodes in all sub-environments."""
-        if self.actor is None:
-            raise RuntimeError(f"worker {self.worker_index} has no environment")
-        self._rollout = start(self.actor, self.vector_env, seed)
+        self._rollout = start(self._sampling_actor(), self.vector_env, seed)
         return self._rollout
 
     def get_sampler_state(self) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pettingzoo import ParallelEnv
@@ -18,11 +18,9 @@ from rllib_agentmixer.envs.stepping import snapshots
 from rllib_agentmixer.envs.stepping.outcomes import CRASHES
 from rllib_agentmixer.envs.stepping.recordings import Recording
 from rllib_agentmixer.envs.stepping.step_timer import StepTimer
-from rllib_agentmixer.envs.stepping.team_env import TeamEnv, TeamOutcome
-from rllib_agentmixer.envs.stepping.team_rows import TeamRow, new_arrays, rows_of
-from rllib_agentmixer.envs.stepping.team_spaces import TeamSpaces
+from rllib_agentmixer.envs.stepping.team_env import TeamEnv, TeamOutcome, diagnostics_of
+from rllib_agentmixer.envs.stepping.team_rows import new_buffer
 from rllib_agentmixer.envs.vector_env import (
-    FloatArray,
     TeamObs,
     TeamReward,
     TeamStep,
@@ -31,15 +29,6 @@ from rllib_agentmixer.envs.vector_env import (
 from rllib_agentmixer.errors import AgentMixerError, EnvContractError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class _Buffer:
-    """Arrays of B sub-environments, and views on the row of each."""
-
-    arrays: TeamObs
-    agent_rewards: FloatArray
-    rows: tuple[TeamRow, ...]
 
 
 class LoopVectorEnv(VectorTeamEnv):
@@ -61,11 +50,12 @@ class LoopVectorEnv(VectorTeamEnv):
         step_time_limit_s: duration of a sub-environment's step or reset beyond which it counts
             as failed; None for no limit. See :class:`StepTimer` for what it cannot interrupt.
         agents: order of the team; None for that of the first sub-environment.
+        is_indexed: ``make_one`` takes the sub-environment's index.
     """
 
     def __init__(
         self,
-        make_one: Callable[[], ParallelEnv],
+        make_one: Callable[..., ParallelEnv],
         num_envs: int,
         name: str = "env",
         team_reward: TeamReward = "shared",
@@ -74,16 +64,18 @@ class LoopVectorEnv(VectorTeamEnv):
         version: str = "0",
         step_time_limit_s: float | None = None,
         agents: Sequence[str] | None = None,
+        is_indexed: bool = False,
     ) -> None:
-        first = TeamEnv(make_one(), name, team_reward, version=version, agents=agents)
+        self._make_one = make_one
+        self._is_indexed = is_indexed
+        first = TeamEnv(self._made(0), name, team_reward, version=version, agents=agents)
         self.spec = first.spec
         self.num_envs = num_envs
         self._layout = first.layout
-        self._make_one = make_one
         self._team_reward: TeamReward = team_reward
-        self._envs = [first, *(self._new_env() for _ in range(num_envs - 1))]
+        self._envs = [first, *(self._new_env(index) for index in range(1, num_envs))]
         # ``_now`` holds the returned observations; the next step writes ``_next``.
-        self._now, self._next = (_new_buffer(self._layout, num_envs) for _ in range(2))
+        self._now, self._next = (new_buffer(self._layout, num_envs) for _ in range(2))
         self._restart_failed = restart_failed
         self._max_restarts = max_restarts
         self._num_restarts = 0
@@ -91,6 +83,8 @@ class LoopVectorEnv(VectorTeamEnv):
         self._seed_sources = _seed_sources(self._seeds, num_envs)
         self._timer = StepTimer(step_time_limit_s)
         self._sizes = np.asarray(self.spec.action_sizes)
+        self._outcomes: list[TeamOutcome] = []
+        self._reset_infos: list[Mapping[Any, Any]] = [{} for _ in range(num_envs)]
 
     def reset(self, seed: int | None = None) -> TeamObs:
         if seed is not None:
@@ -110,6 +104,7 @@ class LoopVectorEnv(VectorTeamEnv):
             outcomes = [
                 self._step_env(index, actions, crashes) for index, actions in enumerate(per_env)
             ]
+        self._outcomes = outcomes
         terminated = np.fromiter((outcome.terminated for outcome in outcomes), np.bool_, B)
         truncated = np.fromiter((outcome.truncated for outcome in outcomes), np.bool_, B)
         faulty = np.zeros(B, np.bool_)
@@ -122,7 +117,7 @@ class LoopVectorEnv(VectorTeamEnv):
             terminated=terminated,
             truncated=truncated,
             faulty=faulty,
-            info=_gathered(outcomes),
+            info=diagnostics_of(outcomes),
         )
 
     def _step_env(
@@ -139,6 +134,15 @@ class LoopVectorEnv(VectorTeamEnv):
         row.copy_from(self._next.rows[index])
         row.agent_rewards[:] = 0.0
         return TeamOutcome(reward=0.0, truncated=True)
+
+    def sub_environments(self) -> list[Any]:
+        return [team_env.given for team_env in self._envs]
+
+    def last_infos(self, env_index: int) -> Mapping[Any, Any]:
+        return self._outcomes[env_index].infos if self._outcomes else {}
+
+    def reset_infos(self, env_index: int) -> Mapping[Any, Any]:
+        return self._reset_infos[env_index]
 
     def get_state(self) -> bytes | None:
         seeds = (self._seeds, self._seed_sources)
@@ -183,8 +187,11 @@ class LoopVectorEnv(VectorTeamEnv):
                     "sub-environment %d of %s: close() raised %r", index, self.spec.name, error
                 )
 
-    def _new_env(self) -> TeamEnv:
-        return TeamEnv(self._make_one(), self.spec.name, self._team_reward, layout=self._layout)
+    def _made(self, index: int) -> ParallelEnv:
+        return self._make_one(index) if self._is_indexed else self._make_one()
+
+    def _new_env(self, index: int) -> TeamEnv:
+        return TeamEnv(self._made(index), self.spec.name, self._team_reward, layout=self._layout)
 
     def _checked(self, actions: np.ndarray) -> list:
         """Actions of each sub-environment as :meth:`TeamEnv.step` takes them."""
@@ -227,7 +234,7 @@ class LoopVectorEnv(VectorTeamEnv):
         self._timer.restart()
         try:
             seed = int(self._seed_sources[index].integers(2**31))
-            self._envs[index].reset(self._now.rows[index], seed)
+            self._reset_infos[index] = self._envs[index].reset(self._now.rows[index], seed)
         except CRASHES as cause:
             if not self._restart_failed:
                 raise self._failure(index, cause) from cause
@@ -248,13 +255,15 @@ class LoopVectorEnv(VectorTeamEnv):
                 self._envs[index].env.close()
             self._timer.restart()
             try:
-                self._envs[index] = self._new_env()
+                self._envs[index] = self._new_env(index)
                 seed = int(self._seed_sources[index].integers(2**31))
-                self._envs[index].reset(self._now.rows[index], seed)
+                self._reset_infos[index] = self._envs[index].reset(self._now.rows[index], seed)
             except CRASHES as next_cause:
                 cause = next_cause
             else:
-                return
+                break
+        if self.on_replaced is not None:
+            self.on_replaced(index)
 
     def _failure(self, index: int, cause: BaseException) -> EnvContractError:
         """An error that states how to reproduce it."""
@@ -273,23 +282,6 @@ class LoopVectorEnv(VectorTeamEnv):
         return EnvContractError(f"{problem} (episode seed {team_env.seed}{repeat})")
 
 
-def _new_buffer(layout: TeamSpaces, num_envs: int) -> _Buffer:
-    arrays = new_arrays(layout, num_envs)
-    agent_rewards = np.zeros((num_envs, layout.spec.num_agents), np.float32)
-    return _Buffer(arrays, agent_rewards, rows_of(layout, arrays, agent_rewards))
-
-
 def _seed_sources(seeds: np.random.SeedSequence, num_envs: int) -> list[np.random.Generator]:
     """Generators of each sub-environment's episode seeds."""
     return [np.random.default_rng(child) for child in seeds.spawn(num_envs)]
-
-
-def _gathered(outcomes: list[TeamOutcome]) -> dict[str, np.ndarray]:
-    """[B] diagnostics by name, NaN for sub-environments that have none."""
-    gathered: dict[str, np.ndarray] = {}
-    for index, outcome in enumerate(outcomes):
-        for key, value in outcome.diagnostics.items():
-            if key not in gathered:
-                gathered[key] = np.full(len(outcomes), np.nan)
-            gathered[key][index] = value
-    return gathered

@@ -18,6 +18,7 @@ from pettingzoo import ParallelEnv
 
 from rllib_agentmixer.envs.stepping.outcomes import StepOutcome, reset_outcome, step_outcome
 from rllib_agentmixer.envs.stepping.presence import Presence
+from rllib_agentmixer.envs.stepping.rllib_env import MultiAgentParallelEnv
 from rllib_agentmixer.envs.stepping.row_writer import RowWriter
 from rllib_agentmixer.envs.stepping.supersuit_wrappers import fix_black_death
 from rllib_agentmixer.envs.stepping.team_rows import TeamRow
@@ -39,6 +40,9 @@ class TeamOutcome:
     diagnostics: dict[str, float] = field(default_factory=dict)
     """Numbers in the agents' infos when the episode ended, such as ``won``: means over the
     agents that report them."""
+
+    infos: Mapping[Any, Any] = field(default_factory=dict)
+    """Infos by agent, as the environment gave them."""
 
 
 class TeamEnv:
@@ -91,8 +95,13 @@ class TeamEnv:
         actions = self.layout.actions
         self._takes_numbers = all(a.is_discrete and not a.start and not a.parts for a in actions)
 
-    def reset(self, row: TeamRow, seed: int | None = None) -> None:
-        """Start an episode and write its first observation."""
+    @property
+    def given(self) -> Any:
+        """The environment as its creator returned it."""
+        return self.env.env if isinstance(self.env, MultiAgentParallelEnv) else self.env
+
+    def reset(self, row: TeamRow, seed: int | None = None) -> Mapping[Any, Any]:
+        """Start an episode and write its first observation; returns the infos by agent."""
         self.num_steps, self.seed, self.actions = 0, seed, []
         obs, infos = reset_outcome(self.spec.name, self.env.reset(seed=seed))
         self._check_agents()
@@ -102,6 +111,7 @@ class TeamEnv:
         if not self._living:
             raise self._error("reset() left no agent in env.agents")
         self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
+        return infos
 
     def step(self, row: TeamRow, actions: Sequence[Any] | np.ndarray) -> TeamOutcome:
         """Apply one action per agent, in order, and write the next observation.
@@ -120,12 +130,12 @@ class TeamEnv:
             or not self._presence.listed.issuperset(env.agents)
         ):
             self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
-            return TeamOutcome(reward)
+            return TeamOutcome(reward, infos=infos)
         was_alive = self._alive
         self._note_changes(terminated, truncated)
         if self._living:
             self._writer.write(row, obs, infos, self._alive, self._state, is_final=False)
-            return TeamOutcome(reward)
+            return TeamOutcome(reward, infos=infos)
         gone = [bool(terminated.get(name)) for name in self._names]
         was_cut = any(
             lived and not left and bool(truncated.get(name))
@@ -137,7 +147,7 @@ class TeamEnv:
         ]
         state, is_terminal = self._state, not was_cut
         self._writer.write(row, obs, infos, shown, state, is_final=True, is_terminal=is_terminal)
-        return TeamOutcome(reward, is_terminal, was_cut, _diagnostics(infos))
+        return TeamOutcome(reward, is_terminal, was_cut, _diagnostics(infos), infos)
 
     def _advance(self, actions: Sequence[Any] | np.ndarray) -> StepOutcome:
         """Step the environment; checks the form of its result and the names in it."""
@@ -245,3 +255,14 @@ def _diagnostics(infos: Mapping[Any, Any]) -> dict[str, float]:
                         numbers.setdefault(str(key), []).append(float(value))
     finite = {key: [v for v in values if math.isfinite(v)] for key, values in numbers.items()}
     return {key: math.fsum(values) / len(values) for key, values in finite.items() if values}
+
+
+def diagnostics_of(outcomes: Sequence[TeamOutcome]) -> dict[str, np.ndarray]:
+    """[B] diagnostics by name, NaN for sub-environments that have none."""
+    gathered: dict[str, np.ndarray] = {}
+    for index, outcome in enumerate(outcomes):
+        for key, value in outcome.diagnostics.items():
+            if key not in gathered:
+                gathered[key] = np.full(len(outcomes), np.nan)
+            gathered[key][index] = value
+    return gathered

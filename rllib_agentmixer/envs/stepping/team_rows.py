@@ -59,3 +59,19 @@ def new_arrays(layout: TeamSpaces, num_envs: int) -> TeamObs:
         action_mask=np.repeat(spec.action_valid[None], B, axis=0),
         alive=np.zeros((B, spec.num_agents), np.bool_),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class TeamBuffer:
+    """Arrays of B sub-environments, and views on the row of each."""
+
+    arrays: TeamObs
+    agent_rewards: FloatArray
+    rows: tuple[TeamRow, ...]
+
+
+def new_buffer(layout: TeamSpaces, num_envs: int) -> TeamBuffer:
+    """A buffer of zeros."""
+    arrays = new_arrays(layout, num_envs)
+    agent_rewards = np.zeros((num_envs, layout.spec.num_agents), np.float32)
+    return TeamBuffer(arrays, agent_rewards, rows_of(layout, arrays, agent_rewards))

@@ -276,7 +276,7 @@ def test_an_environment_that_hangs_delays_its_batch_but_no_stop(build, tmp_path)
     hang.touch()
     train_until(4)
     algorithm.train()
-    algorithm._last_sample_at -= 1000.0
+    algorithm.patience._last_sample_at -= 1000.0
     with pytest.raises(EnvContractError, match="no rollout worker has sampled anything"):
         algorithm.training_step()
     started = time.monotonic()

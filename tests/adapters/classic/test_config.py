@@ -3,9 +3,11 @@
 import pytest
 import torch
 from algorithms_test_helpers import counter, differences, learner_stats, tiny, weights_of
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_agentmixer import AgentMixerConfig, IPPOConfig, MAPPOConfig
-from rllib_agentmixer.adapters.classic.config import OnPolicyConfig
+from rllib_agentmixer import AgentMixerConfig, IPPOConfig, MAPPOConfig, VDNConfig
+from rllib_agentmixer.adapters.classic.rllib_support import EFFECTIVE, WITHOUT_EFFECT
 from rllib_agentmixer.core.settings.agentmixer import AgentMixerSettings
 from rllib_agentmixer.core.settings.rllib_settings import OnPolicySettings
 from rllib_agentmixer.envs.games.predator_prey import PredatorPrey
@@ -112,33 +114,123 @@ def test_a_value_out_of_range_is_refused_by_name(name):
     assert f"got {OUT_OF_RANGE[name]!r}" in str(raised.value)
 
 
-UNSUITABLE = {
-    "use_critic": False,
-    "use_gae": False,
-    "grad_clip_by": "norm",
-    "custom_evaluation_function": print,
-    "evaluation_duration_unit": "timesteps",
-    "remote_worker_envs": True,
-    "count_steps_by": "agent_steps",
-    "clip_rewards": True,
-    "enable_rl_module_and_learner": True,
-    "enable_env_runner_and_connector_v2": True,
-    "framework_str": "tf2",
+# RLlib's settings.
+
+ANOTHER = {
+    "action_mask_key": "mask",
+    "policies_to_train": [],
+    "observation_space": "x",
+    "exploration_config": {"type": "EpsilonGreedy"},
+    "num_gpus_per_learner": 1,
+}
+"""Other values than the default, where a text is not what a user would set."""
+
+
+def test_every_setting_of_rllib_has_an_effect_or_a_reason_why_not():
+    known = EFFECTIVE | WITHOUT_EFFECT.keys()
+    ours = {"custom_vector_env", "is_atari"}
+    internal = {name for name in vars(PPOConfig()) if name.startswith("_")}
+    assert set(vars(PPOConfig())) - internal - ours <= known
+    assert not EFFECTIVE & WITHOUT_EFFECT.keys()
+
+
+def test_no_reason_is_given_for_a_setting_that_rllib_does_not_have():
+    known = {*vars(PPOConfig()), *dir(PPOConfig)}
+    assert WITHOUT_EFFECT.keys() <= known
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
+def test_a_setting_without_effect_is_refused_with_the_reason(name):
+    config = tiny()
+    default = getattr(config, name, None)
+    value = ANOTHER.get(name, not default if isinstance(default, bool) else "another")
+    try:
+        setattr(config, name, value)
+    except (AttributeError, ValueError):  # RLlib refuses names that it has deprecated
+        return
+    with pytest.raises(ConfigError) as raised:
+        config.validate()
+    assert f"{name}={value!r} has no effect here ({WITHOUT_EFFECT[name]})" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["observation_filter", "output", "compress_observations", "batch_mode"]
+)
+def test_replay_refuses_what_only_on_policy_learning_uses(name):
+    config = VDNConfig().environment("climbing")
+    values = {"batch_mode": "complete_episodes", "observation_filter": "MeanStdFilter"}
+    setattr(config, name, values.get(name, "x"))
+    with pytest.raises(ConfigError, match=f"{name}=.* has no effect here"):
+        config.validate()
+
+
+@pytest.mark.parametrize("config_class", [AgentMixerConfig, MAPPOConfig, IPPOConfig, VDNConfig])
+def test_defaults_are_accepted(config_class):
+    config_class().environment("climbing").validate()
+
+
+RLLIB_OUT_OF_RANGE = {
+    "batch_mode": "whole",
+    "seed": 2**32,
+    "evaluation_seed": -1,
+    "evaluation_duration": 0,
+    "evaluation_interval": 0,
+    "evaluation_num_env_runners": -1,
+    "rollout_fragment_length": 0,
+    "lr_schedule": 5,
+    "entropy_coeff_schedule": [[10, 0.1]],
+    "sample_timeout_s": 0.0,
+    "num_env_runners": 1e9,
+    "num_gpus_per_env_runner": -1,
+    "max_requests_in_flight_per_env_runner": 0,
+    "explore": "yes",
+    "metrics_num_episodes_for_smoothing": 0,
+    "log_level": "LOUD",
 }
 
 
-def test_every_unsupported_setting_is_tried():
-    assert set(UNSUITABLE) == set(OnPolicyConfig.unsupported)
-
-
-@pytest.mark.parametrize("name", UNSUITABLE)
-def test_what_cannot_work_here_is_refused_with_the_reason(name):
+@pytest.mark.parametrize("name", RLLIB_OUT_OF_RANGE)
+def test_a_value_of_rllibs_settings_out_of_range_is_refused_by_name(name):
     config = tiny()
-    setattr(config, name, UNSUITABLE[name])
-    with pytest.raises(ConfigError) as raised:
+    setattr(config, name, RLLIB_OUT_OF_RANGE[name])
+    with pytest.raises(ConfigError, match=f"^{name} must be "):
         config.validate()
-    value, reason = OnPolicyConfig.unsupported[name]
-    assert f"{name} must be {value!r} here ({reason})" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("fcnet_hiddens", [64]), ("use_lstm", True), ("custom_action_dist", "x")]
+)
+def test_options_of_rllibs_model_without_effect_are_refused(name, value):
+    config = tiny(model={name: value})
+    with pytest.raises(ConfigError, match=rf"model\['{name}'\]=.* has no effect: the networks"):
+        config.validate()
+
+
+@pytest.mark.parametrize("callbacks", ["foo", [RLlibCallback, "foo"], 5])
+def test_callbacks_that_cannot_be_called_are_refused(callbacks):
+    config = tiny()
+    config.callbacks_class = callbacks
+    with pytest.raises(ConfigError, match="callbacks_class must be a subclass of RLlibCallback"):
+        config.validate()
+
+
+def test_a_minibatch_larger_than_the_batch_is_refused():
+    with pytest.raises(ConfigError, match="minibatch_size=500 must be at most train_batch_size=64"):
+        tiny(minibatch_size=500).validate()
+
+
+def test_what_rllib_refuses_itself_is_an_error_of_the_configuration():
+    config = tiny().env_runners(rollout_fragment_length=7, num_envs_per_env_runner=4)
+    with pytest.raises(ConfigError, match="rollout_fragment_length"):
+        config.validate()
+
+
+def test_a_gpu_that_is_not_there_is_missed_before_anything_starts(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match="num_gpus=1, but neither PyTorch nor a running Ray"):
+        tiny().resources(num_gpus=1).validate()
 
 
 def test_several_learners_are_refused():
@@ -184,7 +276,7 @@ def test_functions_of_a_dictionary_and_of_arguments_are_environments(build):
 
 
 def test_a_function_is_stamped_with_where_it_comes_from(build):
-    assert build(env=make_prey).stamp()["environment"].endswith("test_config:make_prey")
+    assert build(env=make_prey).stamp()["environment name"].endswith("test_config:make_prey")
 
 
 def test_an_unknown_environment_is_refused_with_the_nearest_name():

@@ -132,6 +132,6 @@ def test_training_gives_up_once_no_worker_has_sampled_for_long(build, monkeypatc
     monkeypatch.setattr(f"{module}.synchronous_parallel_sample", lambda **_: None)
     assert algorithm.training_step() == {}
     patience = 60 + 3 * algorithm.config.delay_between_env_runner_restarts_s
-    algorithm._last_sample_at -= patience
+    algorithm.patience._last_sample_at -= patience
     with pytest.raises(EnvContractError, match="num_env_runners=0"):
         algorithm.training_step()

@@ -199,7 +199,7 @@ def test_reserved_names_are_those_of_rllibs_configurations():
     config = PPOConfig()
     used = {n for n in (*vars(config), *dir(PPOConfig)) if not n.startswith("_")}
     assert used <= RESERVED_NAMES
-    assert {"team_env", "sample_async"} <= RESERVED_NAMES
+    assert {"team_agents", "sample_async"} <= RESERVED_NAMES
     own = {name for known in ALGORITHMS.values() for name in known.settings.names()}
     assert not own & RESERVED_NAMES
     assert set(OnPolicySettings.names()) <= RESERVED_NAMES
