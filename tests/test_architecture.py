@@ -51,7 +51,7 @@ LAYERS = {
 }
 """Layer -> the layers that it may import from, besides itself."""
 
-OPEN_MODULES = {"envs": {"core.data.sizes"}, "export": {"play"}}
+OPEN_MODULES = {"envs": {"core.data.masks", "core.data.sizes"}, "export": {"play"}}
 """Layer -> single modules of higher or foreign layers that it may import."""
 
 MAY_IMPORT_RAY = ("adapters", "runs", "search", "commands")

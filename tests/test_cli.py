@@ -154,7 +154,7 @@ def test_list_shows_the_settings_of_one_algorithm(capsys):
         (["train", "predator_prey", "igc=lenient"], "igc must be one of"),
         (["train", "predator_prey", "gamma=2"], "gamma must be a number in [0, 1], got 2"),
         (["train", "predator_prey", "lr"], "settings are written key=value, got 'lr'"),
-        (["train", "predator_prey", "use_gae=false"], "use_gae must be True here"),
+        (["train", "predator_prey", "use_gae=false"], "use_gae=False has no effect here"),
         (["evaluate", "nowhere"], "nowhere does not exist"),
         (["export", "nowhere", "--out", "x"], "nowhere does not exist"),
         (["evaluate", "tests"], "holds no checkpoint of this package"),

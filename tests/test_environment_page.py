@@ -58,7 +58,7 @@ def walked(tmp_path_factory):
 
 def test_the_walk_through_leads_to_policies_that_work(walked):
     folder, outputs = walked
-    assert "12 ok, 0 note, 0 FAIL" in outputs["rllib-agentmixer check-env"]
+    assert "14 ok, 0 note, 0 FAIL" in outputs["rllib-agentmixer check-env"]
     evaluated = json.loads(outputs["rllib-agentmixer evaluate"])
     assert evaluated["individual"]["episode_return_mean"] > 0.7  # random play earns -0.44
     assert (folder / "runs/corridor/episode.gif").stat().st_size > 0

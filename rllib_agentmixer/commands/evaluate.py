@@ -62,13 +62,14 @@ def _evaluate_checkpoint(
     algo: str | None,
 ) -> dict[str, Any]:
     from rllib_agentmixer.rollouts.evaluation import summarize
+    from rllib_agentmixer.rollouts.play import MOST_ENVS
 
     team = load_team(checkpoint, best=best, env=env, algo=algo)
     results: dict[str, Any] = {}
     kinds: tuple[Any, ...] = (policy,) if policy else ("individual", "joint")
     for kind in kinds:
         records = team.play(
-            episodes, policy=kind, explore=sample, seed=seed, num_envs=min(episodes, 32)
+            episodes, policy=kind, explore=sample, seed=seed, num_envs=min(episodes, MOST_ENVS)
         )
         results[kind] = summarize(records, team.spec.agents)
     if policy is None:

@@ -75,8 +75,8 @@ def register_export(
     tags = _tags_of(folder, manifest, run_id)
     versions = {}
     for entry in manifest["agents"]:
-        model = f"{name}-{_NAME.sub('_', entry['name'])}"
-        graph = ActingGraph(policies[entry["name"]])
+        model = f"{name}-{_NAME.sub('_', str(runtime.agent_name(entry)))}"
+        graph = ActingGraph(policies[runtime.agent_name(entry)])
         with _saved_model(folder, entry, graph) as saved:
             versions[model] = _add_version(client, run_id, model, saved, tags)
         if alias is not None:

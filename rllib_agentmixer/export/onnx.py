@@ -17,7 +17,6 @@ Every graph is compared with the PyTorch policy over many steps before it is wri
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import warnings
@@ -117,15 +116,13 @@ def add_onnx(folder: str | Path) -> dict[str, Any]:
     with replaced_atomically(target) as new:
         shutil.copytree(target, new, dirs_exist_ok=True)
         for index, entry in enumerate(manifest["agents"]):
-            policy = policies[entry["name"]]
+            policy = policies[runtime.agent_name(entry)]
             content = to_onnx(policy)
-            graph, observations = ActingGraph(policy).eval(), entry["fixture"]["obs"]
-            difference = check_graph(policy, graph, content, observations, seed=1)
-            differences[entry["name"]] = difference
+            graph = ActingGraph(policy).eval()
+            given = [policy.row(obs).tolist() for obs in entry["fixture"]["obs"] if obs is not None]
+            differences[index] = check_graph(policy, graph, content, given, seed=1)
             entry["onnx"] = f"agent_{index}.onnx"
             (new / entry["onnx"]).write_bytes(content)
             entry["onnx_sha256"] = checksum(new / entry["onnx"])
         manifest["onnx"] = {"max_difference": max(differences.values()), "actions_equal": True}
-        text = json.dumps(manifest, indent=1, allow_nan=False)
-        (new / runtime.MANIFEST).write_text(text, encoding="utf-8")
-    return manifest
+        return runtime.write_manifest(new, manifest)

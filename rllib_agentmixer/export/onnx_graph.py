@@ -23,11 +23,12 @@ class ActingGraph(nn.Module):
         self.preprocessing = policy.preprocessing
         self.is_recurrent = policy.is_recurrent
         self.is_discrete = policy.network.sizes.action_kind == "discrete"
+        self.is_masked = self.is_discrete and policy.has_action_mask
 
     @property
     def input_names(self) -> list[str]:
         state = ["state_in"] if self.is_recurrent else []
-        return ["obs", *state, *(["action_mask"] if self.is_discrete else [])]
+        return ["obs", *state, *(["action_mask"] if self.is_masked else [])]
 
     @property
     def output_names(self) -> list[str]:
@@ -64,6 +65,6 @@ class ActingGraph(nn.Module):
         arrays: Arrays = {"obs": np.zeros((batch, sizes.obs_size), np.float32)}
         if self.is_recurrent:
             arrays["state_in"] = np.zeros((batch, self.network.settings.hidden_size), np.float32)
-        if self.is_discrete:
+        if self.is_masked:
             arrays["action_mask"] = np.ones((batch, sizes.num_actions), bool)
         return arrays

@@ -72,7 +72,7 @@ def _steps(
     steps = []
     for obs in np.concatenate([repeated, random_obs]).astype(np.float32):
         step: Arrays = {"obs": obs}
-        if graph.is_discrete:
+        if graph.is_masked:
             num_actions = graph.network.sizes.num_actions
             mask = rng.random((batch, num_actions)) < 0.6
             mask[np.arange(batch), rng.integers(num_actions, size=batch)] = True
@@ -114,10 +114,13 @@ def _together(graph: ActingGraph, inputs: Arrays) -> Arrays:
 
 def _alone(policy: IndividualPolicy, graph: ActingGraph, inputs: Arrays) -> Arrays:
     """Outputs of the policy for a single agent, through its public interface."""
-    obs, mask = inputs["obs"][0], inputs.get("action_mask", [None])[0]
+    rows = torch.from_numpy(inputs["obs"])
+    legal = torch.ones(1, graph.network.sizes.num_actions, dtype=torch.bool)
+    masks = torch.from_numpy(inputs["action_mask"]) if graph.is_masked else legal
     state = torch.from_numpy(inputs["state_in"])[None] if "state_in" in inputs else None
-    head, after = policy.head(obs, state, mask)
-    action, _ = policy.act(obs, state, mask)
+    heads, after = policy.heads(rows, masks, state)
+    head = heads[0]
+    action = policy.to_environment(policy.choose(head, explore=False))
     expected = {"action": np.asarray(action)[None]}
     if graph.is_discrete:
         expected["logits"] = head.numpy()[None]

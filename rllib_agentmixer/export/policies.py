@@ -8,31 +8,23 @@ than an agent's own observation is written.
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from gymnasium import spaces
 from safetensors.torch import save
-from torch import Tensor
 
 from rllib_agentmixer import runtime
 from rllib_agentmixer.core.data.sizes import TeamSizes
-from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.networks.individual_policies import IndividualPolicies, agent_groups
 from rllib_agentmixer.core.settings.base import TeamSettings
-from rllib_agentmixer.envs import make_env
 from rllib_agentmixer.errors import ExportError
-from rllib_agentmixer.rollouts.actor import pack_rows, reset_hidden, start
+from rllib_agentmixer.export.examples import play_examples
+from rllib_agentmixer.export.spaces import action_numbers, as_json, describe_space
 from rllib_agentmixer.rollouts.team import Team
 from rllib_agentmixer.utils.files import checksum, replaced_atomically
-
-NUM_EXAMPLES = 16
-"""Steps of play stored per agent as input and expected output."""
 
 NETWORK_SETTINGS = ("hidden_size", "num_hidden_layers", "use_gru", "input_layer_norm")
 """Settings that shape an individual policy."""
@@ -95,8 +87,8 @@ def export_policies(team: Any, out: str | Path) -> dict[str, Any]:
                     strict=True,
                 )
             }
-            manifest["parity"] = {"max_difference": max(parity.values()), "modes_equal": True}
-            _write_json(folder, manifest)
+            manifest["parity"] = {"max_difference": max(parity.values()), "actions_equal": True}
+            manifest = runtime.write_manifest(folder, manifest)
     except OSError as error:
         raise ExportError(
             f"could not write the export to {target}: {error}; choose a folder that is writable"
@@ -104,19 +96,13 @@ def export_policies(team: Any, out: str | Path) -> dict[str, Any]:
     return manifest
 
 
-def _write_json(folder: Path, manifest: dict[str, Any]) -> None:
-    (folder / runtime.MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False))
-
-
 def _write(team: Team, folder: Path) -> dict[str, Any]:
-    spec, policies = team.spec, team.module.individual_policies
-    fixtures = _play_examples(team)
-    env = make_env(team.env_creator.source, **dict(team.env_config))
+    policies = team.module.individual_policies
+    names, fixtures, env = play_examples(team)
     agents = [
-        _write_agent(team, folder, index, env) | {"fixture": fixtures[index]}
-        for index in range(spec.num_agents)
+        _write_agent(team, folder, index, env, name) | {"fixture": fixture}
+        for index, (name, fixture) in enumerate(zip(names, fixtures, strict=True))
     ]
-    env.close()
     manifest = {
         "format_version": runtime.FORMAT_VERSION,
         "algorithm": team.entry.class_name,
@@ -126,22 +112,25 @@ def _write(team: Team, folder: Path) -> dict[str, Any]:
         "versions": _versions(),
         "agents": agents,
     }
-    _write_json(folder, manifest)
-    return manifest
+    return runtime.write_manifest(folder, manifest)
 
 
-def _write_agent(team: Team, folder: Path, index: int, env: Any) -> dict[str, Any]:
+def _write_agent(team: Team, folder: Path, index: int, env: Any, name: Any) -> dict[str, Any]:
     """Write one agent's weights; its entry in the manifest."""
     spec, settings = team.spec, team.settings
-    name = spec.agents[index]
     single = single_policy(team.module.individual_policies, index, settings.parameter_sharing)
     weights = f"agent_{index}.safetensors"
     # save_file() reports a full disk as an error of its own kind; writing bytes, as OSError.
     tensors = {k: v.contiguous() for k, v in single.state_dict().items()}
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise ExportError(
+            f"the policy of {name!r} has non-finite weights: training has diverged; export an "
+            "earlier checkpoint"
+        )
     (folder / weights).write_bytes(save(tensors))
     action_space = env.action_space(name)
     return {
-        "name": name,
+        "name": as_json(name),
         "weights": weights,
         "sha256": checksum(folder / weights),
         "observation_space": describe_space(env.observation_space(name)),
@@ -152,47 +141,11 @@ def _write_agent(team: Team, folder: Path, index: int, env: Any) -> dict[str, An
         "action_shape": list(action_space.shape or ()),
         "has_action_mask": spec.has_action_mask,
         "is_recurrent": settings.use_gru,
-        "preprocessing": _preprocessing(team, index, action_space),
+        "preprocessing": _preprocessing(team, index, env, action_space),
     }
 
 
-def _play_examples(team: Team) -> list[dict[str, list]]:
-    """Example steps of sampled play: per agent its observations, masks and network outputs."""
-    spec, env = team.spec, team.vector_env(1)
-    actor = team.actor(seeded(0))
-    rollout = start(actor, env, seed=0)
-    fixtures: list[dict[str, list]] = [
-        {"alive": [], "obs": [], "action_mask": [], "head": []} for _ in spec.agents
-    ]
-    # One unbroken recurrent sequence: states are not reset at episode ends, as in `fixture`.
-    for _ in range(NUM_EXAMPLES):
-        raw = rollout.observation
-        masks, observations = raw.action_mask[0].copy(), raw.obs[0].copy()
-        rows = pack_rows(actor.layout, raw)
-        rows = team.obs_filter.standardize(rows) if team.obs_filter else rows
-        heads = _heads(actor, rows, rollout.hidden)
-        output = actor.act(rows, rollout.hidden, explore=True, policy="individual")
-        for index, fixture in enumerate(fixtures):
-            obs_size, num_actions = spec.obs_sizes[index], spec.action_sizes[index]
-            fixture["alive"].append(bool(raw.alive[0, index]))
-            fixture["obs"].append(observations[index, :obs_size].tolist())
-            fixture["action_mask"].append(masks[index, :num_actions].astype(int).tolist())
-            fixture["head"].append(heads[index, :num_actions].tolist())
-        step = env.step(actor.to_env(output.actions))
-        rollout.observation = step.observation
-        rollout.hidden = reset_hidden(output.hidden, np.zeros(1, bool), actor.layout.alive(rows))
-    env.close()
-    return fixtures
-
-
-@torch.inference_mode()
-def _heads(actor: Any, rows: np.ndarray, hidden: Any) -> Tensor:
-    """[N, A] logits or means of the individual policies, from the network that trained."""
-    inputs = actor.layout.inputs(torch.from_numpy(rows).to(actor.device).unsqueeze(0))
-    return actor.module.individual_output(inputs, hidden).head[:, 0].cpu()
-
-
-def _preprocessing(team: Team, agent: int, action_space: Any) -> dict[str, Any]:
+def _preprocessing(team: Team, agent: int, env: Any, action_space: Any) -> dict[str, Any]:
     spec, obs_filter = team.spec, team.obs_filter
     mean = std = clip = action = None
     if obs_filter is not None:
@@ -211,44 +164,9 @@ def _preprocessing(team: Team, agent: int, action_space: Any) -> dict[str, Any]:
         "obs_std": std,
         "obs_clip": clip,
         "action": action,
-        **_action_numbers(action_space),
+        **action_numbers(action_space),
+        "mask_form": env.metadata.get("action_mask_form"),
     }
-
-
-def _action_numbers(space: spaces.Space) -> dict[str, Any]:
-    """Map from outputs counted from 0 to actions of a discrete space."""
-    if isinstance(space, spaces.MultiDiscrete):
-        starts = space.start.tolist()
-        return {"action_start": 0, "action_parts": space.nvec.tolist(), "action_starts": starts}
-    if isinstance(space, spaces.MultiBinary):
-        n = int(np.prod(space.shape))
-        return {"action_start": 0, "action_parts": [2] * n, "action_starts": [0] * n}
-    return {"action_start": int(getattr(space, "start", 0)), "action_parts": []}
-
-
-def describe_space(space: spaces.Space) -> dict[str, Any]:
-    """JSON description of a gymnasium space; null stands for infinity."""
-    if isinstance(space, spaces.Discrete):
-        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, spaces.Box):
-        return {
-            "type": "Box",
-            "shape": list(space.shape),
-            "dtype": str(space.dtype),
-            "low": _bounds(space.low),
-            "high": _bounds(space.high),
-        }
-    if isinstance(space, spaces.MultiDiscrete):
-        parts = {"n": space.nvec.tolist(), "start": space.start.tolist()}
-        return {"type": "MultiDiscrete", **parts}
-    if isinstance(space, spaces.Dict):
-        parts = {name: describe_space(part) for name, part in space.items()}
-        return {"type": "Dict", "spaces": parts}
-    return {"type": type(space).__name__, "description": str(space)}
-
-
-def _bounds(bounds: np.ndarray) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in bounds.reshape(-1)]
 
 
 def _versions() -> dict[str, str]:

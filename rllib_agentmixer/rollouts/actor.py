@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -39,6 +39,25 @@ class ActionOutput:
     latents: Latents | None = None
 
 
+class Actor(Protocol):
+    """What chooses the actions of B teams."""
+
+    layout: TeamLayout
+
+    def initial_state(self, num_envs: int) -> RecurrentState | None: ...
+
+    def act(
+        self,
+        rows: np.ndarray,
+        hidden: RecurrentState | None,
+        *,
+        explore: bool,
+        policy: PolicyKind,
+    ) -> ActionOutput: ...
+
+    def to_env(self, actions: np.ndarray) -> np.ndarray: ...
+
+
 @dataclass
 class TeamActor:
     """Actor of B teams, with its own random state.
@@ -61,6 +80,10 @@ class TeamActor:
     def device(self) -> torch.device:
         """Device of the networks."""
         return self.module.device
+
+    def initial_state(self, num_envs: int) -> RecurrentState | None:
+        """Recurrent state at the start of an episode; None for feed-forward policies."""
+        return self.module.initial_state(num_envs)
 
     @torch.inference_mode()
     def act(
@@ -102,12 +125,12 @@ class RolloutState:
     tracker: EpisodeTracker
 
 
-def start(actor: TeamActor, env: VectorTeamEnv, seed: int | None = None) -> RolloutState:
+def start(actor: Actor, env: VectorTeamEnv, seed: int | None = None) -> RolloutState:
     """Fresh episodes in all sub-environments."""
     observation = env.reset(seed)
     return RolloutState(
         observation,
-        actor.module.initial_state(env.num_envs),
+        actor.initial_state(env.num_envs),
         EpisodeTracker(env.num_envs, env.spec.num_agents),
     )
 

@@ -9,9 +9,9 @@ import numpy as np
 from rllib_agentmixer.envs.vector_env import VectorTeamEnv
 from rllib_agentmixer.errors import EnvContractError
 from rllib_agentmixer.rollouts.actor import (
+    Actor,
     PolicyKind,
     RowFilter,
-    TeamActor,
     pack_rows,
     reset_hidden,
     start,
@@ -22,9 +22,12 @@ from rllib_agentmixer.rollouts.episodes import (
     warn_of_cut,
 )
 
+MOST_ENVS = 32
+"""Sub-environments that play together. Episodes depend on their number: each has its own seeds."""
+
 
 def play(
-    actor: TeamActor,
+    actor: Actor,
     env: VectorTeamEnv,
     num_episodes: int,
     *,
@@ -71,7 +74,7 @@ def play(
 
 
 def render(
-    actor: TeamActor,
+    actor: Actor,
     env: VectorTeamEnv,
     *,
     policy: PolicyKind,

@@ -6,14 +6,12 @@
 >>> action, state = policy.act(obs, state)
 """
 
+from .manifests import FORMAT_VERSION, MANIFEST, agent_name, read_manifest, write_manifest
 from .policies import (
-    FORMAT_VERSION,
-    MANIFEST,
     PARITY_TOLERANCE,
     IndividualPolicy,
     check_parity,
     load_policies,
-    read_manifest,
 )
 
 __all__ = [
@@ -21,7 +19,9 @@ __all__ = [
     "MANIFEST",
     "PARITY_TOLERANCE",
     "IndividualPolicy",
+    "agent_name",
     "check_parity",
     "load_policies",
     "read_manifest",
+    "write_manifest",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +9,45 @@ import torch
 from torch import Tensor
 
 from rllib_agentmixer.core.data.sizes import TeamSizes
+from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.networks.individual_policies import IndividualPolicies
 from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.errors import EnvContractError, ExportError
+from rllib_agentmixer.runtime.manifests import MANIFEST, agent_name, read_manifest
+from rllib_agentmixer.runtime.observations import ObservationReader
 from rllib_agentmixer.runtime.preprocessing import Preprocessing, like
 from rllib_agentmixer.runtime.tensor_files import read_safetensors
 
-MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
 PARITY_TOLERANCE = 1e-5
-"""Largest allowed difference of a logit or mean from the checkpoint's."""
+"""Largest allowed difference of a logit or mean from the checkpoint's, and of an action in units
+of its scale."""
 
 
 class IndividualPolicy:
     """Policy of one agent: maps its own observation to its action.
 
     Args:
-        agent: name of the agent.
+        agent: name of the agent, as its environment has it.
         network: individual policies of a single-agent team.
         preprocessing: observation and action transforms of the training run.
-        action_shape: shape of one continuous action.
+        reader: conversion of the environment's observations.
+        has_action_mask: whether the environment says which actions are legal.
     """
 
     def __init__(
         self,
-        agent: str,
+        agent: Any,
         network: IndividualPolicies,
         preprocessing: Preprocessing,
-        action_shape: tuple[int, ...] = (),
+        reader: ObservationReader | None = None,
+        has_action_mask: bool = True,
     ) -> None:
         self.agent = agent
         self.network = network.eval()
         self.preprocessing = preprocessing
-        self.action_shape = action_shape
-        self.generator = torch.Generator()
+        self.reader = reader or ObservationReader(network.sizes.obs_size)
+        self.has_action_mask = has_action_mask
+        self.generator = seeded(None)  # agents that shared their noise would choose alike
 
     @property
     def is_recurrent(self) -> bool:
@@ -60,17 +64,46 @@ class IndividualPolicy:
             return None
         return torch.zeros(1, 1, gru.from_hidden.weight.shape[1])
 
-    @torch.inference_mode()
+    def row(self, obs: Any) -> Tensor:
+        """[O] the agent's observation as flat numbers.
+
+        Args:
+            obs: as the environment gives it: an array of any layout, a number, a dictionary or
+                tuple; PettingZoo's ``{"observation", "action_mask"}``; or flattened already.
+
+        Raises:
+            EnvContractError: it does not fit the agent's observation space, or is non-finite.
+        """
+        given, _ = self.reader.split(obs)
+        try:
+            row = self.reader.row(given)
+        except (ValueError, TypeError, RuntimeError, KeyError) as error:
+            raise EnvContractError(
+                f"{self.agent}: the observation does not fit ({error}); the policy was trained on "
+                f"{self.reader.size} numbers; pass the observation of this agent in the training "
+                "environment"
+            ) from error
+        if not bool(row.isfinite().all()):
+            raise EnvContractError(f"{self.agent}: observation is not finite: {row.tolist()}")
+        return row
+
     def head(
         self, obs: Any, state: Tensor | None = None, action_mask: Any = None
     ) -> tuple[Tensor, Tensor | None]:
         """[A] masked logits (discrete) or means in policy units, and the next state."""
-        rows = self._prepare(obs).view(1, 1, -1)
-        mask = self._mask(action_mask).view(1, 1, -1)
-        output = self.network(rows, mask, state)
-        return output.head[0, 0], output.hidden
+        given = self.reader.split(obs)[1] if action_mask is None else action_mask
+        head, state = self.heads(self.row(obs)[None], self._mask(given)[None], state)
+        return head[0], state
 
     @torch.inference_mode()
+    def heads(
+        self, rows: Tensor, masks: Tensor, state: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """[B, A] outputs for the agent in B sub-environments, from rows [B, O] and masks [B, A]."""
+        inputs = self.preprocessing.observation(rows)
+        output = self.network(inputs.unsqueeze(0), masks.unsqueeze(0), state)
+        return output.head[0], output.hidden
+
     def act(
         self,
         obs: Any,
@@ -81,53 +114,50 @@ class IndividualPolicy:
         """Choose an action.
 
         Args:
-            obs: the agent's observation, or PettingZoo's ``{"observation", "action_mask"}``.
+            obs: the agent's observation in any form of :meth:`row`.
             state: recurrent state from the previous call; :meth:`initial_state` at the start.
             action_mask: legal actions; None uses the observation's mask, else all are legal.
             explore: sample instead of taking the mode.
 
         Returns:
-            The action in the environment's action space (an ``int``; for MultiDiscrete and Box
-            an array if the observation was a NumPy array, else a tensor), and the next state.
+            The action as the environment takes it (an ``int``; for MultiDiscrete and Box a tensor
+            if the observation was one, else a NumPy array), and the next state.
 
         Raises:
             EnvContractError: wrong size, non-finite observation, or no legal action.
         """
-        if isinstance(obs, dict):
-            action_mask = obs.get("action_mask") if action_mask is None else action_mask
-            obs = obs["observation"]
         head, state = self.head(obs, state, action_mask)
-        if self.network.sizes.action_kind == "discrete":
-            action = self.preprocessing.discrete_action(self._choose(head, explore))
-            return like(action, obs), state
-        if explore:
-            noise = torch.empty_like(head).normal_(generator=self.generator)
-            head = head + noise * self.network.log_std[0].exp()
-        action = self.preprocessing.continuous_action(head).reshape(self.action_shape or head.shape)
-        return like(action, obs), state
+        action = self.to_environment(self.choose(head, explore))
+        is_plain = isinstance(action, int)
+        return action if is_plain else like(action, self.reader.split(obs)[0]), state
 
-    def _choose(self, logits: Tensor, explore: bool) -> int:
+    @torch.inference_mode()
+    def choose(self, heads: Tensor, explore: bool) -> Tensor:
+        """[..] choices or [.., A] actions in policy units, from outputs [.., A]."""
+        if self.network.sizes.action_kind == "continuous":
+            if not explore:
+                return heads
+            noise = torch.empty_like(heads).normal_(generator=self.generator)
+            return heads + noise * self.network.log_std[0].exp()
         if not explore:
-            return int(logits.argmax())
-        return int(torch.multinomial(logits.softmax(-1), 1, generator=self.generator))
+            return heads.argmax(-1)
+        rows = heads.reshape(-1, heads.shape[-1]).softmax(-1)
+        return torch.multinomial(rows, 1, generator=self.generator).reshape(heads.shape[:-1])
 
-    def _prepare(self, obs: Any) -> Tensor:
-        flat = torch.as_tensor(obs, dtype=torch.float32).reshape(-1)
-        expected = self.network.sizes.obs_size
-        if flat.numel() != expected:
-            raise EnvContractError(
-                f"{self.agent}: observation has {flat.numel()} entries, the policy was trained on "
-                f"{expected}; pass the observation of this agent in the training environment"
-            )
-        if not bool(flat.isfinite().all()):
-            raise EnvContractError(f"{self.agent}: observation is not finite: {flat.tolist()}")
-        return self.preprocessing.observation(flat)
+    def to_environment(self, chosen: Tensor) -> Any:
+        """The environment's action of one choice: an ``int`` or a tensor."""
+        if self.network.sizes.action_kind == "discrete":
+            return self.preprocessing.discrete_action(int(chosen))
+        return self.preprocessing.environment_action(chosen)
 
     def _mask(self, action_mask: Any) -> Tensor:
         size = self.network.sizes.num_actions
         if action_mask is None or self.network.sizes.action_kind == "continuous":
             return torch.ones(size, dtype=torch.bool)
-        mask = self.preprocessing.action_mask(action_mask)
+        try:
+            mask = self.preprocessing.action_mask(action_mask)
+        except (ValueError, TypeError, IndexError) as error:
+            raise EnvContractError(f"{self.agent}: the action mask: {error}") from error
         if mask.numel() != size or not bool(mask.any()):
             raise EnvContractError(
                 f"{self.agent}: action mask must allow one of {size} actions, got {mask.tolist()}"
@@ -135,7 +165,7 @@ class IndividualPolicy:
         return mask
 
 
-def load_policies(path: str | Path, *, verify: bool = True) -> dict[str, IndividualPolicy]:
+def load_policies(path: str | Path, *, verify: bool = True) -> dict[Any, IndividualPolicy]:
     """Load the individual policies of an export, by agent name in the team's order.
 
     Args:
@@ -149,47 +179,31 @@ def load_policies(path: str | Path, *, verify: bool = True) -> dict[str, Individ
     manifest = read_manifest(folder)
     try:
         policies = {
-            entry["name"]: _load_policy(folder, entry, manifest["network"])
+            agent_name(entry): _load_policy(folder, entry, manifest["network"])
             for entry in manifest["agents"]
         }
+        if len(policies) != len(manifest["agents"]) or not policies:
+            raise ValueError("agents must be named, each once")
         if verify:
             for entry in manifest["agents"]:
-                check_parity(policies[entry["name"]], entry["fixture"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                check_parity(policies[agent_name(entry)], entry["fixture"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ExportError(f"{folder / MANIFEST} is damaged: {error!r}; export again") from error
     return policies
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Validated manifest of an export folder.
-
-    Raises:
-        ExportError: missing, unreadable, or of an unsupported format.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ExportError(
-            f"{folder} is not an export ({MANIFEST} is missing); write one with "
-            "`rllib-agentmixer export CHECKPOINT --out DIR`"
-        )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{path} is damaged ({error!r}); export again") from error
-    if version != FORMAT_VERSION:
-        raise ExportError(f"{path} has format {version}, this version reads {FORMAT_VERSION}")
-    return manifest
-
-
 def check_parity(policy: IndividualPolicy, fixture: dict[str, Any]) -> float:
     """Largest difference between the stored and the recomputed outputs.
+
+    Examples hold observations as the environment gave them, and actions as it took them.
 
     Raises:
         ExportError: it exceeds ``PARITY_TOLERANCE``, or the modes differ.
     """
     state, largest = policy.initial_state(), 0.0
     alive = fixture.get("alive") or [True] * len(fixture["obs"])
+    if not fixture["obs"]:
+        raise ExportError(f"{policy.agent}: no examples, so nothing is proven; export again")
     for step, obs in enumerate(fixture["obs"]):
         if not alive[step]:  # an agent that rejoins starts from the initial state
             state = policy.initial_state()
@@ -204,7 +218,23 @@ def check_parity(policy: IndividualPolicy, fixture: dict[str, Any]) -> float:
                 f"{policy.agent}: example {step} gives {head.tolist()}, the checkpoint gave "
                 f"{expected.tolist()}; the export is damaged or this platform computes differently"
             )
+        if "action" in fixture:
+            _check_action(policy, step, expected, fixture["action"][step])
     return largest
+
+
+def _check_action(policy: IndividualPolicy, step: int, head: Tensor, taken: Any) -> None:
+    """Raise unless the action of an output is the one that the environment took in training."""
+    action = torch.as_tensor(policy.to_environment(policy.choose(head, False)))
+    expected = torch.tensor(taken, dtype=action.dtype)
+    scale = policy.preprocessing.action
+    allowed = PARITY_TOLERANCE * max(1.0, float(scale["scale"].abs().max()) if scale else 1.0)
+    differs = action.shape != expected.shape
+    if differs or float((action.double() - expected.double()).abs().max()) > allowed:
+        raise ExportError(
+            f"{policy.agent}: example {step} gives the action {action.tolist()}, in training the "
+            f"environment got {taken}; the export is damaged, export again"
+        )
 
 
 def _load_policy(folder: Path, entry: dict[str, Any], network: dict[str, Any]) -> IndividualPolicy:
@@ -213,9 +243,12 @@ def _load_policy(folder: Path, entry: dict[str, Any], network: dict[str, Any]) -
     policies = IndividualPolicies(sizes, settings)
     tensors = read_safetensors(folder, entry["weights"], entry["sha256"])
     policies.load_state_dict(tensors)
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise ExportError(f"{folder / entry['weights']} holds non-finite weights; export again")
     return IndividualPolicy(
-        entry["name"],
+        agent_name(entry),
         policies,
-        Preprocessing.from_manifest(entry["preprocessing"]),
-        tuple(entry["action_shape"]),
+        Preprocessing.from_manifest(entry["preprocessing"], entry["action_space"]),
+        ObservationReader.from_manifest(entry["observation_space"], entry["obs_size"]),
+        entry["has_action_mask"],
     )

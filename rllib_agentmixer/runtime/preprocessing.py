@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rllib_agentmixer.core.data.masks import MaskForm, places_of
+from rllib_agentmixer.runtime.observations import numbers
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -23,6 +26,8 @@ class Preprocessing:
         action_start: offset of a discrete space.
         action_parts: number of choices per component of a MultiDiscrete action, or empty.
         action_starts: offset per component.
+        mask_form: declared form of flat masks over a MultiDiscrete action; None to tell by length.
+        action_space: bounds, shape and type of a continuous action.
     """
 
     obs_mean: Tensor | None = None
@@ -32,10 +37,14 @@ class Preprocessing:
     action_start: int = 0
     action_parts: tuple[int, ...] = ()
     action_starts: tuple[int, ...] = ()
+    mask_form: MaskForm | None = None
+    action_space: BoxAction | None = None
 
     @classmethod
-    def from_manifest(cls, constants: dict[str, Any]) -> Preprocessing:
-        """Construct from the constants in an export's manifest."""
+    def from_manifest(
+        cls, constants: dict[str, Any], action_space: dict[str, Any]
+    ) -> Preprocessing:
+        """Construct from the constants in an export's manifest, and its agent's action space."""
 
         def tensor(value: Any) -> Tensor | None:
             return None if value is None else torch.tensor(value, dtype=torch.float32)
@@ -50,6 +59,8 @@ class Preprocessing:
             # Exports of earlier versions have no combined actions.
             tuple(constants.get("action_parts", ())),
             tuple(constants.get("action_starts", ())),
+            constants.get("mask_form"),
+            BoxAction.from_manifest(action_space) if action_space["type"] == "Box" else None,
         )
 
     def observation(self, flat: Tensor) -> Tensor:
@@ -59,12 +70,20 @@ class Preprocessing:
         return ((flat - self.obs_mean) / self.obs_std).clamp(-self.obs_clip, self.obs_clip)
 
     def action_mask(self, mask: Any) -> Tensor:
-        """[A] legal actions; one mask per component becomes one over all combinations."""
-        if not self.action_parts or not hasattr(mask[0], "__len__"):
-            return torch.as_tensor(mask).reshape(-1) > 0
+        """[A] legal actions; one mask per component becomes one over all combinations.
+
+        Raises:
+            ValueError: it can be read in two ways.
+        """
+        places = None
+        if len(self.action_parts) > 1:
+            size = math.prod(self.action_parts)
+            places = places_of(mask, self.action_parts, size, self.mask_form)
+        if places is None:
+            return numbers(mask) > 0
         allowed = torch.ones(1, dtype=torch.bool)
-        for part in mask:
-            allowed = (allowed[:, None] & (torch.as_tensor(part) > 0)).reshape(-1)
+        for place in places:
+            allowed = (allowed[:, None] & (numbers(place) > 0)).reshape(-1)
         return allowed
 
     def discrete_action(self, chosen: int) -> int | Tensor:
@@ -75,22 +94,60 @@ class Preprocessing:
         return torch.stack(parts) + torch.tensor(self.action_starts)
 
     def continuous_action(self, action: Tensor) -> Tensor:
-        """[A] policy units -> environment units."""
-        if self.action is None:
-            return action
-        constants = self.action
-        clipped = action.clamp(constants["low"], constants["high"])
-        return clipped * constants["scale"] + constants["shift"]
+        """[.., A] policy units -> environment units, within the environment's bounds."""
+        if self.action is not None:
+            constants = self.action
+            clipped = action.clamp(constants["low"], constants["high"])
+            action = clipped * constants["scale"] + constants["shift"]
+        box = self.action_space
+        return action if box is None else action.clamp(box.low, box.high)
+
+    def environment_action(self, action: Tensor) -> Tensor:
+        """The action [A] in policy units as the environment takes it: bounds, shape, type."""
+        scaled, box = self.continuous_action(action), self.action_space
+        if box is None:
+            return scaled
+        if box.dtype != torch.float32:
+            # A float32 bound such as 0.4 lies beyond the same bound in double precision.
+            scaled = scaled.to(box.dtype).clamp(box.exact_low, box.exact_high)
+        return scaled.reshape(box.shape)
 
 
-def like(action: Any, obs: Any) -> Any:
-    """Convert an action tensor to NumPy if the observation was a NumPy array."""
-    if isinstance(action, Tensor) and type(obs).__module__ == "numpy":
-        return action.numpy()
-    return action
+@dataclass(frozen=True)
+class BoxAction:
+    """Bounds [A], shape and type of a continuous action space."""
+
+    exact_low: Tensor
+    exact_high: Tensor
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @classmethod
+    def from_manifest(cls, space: dict[str, Any]) -> BoxAction:
+        """Construct from the description of a Box."""
+        dtype = {"float16": torch.float16, "float64": torch.float64}.get(
+            space["dtype"], torch.float32
+        )
+        low, high = (_unbounded(name, space[name], dtype) for name in ("low", "high"))
+        return cls(low, high, tuple(space["shape"]), dtype)
+
+    @property
+    def low(self) -> Tensor:
+        """Lower bounds in the network's precision."""
+        return self.exact_low.float()
+
+    @property
+    def high(self) -> Tensor:
+        """Upper bounds in the network's precision."""
+        return self.exact_high.float()
 
 
-def _unbounded(name: str, values: list[float | None]) -> Tensor:
+def like(action: Tensor, obs: Any) -> Any:
+    """Action as a tensor if the observation was one, else as a NumPy array."""
+    return action if isinstance(obs, Tensor) else action.numpy()
+
+
+def _unbounded(name: str, values: list[float | None], dtype: torch.dtype = torch.float32) -> Tensor:
     """Bounds with null replaced by infinity, which JSON cannot represent."""
     infinity = -math.inf if name == "low" else math.inf
-    return torch.tensor([infinity if v is None else v for v in values], dtype=torch.float32)
+    return torch.tensor([infinity if v is None else v for v in values], dtype=dtype)

@@ -100,6 +100,7 @@ def steps_of(policy, count=30):
     for _ in range(count):
         mask = rng.random(sizes.num_actions) < 0.7
         mask[rng.integers(len(mask))] = True
+        mask |= not policy.has_action_mask
         steps.append((rng.normal(size=sizes.obs_size).astype(np.float32).tolist(), mask.tolist()))
     return steps
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.networks.individual_policies import IndividualPolicies
 from rllib_agentmixer.core.settings.base import TeamSettings
 from rllib_agentmixer.errors import ExportError, MissingExtraError
-from rllib_agentmixer.runtime import MANIFEST, IndividualPolicy
-from rllib_agentmixer.runtime.preprocessing import Preprocessing
+from rllib_agentmixer.runtime import MANIFEST, IndividualPolicy, write_manifest
+from rllib_agentmixer.runtime.preprocessing import BoxAction, Preprocessing
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -25,10 +26,11 @@ from rllib_agentmixer.export.model_registry import signature_of  # noqa: E402
 from rllib_agentmixer.export.onnx import add_onnx, to_onnx  # noqa: E402
 from rllib_agentmixer.export.onnx_graph import ActingGraph  # noqa: E402
 from rllib_agentmixer.export.onnx_parity import check_graph, session_of  # noqa: E402
+from rllib_agentmixer.export.spaces import describe_space  # noqa: E402
 
 
 def policy_of(
-    *, kind="discrete", obs_size=5, action_size=6, use_gru=False, shape=(), **preprocessing
+    *, kind="discrete", obs_size=5, action_size=6, use_gru=False, shape=None, **preprocessing
 ):
     torch.manual_seed(0)
     settings = TeamSettings(hidden_size=16, use_gru=use_gru, parameter_sharing="separate")
@@ -36,7 +38,11 @@ def policy_of(
     with torch.no_grad():  # far from uniform, so that modes depend on what is seen
         network.head.weight.mul_(200.0)
         network.head.bias.normal_()
-    return IndividualPolicy("agent", network, Preprocessing(**preprocessing), shape)
+    if shape is not None:
+        preprocessing["action_space"] = BoxAction.from_manifest(
+            describe_space(spaces.Box(-2.0, np.inf, shape))
+        )
+    return IndividualPolicy("agent", network, Preprocessing(**preprocessing))
 
 
 FILTER = {
@@ -197,6 +203,9 @@ def exported(tmp_path_factory):
                 "action_kind": "discrete",
                 "action_size": size,
                 "action_shape": [],
+                "observation_space": describe_space(spaces.Box(-np.inf, np.inf, (size,))),
+                "action_space": describe_space(spaces.Discrete(size)),
+                "has_action_mask": True,
                 "preprocessing": {
                     "obs_mean": None,
                     "obs_std": None,
@@ -208,7 +217,7 @@ def exported(tmp_path_factory):
             }
         )
     manifest = {
-        "format_version": 1,
+        "format_version": 2,
         "algorithm": "MAPPO",
         "env_steps": 64,
         "network": {
@@ -220,7 +229,7 @@ def exported(tmp_path_factory):
         "environment": {"name": "made_up", "version": "1", "config": {}, "team_reward": "sum"},
         "agents": agents,
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    write_manifest(folder, manifest)
     return folder
 
 

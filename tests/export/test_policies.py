@@ -11,11 +11,18 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from rllib_agentmixer import AgentMixerConfig
+from rllib_agentmixer.envs.registry import env_name
 from rllib_agentmixer.errors import ExportError
 from rllib_agentmixer.export import export_policies
-from rllib_agentmixer.export.policies import describe_space
+from rllib_agentmixer.export.spaces import describe_space
 from rllib_agentmixer.rollouts.actor import pack_rows, reset_hidden, start
-from rllib_agentmixer.runtime import FORMAT_VERSION, MANIFEST, PARITY_TOLERANCE, load_policies
+from rllib_agentmixer.runtime import (
+    FORMAT_VERSION,
+    MANIFEST,
+    PARITY_TOLERANCE,
+    load_policies,
+    write_manifest,
+)
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -159,7 +166,7 @@ def rewrite(folder, change):
     """Change a manifest in place."""
     manifest = json.loads((folder / MANIFEST).read_text())
     change(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    write_manifest(folder, manifest)
 
 
 # What is written.
@@ -171,7 +178,7 @@ def test_the_manifest_says_what_was_exported_and_from_what(exported):
     assert manifest["format_version"] == FORMAT_VERSION
     assert manifest["algorithm"] == "AgentMixer"
     assert manifest["env_steps"] == 64
-    assert manifest["environment"]["name"] == str(algorithm.config.env)
+    assert manifest["environment"]["name"] == env_name(algorithm.config.env)
     assert manifest["environment"]["config"] == algorithm.config.env_config
     assert manifest["environment"]["team_reward"] == "shared"
     assert manifest["versions"].keys() >= {"rllib_agentmixer", "ray", "torch", "python"}
@@ -336,7 +343,10 @@ def test_a_manifest_that_is_not_text_is_refused(damaged):
 
 
 CHANGES = {
-    "another format": (lambda m: m.update(format_version=2), "has format 2, this version reads 1"),
+    "another format": (
+        lambda m: m.update(format_version=3),
+        "has format 3, this version reads 1 and 2",
+    ),
     "no agents": (lambda m: m.pop("agents"), "is damaged"),
     "agents of a wrong kind": (lambda m: m.update(agents=3), "is damaged"),
     "an entry without weights": (lambda m: m["agents"][0].pop("weights"), "is damaged"),
@@ -347,7 +357,19 @@ CHANGES = {
     "a parent folder": (lambda m: m["agents"][0].update(weights="../x"), "must be a plain name"),
     "an absolute path": (lambda m: m["agents"][0].update(weights="/x"), "must be a plain name"),
     "other examples": (lambda m: m["agents"][1]["fixture"]["head"][3].reverse(), "example 3 gives"),
-    "a short example": (lambda m: m["agents"][1]["fixture"]["obs"][3].pop(), "is damaged|numbers"),
+    "a short example": (lambda m: m["agents"][1]["fixture"]["obs"][3].pop(), "does not fit"),
+    "another offset": (
+        lambda m: m["agents"][0]["preprocessing"].update(action_start=1),
+        r"example 0 gives the action \d, in training the environment got \d",
+    ),
+    "no examples": (
+        lambda m: m["agents"][0]["fixture"].update(obs=[], alive=[]),
+        "no examples, so nothing is proven",
+    ),
+    "two agents of one name": (
+        lambda m: m["agents"][1].update(name="predator_0"),
+        "agents must be named, each once",
+    ),
 }
 
 
@@ -356,6 +378,13 @@ def test_a_manifest_that_was_tampered_with_is_refused(damaged, change):
     alter, words = CHANGES[change]
     rewrite(damaged, alter)
     with pytest.raises(ExportError, match=words):
+        load_policies(damaged)
+
+
+def test_a_manifest_that_was_altered_is_refused_before_it_is_read(damaged):
+    path = damaged / MANIFEST
+    path.write_text(path.read_text().replace('"action_start": 0', '"action_start": 1', 1))
+    with pytest.raises(ExportError, match="was altered after it was written"):
         load_policies(damaged)
 
 

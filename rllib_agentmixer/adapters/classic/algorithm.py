@@ -179,10 +179,15 @@ class TeamAlgorithm(SideBySideEvaluation, TeamInference, Algorithm):
     def _before_evaluate(self) -> None:
         """RLlib's hook: bring filters and schedules to the evaluation workers.
 
-        RLlib itself synchronises no filter with a local one, and no schedule with any.
+        RLlib itself synchronises no filter with a local one, and no schedule with any. It merges
+        the workers' filters after evaluation, which would play with those of an iteration before.
         """
         if self.eval_env_runner_group is None:
             return
+        if not self.config.evaluation_parallel_to_training:
+            self._sync_filters_if_needed(
+                central_worker=self.team_worker, workers=self.workers_group, config=self.config
+            )
         global_vars = {"timestep": self._counters[NUM_ENV_STEPS_SAMPLED]}
         filters = self.team_worker.get_filters()
 
@@ -248,8 +253,8 @@ class TeamAlgorithm(SideBySideEvaluation, TeamInference, Algorithm):
         environment = self.config.environment_stamp(spec)
         return {
             "algorithm": type(self).__name__,
-            **{f"environment {name}": value for name, value in environment.items()},
             **spec.sizes,
+            **{f"environment {name}": value for name, value in environment.items()},
         }
 
     @staticmethod

@@ -52,7 +52,9 @@ class ClassicConfig(TeamConfig):
         Raises:
             ConfigError: a setting has no effect, is out of range, or of another kind.
         """
-        check_rllib_settings(self, _fresh(type(self)), self.unsupported)
+        # RLlib itself lets evaluation sample whole episodes.
+        unsupported = {} if self.in_evaluation else self.unsupported
+        check_rllib_settings(self, _fresh(type(self)), unsupported)
         self._check_classes()
         if self.num_gpus not in (0, 1):
             raise ConfigError(f"num_gpus must be 0 or 1 (one learner), got {self.num_gpus!r}")

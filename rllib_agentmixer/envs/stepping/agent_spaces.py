@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from rllib_agentmixer.core.data.masks import MaskForm, places_of
 from rllib_agentmixer.errors import EnvContractError
 
 MOST_COMBINATIONS = 1024
@@ -16,11 +17,6 @@ MOST_COMBINATIONS = 1024
 
 NUMERIC_KINDS = "fiub"
 """numpy kinds that an observation may have: float, signed, unsigned, bool."""
-
-
-MaskForm = Literal["choices", "combinations"]
-"""Entries of a flat mask over a MultiDiscrete space: one per choice in each place, or one per
-combination of choices."""
 
 
 @dataclass(frozen=True)
@@ -88,28 +84,13 @@ class ActionSpace:
         """
         if len(self.parts) < 2:
             return np.asarray(mask)
-        places = mask
-        if not hasattr(mask[0], "__len__"):
-            if not self._is_per_choice(len(mask)):
-                return np.asarray(mask)
-            places = np.split(np.asarray(mask), np.cumsum(self.parts)[:-1])
+        places = places_of(mask, self.parts, self.size, self.mask_form)
+        if places is None:
+            return np.asarray(mask)
         combined = np.ones(1, np.bool_)
         for place in places:
             combined = np.logical_and.outer(combined, np.asarray(place, np.bool_)).ravel()
         return combined
-
-    def _is_per_choice(self, length: int) -> bool:
-        """True if a mask of that length has one entry per choice, False if per combination."""
-        num_choices = sum(self.parts)
-        if self.mask_form is not None:
-            return self.mask_form == "choices"
-        if length == num_choices == self.size:
-            raise ValueError(
-                f"an action mask of {length} entries can be one per choice in each place "
-                f"{self.parts} or one per combination; send a tuple of one mask per place, or "
-                "declare metadata['action_mask_form'] = 'choices' or 'combinations'"
-            )
-        return length == num_choices
 
 
 def obs_space_of(name: str, agent: str, space: gymnasium.Space) -> ObsSpace:

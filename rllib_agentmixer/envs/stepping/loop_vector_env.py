@@ -135,6 +135,16 @@ class LoopVectorEnv(VectorTeamEnv):
         row.agent_rewards[:] = 0.0
         return TeamOutcome(reward=0.0, truncated=True)
 
+    @property
+    def names(self) -> list[Any]:
+        """[N] the agents as the environment names them, in the team's order."""
+        return list(self._layout.agents)
+
+    def actions_by_agent(self, actions: np.ndarray) -> list[dict[Any, Any]]:
+        """[B] what each sub-environment takes for joint actions [B, N] or [B, N, A]."""
+        per_env = self._checked(actions)
+        return [team_env.by_name(own) for team_env, own in zip(self._envs, per_env, strict=True)]
+
     def sub_environments(self) -> list[Any]:
         return [team_env.given for team_env in self._envs]
 

@@ -153,7 +153,7 @@ class TeamEnv:
         """Step the environment; checks the form of its result and the names in it."""
         self.num_steps += 1
         self.actions.append(actions)
-        outcome = step_outcome(self.spec.name, self.env.step(self._by_name(actions)))
+        outcome = step_outcome(self.spec.name, self.env.step(self.by_name(actions)))
         obs, rewards, terminated, truncated, _ = outcome
         known = self._known
         if not (
@@ -167,7 +167,7 @@ class TeamEnv:
             )
         return outcome
 
-    def _by_name(self, actions: Sequence[Any] | np.ndarray) -> dict[Any, Any]:
+    def by_name(self, actions: Sequence[Any] | np.ndarray) -> dict[Any, Any]:
         """Actions of the living agents, as the environment takes them."""
         present = self._presence.listed
         if self._takes_numbers and len(present) == len(self._names):

@@ -161,9 +161,9 @@ def test_what_was_trained_is_evaluated_exported_and_played(build, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_mode": "complete_episodes"}, "batch_mode must be 'truncate_episodes'"),
-        ({"observation_filter": "MeanStdFilter"}, "observation_filter must be 'NoFilter'"),
-        ({"output": "/tmp/x"}, "output must be None"),
+        ({"batch_mode": "complete_episodes"}, "batch_mode=.* has no effect here"),
+        ({"observation_filter": "MeanStdFilter"}, "observation_filter=.* has no effect here"),
+        ({"output": "/tmp/x"}, "output=.* has no effect here"),
         ({"rollout_fragment_length": "auto"}, "rollout_fragment_length must be"),
         ({"train_batch_size": 0}, "train_batch_size must be"),
         ({"tau": 2.0}, "tau must be"),

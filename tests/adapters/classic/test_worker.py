@@ -1,7 +1,5 @@
 """The vectorised worker: what it samples, counts, filters, writes, and reports to callbacks."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -79,11 +77,12 @@ def test_a_batch_holds_the_columns_of_rllib_copy_by_copy(build):
 
 def various_lengths(config):
     """Sub-environments with a length of their own each, taken in turn."""
-    return Counter(length=next(config["lengths"]))
+    lengths = config["lengths"]
+    return Counter(length=lengths[config.vector_index % len(lengths)])
 
 
 def test_complete_episodes_mode_gives_whole_episodes_only(build):
-    env_config = {"lengths": itertools.cycle([2, 5, 3, 7])}
+    env_config = {"lengths": [2, 5, 3, 7]}
     config = tiny(various_lengths, env_config=env_config, train_batch_size=40)
     config.env_runners(batch_mode="complete_episodes")
     algorithm = build(config)
@@ -96,7 +95,7 @@ def test_complete_episodes_mode_gives_whole_episodes_only(build):
 
 
 def test_complete_episodes_mode_trains_recurrent_teams(build):
-    config = tiny(various_lengths, env_config={"lengths": itertools.cycle([2, 5, 3])}, use_gru=True)
+    config = tiny(various_lengths, env_config={"lengths": [2, 5, 3]}, use_gru=True)
     config.env_runners(batch_mode="complete_episodes")
     result = build(config).train()
     assert np.isfinite(learner_stats(result)["total_loss"])
@@ -206,7 +205,7 @@ def test_every_callback_of_rllib_is_called(build, monkeypatch):
 
 
 def test_callbacks_see_whole_episodes_in_complete_episodes_mode(build):
-    env_config = {"lengths": itertools.cycle([2, 5])}
+    env_config = {"lengths": [2, 5]}
     config = tiny(various_lengths, env_config=env_config, num_envs=2, train_batch_size=12)
     config.env_runners(batch_mode="complete_episodes").callbacks(Recorder)
     algorithm = build(config)
@@ -218,7 +217,7 @@ def test_callbacks_see_whole_episodes_in_complete_episodes_mode(build):
 def test_complete_episodes_mode_counts_exactly_the_episodes_of_its_batch(build):
     # A sub-environment that has finished its share keeps stepping; its later episodes are biased
     # to be short and would bias the mean return.
-    env_config = {"lengths": itertools.cycle([2, 50])}
+    env_config = {"lengths": [2, 50]}
     config = tiny(various_lengths, env_config=env_config, num_envs=2, train_batch_size=4)
     config.env_runners(batch_mode="complete_episodes")
     worker = build(config).env_runner
@@ -315,15 +314,18 @@ def test_a_worker_without_episodes_to_sample_says_so(build):
 
 
 def test_other_inputs_than_the_sampler_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="input_ must be 'sampler'"):
+    with pytest.raises(ConfigError, match=r"input_=.* has no effect here"):
         tiny(counter).offline_data(input_=str(tmp_path)).build_algo()
 
 
 def test_every_worker_shows_its_sub_environments_as_one_environment(build):
     worker = build(env=counter).env_runner
-    seen = worker.foreach_env(lambda env: env.vector_env.num_envs)
-    assert seen == [4]
-    assert worker.async_env.get_sub_environments(as_dict=True) == {0: worker.env}
+    assert worker.env.vector_env.num_envs == 4
+    envs = worker.vector_env.sub_environments()
+    assert worker.foreach_env(lambda env: env) == envs
+    assert worker.async_env.get_sub_environments(as_dict=True) == dict(enumerate(envs))
+    spaces = (worker.env.observation_space, worker.env.action_space)
+    assert worker.get_spaces()["__env__"] == spaces
     assert worker.async_env.observation_space == worker.env.observation_space
     assert worker.async_env.action_space == worker.env.action_space
 
