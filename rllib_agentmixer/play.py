@@ -73,21 +73,11 @@ def play_episode(
     total, length = 0.0, 0
     frames = [env.render()] if render else []
     while presence.living and length < max_steps:
-        living, actions = presence.living, {}
-        for agent, policy in policies.items():
-            if agent in living:
-                mask = (infos.get(agent) or {}).get("action_mask")
-                actions[agent], states[agent] = policy.act(
-                    observations[agent], states[agent], mask, explore=explore
-                )
-                continue
-            states[agent] = policy.initial_state()
-            if agent in presence.listed:  # it has ended, and the environment still lists it
-                actions[agent] = policy.act(torch.zeros(policy.reader.size))[0]
+        living = presence.living
         if missing := living - policies.keys():
             raise EnvContractError(f"no policy for the agents {sorted(map(str, missing))}")
-        given = {name: np.int64(a) if type(a) is int else a for name, a in actions.items()}
-        observations, rewards, terminated, truncated, infos = env.step(given)
+        actions = _choose(policies, states, presence, observations, infos, explore=explore)
+        observations, rewards, terminated, truncated, infos = env.step(actions)
         own = [float(rewards[agent]) for agent in living]
         total += sum(own) if team_reward == "sum" else sum(own) / len(own)
         length += 1
@@ -95,6 +85,31 @@ def play_episode(
         if render:
             frames.append(env.render())
     return Episode(total, length, frames, is_cut=bool(presence.living))
+
+
+def _choose(
+    policies: Mapping[Any, IndividualPolicy],
+    states: dict[Any, Any],
+    presence: Presence,
+    observations: Mapping[Any, Any],
+    infos: Mapping[Any, Any],
+    *,
+    explore: bool,
+) -> dict[Any, Any]:
+    """Actions of all agents that the environment lists; recurrent states move on."""
+    living, actions = presence.living, {}
+    for agent, policy in policies.items():
+        if agent in living:
+            mask = (infos.get(agent) or {}).get("action_mask")
+            actions[agent], states[agent] = policy.act(
+                observations[agent], states[agent], mask, explore=explore
+            )
+            continue
+        states[agent] = policy.initial_state()
+        if agent in presence.listed:  # it has ended
+            actions[agent] = policy.act(torch.zeros(policy.reader.size))[0]
+    # As spaces sample them: environments call methods of NumPy's integers.
+    return {name: np.int64(a) if type(a) is int else a for name, a in actions.items()}
 
 
 class ExportedTeam:
@@ -199,7 +214,7 @@ def play_export(
         team_reward=environment["team_reward"],
         agents=tuple(map(str, policies)),
     )
-    try:
+    with contextlib.closing(vector_env):
         records = play(
             ExportedTeam(policies, vector_env.spec),
             vector_env,
@@ -209,8 +224,6 @@ def play_export(
             seed=seed,
             max_steps=max_steps,
         )
-    finally:
-        vector_env.close()
     if gif is not None:
         _record(name, settings, policies, seed, gif)
     return {

@@ -45,7 +45,7 @@ LAYERS = {
     "runs": BELOW_RUNS,
     "search": {*BELOW_RUNS, "runs"},
     "commands": {*BELOW_RUNS, "runs", "search", "play"},
-    "play": {"errors", "utils", "envs", "rollouts", "runtime"},
+    "play": {"errors", "utils", "core", *CORE, "envs", "rollouts", "runtime"},
     "cli": {*BELOW_RUNS, "runs", "search", "commands"},
     "__main__": {"cli"},
 }

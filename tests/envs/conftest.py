@@ -34,6 +34,12 @@ class RecordingGenerator:
         self.generator = np.random.default_rng(seed)
         self.drawn = []
 
+    def begin(self, rows):
+        """Episodes have no streams of their own here."""
+
+    def of(self, rows):
+        return self
+
     def random(self, size, dtype=np.float64):
         return self._keep("random", self.generator.random(size, dtype=dtype))
 
@@ -54,6 +60,12 @@ class ScriptedGenerator:
 
     def __init__(self):
         self.queue = []
+
+    def begin(self, rows):
+        """Episodes have no streams of their own here."""
+
+    def of(self, rows):
+        return self
 
     def random(self, size, dtype=np.float64):
         return self._next(size)

@@ -58,6 +58,12 @@ class FixedDraws:
     def __init__(self, value):
         self.value = value
 
+    def begin(self, rows):
+        """Episodes have no streams of their own here."""
+
+    def of(self, rows):
+        return self
+
     def random(self, size, dtype=np.float64):
         return np.full(size, self.value, dtype)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rllib_agentmixer.envs.games.bridge import GO, Bridge, draw_bridge
+from rllib_agentmixer.envs.games.episode_streams import RowStreams
 from rllib_agentmixer.envs.games.native import NativeVectorEnv, Rows
 from rllib_agentmixer.envs.vector_env import BoolArray, FloatArray
 
@@ -27,7 +28,7 @@ class VectorBridge(NativeVectorEnv):
         self._is_fined = np.zeros(num_envs, np.bool_)
         self._time = np.zeros(num_envs, np.int32)
 
-    def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
+    def _restart(self, rows: Rows, count: int, rng: RowStreams) -> None:
         right_of_way, visibility = rng.random((count, 2)).T
         self._holder[rows] = right_of_way >= 0.5
         self._is_visible[rows] = visibility < self.settings.visibility
@@ -36,7 +37,7 @@ class VectorBridge(NativeVectorEnv):
         self._time[rows] = 0
 
     def _advance(
-        self, actions: np.ndarray, rng: np.random.Generator
+        self, actions: np.ndarray, rng: RowStreams
     ) -> tuple[FloatArray, BoolArray, BoolArray]:
         rules, moves = self.settings, actions.T
         enters = (self._positions == 0) & (moves == GO)

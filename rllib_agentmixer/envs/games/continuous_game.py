@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_agentmixer.envs.games import drawing
+from rllib_agentmixer.envs.games.episode_streams import RowStreams
 from rllib_agentmixer.envs.games.native import NativeParallelEnv, NativeVectorEnv, Rows
 from rllib_agentmixer.envs.vector_env import BoolArray, FloatArray
 from rllib_agentmixer.errors import ConfigError
@@ -129,13 +130,13 @@ class VectorContinuousGame(NativeVectorEnv):
         self._targets = np.zeros((num_envs, *game.shape), np.float32)
         self._time = np.zeros(num_envs, np.int32)
 
-    def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
+    def _restart(self, rows: Rows, count: int, rng: RowStreams) -> None:
         shape = (count, *self._targets.shape[1:])
         self._targets[rows] = 2.0 * rng.random(shape, dtype=np.float32) - 1.0
         self._time[rows] = 0
 
     def _advance(
-        self, actions: np.ndarray, rng: np.random.Generator
+        self, actions: np.ndarray, rng: RowStreams
     ) -> tuple[FloatArray, BoolArray, BoolArray]:
         self._time += 1
         error = np.clip(actions, -1.0, 1.0).astype(np.float32, copy=False) - self._targets

@@ -21,6 +21,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_agentmixer.envs.games import drawing
+from rllib_agentmixer.envs.games.episode_streams import RowStreams
 from rllib_agentmixer.envs.games.native import NativeParallelEnv, NativeVectorEnv, Rows
 from rllib_agentmixer.envs.vector_env import BoolArray, FloatArray
 from rllib_agentmixer.errors import ConfigError
@@ -161,11 +162,11 @@ class VectorMatrixGame(NativeVectorEnv):
             return None
         return np.stack([self._game.payoffs] * self.spec.num_agents)
 
-    def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
+    def _restart(self, rows: Rows, count: int, rng: RowStreams) -> None:
         self._time = 0
 
     def _advance(
-        self, actions: np.ndarray, rng: np.random.Generator
+        self, actions: np.ndarray, rng: RowStreams
     ) -> tuple[FloatArray, BoolArray, BoolArray]:
         self._time += 1
         terminated = np.full(self.num_envs, self._time >= self._repeat)

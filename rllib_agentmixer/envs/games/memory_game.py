@@ -21,6 +21,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_agentmixer.envs.games import drawing
+from rllib_agentmixer.envs.games.episode_streams import RowStreams
 from rllib_agentmixer.envs.games.native import NativeParallelEnv, NativeVectorEnv, Rows
 from rllib_agentmixer.envs.vector_env import BoolArray, FloatArray
 from rllib_agentmixer.errors import ConfigError
@@ -130,13 +131,13 @@ class VectorMemoryGame(NativeVectorEnv):
         self._time = 0
         self._last_actions: np.ndarray | None = None
 
-    def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
+    def _restart(self, rows: Rows, count: int, rng: RowStreams) -> None:
         self._cues[rows] = (rng.random((count, 1)) * self._num_cues)[:, 0]
         self._time = 0
         self._last_actions = None
 
     def _advance(
-        self, actions: np.ndarray, rng: np.random.Generator
+        self, actions: np.ndarray, rng: RowStreams
     ) -> tuple[FloatArray, BoolArray, BoolArray]:
         counts = self._time == self._delay
         self._time += 1

@@ -18,6 +18,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from rllib_agentmixer.envs.games.episode_streams import EpisodeStreams, RowStreams
 from rllib_agentmixer.envs.stepping.team_spaces import spaces_of
 from rllib_agentmixer.envs.vector_env import (
     BoolArray,
@@ -198,14 +199,15 @@ class NativeVectorEnv(VectorTeamEnv):
         self._mask = np.ones((num_envs, N, A), np.bool_)
         self._alive = np.ones((num_envs, N), np.bool_)
         self._never = np.zeros(num_envs, np.bool_)
-        self._rng: np.random.Generator | None = None
+        self._rng: EpisodeStreams | None = None
         discrete = self.spec.action_kind == "discrete"
         self._action_shape = (num_envs, N) if discrete else (num_envs, N, A)
 
     def reset(self, seed: int | None = None) -> TeamObs:
         if seed is not None or self._rng is None:
-            self._rng = seeding.np_random(seed)[0]
-        self._restart(ALL_ROWS, self.num_envs, self._rng)
+            self._rng = EpisodeStreams(seed, self.num_envs)
+        self._rng.begin(ALL_ROWS)
+        self._restart(ALL_ROWS, self.num_envs, self._rng.of(ALL_ROWS))
         self._observe(ALL_ROWS)
         return self._current()
 
@@ -218,7 +220,7 @@ class NativeVectorEnv(VectorTeamEnv):
                 f"got {actions.shape}"
             )
         acted = self._alive.copy()
-        reward, terminated, truncated = self._advance(actions, self._rng)
+        reward, terminated, truncated = self._advance(actions, self._rng.of(ALL_ROWS))
         self._observe(ALL_ROWS)
         observation = final_observation = self._current()
         rows = np.flatnonzero(terminated | truncated)
@@ -226,7 +228,8 @@ class NativeVectorEnv(VectorTeamEnv):
         if rows.size:
             final_observation = self._final(acted, rows, terminated)
             info = self._info(rows)
-            self._restart(rows, rows.size, self._rng)
+            self._rng.begin(rows)
+            self._restart(rows, rows.size, self._rng.of(rows))
             self._observe(rows)
         return TeamStep(
             observation=observation,
@@ -241,16 +244,16 @@ class NativeVectorEnv(VectorTeamEnv):
 
     def get_state(self) -> dict[str, Any]:
         snapshot = {name: copy.deepcopy(getattr(self, name)) for name in self.dynamic}
-        generator = None if self._rng is None else copy.deepcopy(self._rng.bit_generator.state)
-        return {"arrays": snapshot, "generator": generator}
+        streams = None if self._rng is None else self._rng.get_state()
+        return {"arrays": snapshot, "streams": streams}
 
     def set_state(self, snapshot: dict[str, Any]) -> None:
         for name in self.dynamic:
             setattr(self, name, copy.deepcopy(snapshot["arrays"][name]))
         self._rng = None
-        if snapshot["generator"] is not None:
-            self._rng = seeding.np_random(0)[0]
-            self._rng.bit_generator.state = snapshot["generator"]
+        if snapshot["streams"] is not None:
+            self._rng = EpisodeStreams(0, self.num_envs)
+            self._rng.set_state(snapshot["streams"])
         self._observe(ALL_ROWS)
 
     def _current(self) -> TeamObs:
@@ -272,12 +275,12 @@ class NativeVectorEnv(VectorTeamEnv):
         return {}
 
     @abstractmethod
-    def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
+    def _restart(self, rows: Rows, count: int, rng: RowStreams) -> None:
         """Set up new episodes in ``count`` sub-environments."""
 
     @abstractmethod
     def _advance(
-        self, actions: np.ndarray, rng: np.random.Generator
+        self, actions: np.ndarray, rng: RowStreams
     ) -> tuple[FloatArray, BoolArray, BoolArray]:
         """Apply the rules once to all sub-environments: reward, terminated, truncated, each [B]."""
 

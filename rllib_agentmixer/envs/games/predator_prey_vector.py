@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rllib_agentmixer.envs.games.episode_streams import RowStreams
 from rllib_agentmixer.envs.games.native import NativeVectorEnv, Rows
 from rllib_agentmixer.envs.games.predator_prey import (
     MOVES,
@@ -71,7 +72,7 @@ class VectorPredatorPrey(NativeVectorEnv):
         reach = np.arange(-self.settings.view_radius, self.settings.view_radius + 1)
         self._window = (reach[:, None] * width + reach[None, :]).ravel()
 
-    def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
+    def _restart(self, rows: Rows, count: int, rng: RowStreams) -> None:
         rules = self.settings
         N, K = rules.num_predators, rules.num_prey
         order = np.argsort(rng.random((count, rules.grid**2)), axis=1)
@@ -100,7 +101,7 @@ class VectorPredatorPrey(NativeVectorEnv):
         return count
 
     def _advance(
-        self, actions: np.ndarray, rng: np.random.Generator
+        self, actions: np.ndarray, rng: RowStreams
     ) -> tuple[FloatArray, BoolArray, BoolArray]:
         rules = self.settings
         draws = rng.integers(

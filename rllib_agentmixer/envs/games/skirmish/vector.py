@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rllib_agentmixer.envs.games.episode_streams import RowStreams
 from rllib_agentmixer.envs.games.native import NativeVectorEnv, Rows
 from rllib_agentmixer.envs.games.skirmish.drawing import Figure, draw_battle
 from rllib_agentmixer.envs.games.skirmish.melee import Melee
@@ -99,7 +100,7 @@ class VectorSkirmish(NativeVectorEnv):
         """[2, n, B] mirror images of a team's starting positions."""
         return self._goals[:, self._allies if is_ally else self._enemies]
 
-    def _restart(self, rows: Rows, count: int, rng: np.random.Generator) -> None:
+    def _restart(self, rows: Rows, count: int, rng: RowStreams) -> None:
         draws = rng.random((count, self.settings.draws.size))
         types = np.ascontiguousarray(deal_types(self.settings, draws).T)
         places = np.ascontiguousarray(deal_places(self.settings, draws).transpose(2, 1, 0))
@@ -114,7 +115,7 @@ class VectorSkirmish(NativeVectorEnv):
         self._time[rows] = 0
 
     def _advance(
-        self, actions: np.ndarray, rng: np.random.Generator
+        self, actions: np.ndarray, rng: RowStreams
     ) -> tuple[FloatArray, BoolArray, BoolArray]:
         U = self.settings.num_units
         draws = rng.random((self.num_envs, SUB_STEPS, U)).transpose(1, 2, 0)
