@@ -182,7 +182,7 @@ def play_export(
     env: Any = None,
     max_steps: int = MOST_EPISODE_STEPS,
 ) -> dict[str, Any]:
-    """Play an export in the environment that it was trained in.
+    """Play an export in its environment.
 
     Episodes are those of ``rllib-agentmixer evaluate`` with the same seed and number.
 
@@ -205,8 +205,7 @@ def play_export(
     environment = manifest["environment"]
     name = trusted_environment(environment["name"], env)
     settings = _env_config(folder, environment["config"], name)
-    for index, policy in enumerate(policies.values()):
-        policy.seed(seed + index)
+    _seed(policies, seed)
     vector_env = make_vector_env(
         name,
         min(num_episodes, MOST_ENVS),
@@ -231,6 +230,11 @@ def play_export(
         "environment": environment,
         "uses_ray": sys.modules.get("ray") is not None,
     }
+
+
+def _seed(policies: Mapping[Any, IndividualPolicy], seed: int) -> None:
+    for index, policy in enumerate(policies.values()):
+        policy.seed(seed + index)
 
 
 def _env_config(folder: Path, encoded: dict[str, Any], name: Any) -> dict[str, Any]:

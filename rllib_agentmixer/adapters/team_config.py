@@ -47,6 +47,10 @@ class TeamConfig(AlgorithmConfig):
 
     step_time_limit_s: Any = 300.0  # of configurations of earlier versions
 
+    score_metric: Any = None
+    """Path of a nested metric that results repeat under that very name, such as
+    ``evaluation/individual/episode_return_mean``: Ray Tune ranks checkpoints by flat names."""
+
     def set_team_defaults(self) -> None:
         """Defaults of the algorithm's entry, and of what this package adds to RLlib."""
         settings = self.entry.make_settings()
@@ -63,6 +67,7 @@ class TeamConfig(AlgorithmConfig):
         self.evaluation_max_steps = MOST_EPISODE_STEPS
         self.torch_compile_worker_dynamo_backend = "inductor"  # RLlib's default is not installed
         self.given_settings: tuple[str, ...] = ()
+        self.score_metric = None
 
     @property
     def entry(self) -> AlgorithmEntry:

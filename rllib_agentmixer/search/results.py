@@ -14,21 +14,12 @@ from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.search.plan import STEPS, SearchPlan
 from rllib_agentmixer.search.spaces import config_path
 from rllib_agentmixer.utils.files import write_atomically
+from rllib_agentmixer.utils.nested import value_at
 
 if TYPE_CHECKING:
     from ray import tune
 
 SUMMARY = "trials.csv"
-
-
-def value_at(result: Mapping[str, Any], path: str) -> Any:
-    """Entry of a nested result at a ``/``-separated path; None if missing or NaN."""
-    found: Any = result
-    for key in path.split("/"):
-        if not isinstance(found, Mapping) or key not in found:
-            return None
-        found = found[key]
-    return None if isinstance(found, float) and math.isnan(found) else found
 
 
 def setting_of(config: Mapping[str, Any], name: str) -> Any:

@@ -65,7 +65,7 @@ def fresh_tuner(
     iterations = math.ceil(plan.steps / config.rllib_settings().train_batch_size)
     return tune.Tuner(
         config.algo_class,
-        param_space=param_space(config, plan.space),
+        param_space=param_space(config, plan.space) | {"score_metric": plan.metric},
         tune_config=tune.TuneConfig(
             metric=None if plan.scheduler == "pbt" else plan.metric,
             mode=None if plan.scheduler == "pbt" else "max",

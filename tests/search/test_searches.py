@@ -15,9 +15,10 @@ from rllib_agentmixer.runtime import load_policies
 from rllib_agentmixer.search.figure import save_parallel_coordinates
 from rllib_agentmixer.search.plan import read_plan
 from rllib_agentmixer.search.progress import SearchProgress
-from rllib_agentmixer.search.results import TrialRecord, setting_of, value_at
+from rllib_agentmixer.search.results import TrialRecord, setting_of
 from rllib_agentmixer.search.spaces import read_space
 from rllib_agentmixer.utils.manifests import verify
+from rllib_agentmixer.utils.nested import value_at
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -76,6 +77,20 @@ def test_the_best_trials_checkpoint_and_policies_stand_beside_the_trials(searche
     kept = searched / "best" / "checkpoint" / "algorithm_state.pkl"
     assert kept.read_bytes() == chosen.read_bytes()
     assert len(load_policies(searched / "best" / "exported")) == 2
+
+
+def test_the_best_checkpoints_are_kept_and_not_the_newest(tmp_path):
+    out, rate = tmp_path / "search", "info/learner/default_policy/learner_stats/cur_lr"
+    space = ("--space", "gamma=choice(0.9, 0.99)", "lr_schedule=[[0,0.01],[640,0.0]]")
+    options = ("--samples", 1, "--steps", 640, "--scheduler", "none", "--out", out, "--no-mlflow")
+    assert call("tune", "climbing", "--metric", rate, *space, *options, *TINY) == 0
+    (row,) = rows_of(out)
+    # The score falls from the first iteration on.
+    assert row["checkpoint"] == "checkpoint_000000"
+    assert float(row["score"]) == pytest.approx(0.01)
+    kept = sorted(path.name for path in out.glob("trial_*/checkpoint_*"))
+    assert kept[:2] == ["checkpoint_000000", "checkpoint_000001"]
+    assert len(kept) <= 3  # Tune keeps the newest one besides, to resume from
 
 
 def test_a_figure_is_drawn(searched):

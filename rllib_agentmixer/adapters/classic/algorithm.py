@@ -47,6 +47,7 @@ from rllib_agentmixer.rollouts.saved_team import save_team
 from rllib_agentmixer.rollouts.team import Team
 from rllib_agentmixer.utils import manifests
 from rllib_agentmixer.utils.files import replaced_atomically
+from rllib_agentmixer.utils.nested import value_at
 
 
 @refuses(ALGORITHM_METHODS)
@@ -150,6 +151,13 @@ class TeamAlgorithm(SideBySideEvaluation, TeamInference, Algorithm):
         """RLlib's results, with the environment that they are of."""
         results = super()._compile_iteration_results_old_api_stack(**parts)
         return results | {"environment": self.config.environment_stamp(self.team_spec)}
+
+    def step(self) -> dict[str, Any]:
+        """RLlib's iteration; a copy of the score lies flat in its results."""
+        results = super().step()
+        metric: str | None = self.config.score_metric
+        score = None if metric is None else value_at(results, metric)
+        return results if metric is None or score is None else {**results, metric: score}
 
     def learn_on(self, batch: Any, num_steps: int) -> dict[str, Any]:
         """One update of the policy from a batch of that many steps; RLlib's learner results."""
