@@ -12,6 +12,7 @@ from rllib_agentmixer.tracking.store import default_tracking_uri
 from rllib_agentmixer.utils.files import write_atomically
 
 RUN_FILE = "mlflow_run.json"
+SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class RunIdentity:
         """Identity of a new run."""
         above = None if parent is None else str(parent)
         now = int(time.time() * 1000)
-        return cls(tracking_uri, experiment, name, secrets.token_hex(16), now, parent=above)
+        return cls(
+            absolute_uri(tracking_uri), experiment, name, secrets.token_hex(16), now, parent=above
+        )
 
     @classmethod
     def read(cls, folder: Path) -> RunIdentity | None:
@@ -60,13 +63,24 @@ class RunIdentity:
         write_atomically(folder / RUN_FILE, json.dumps(asdict(self)))
 
 
+def absolute_uri(uri: str) -> str:
+    """The tracking URI, a SQLite file's with an absolute path.
+
+    The next process may start in another folder.
+    """
+    path = uri.removeprefix(SQLITE)
+    if path == uri or not path or path.startswith(("/", ":memory:")):
+        return uri
+    return f"{SQLITE}{Path(path).absolute()}"
+
+
 def known_identity(folder: Path, tracking_uri: str | None) -> RunIdentity | None:
     """Identity of a folder's run, at the given tracking URI or else its own."""
     identity = RunIdentity.read(folder)
     if identity is None:
         return None
-    uri = tracking_uri or identity.tracking_uri
-    place = uri.removeprefix("sqlite:///")
+    uri = absolute_uri(tracking_uri) if tracking_uri else identity.tracking_uri
+    place = uri.removeprefix(SQLITE)
     if tracking_uri is None and place != uri and not Path(place).exists():
         uri = default_tracking_uri(folder)  # the folder was moved together with its store
     return replace(identity, tracking_uri=uri)

@@ -42,10 +42,13 @@ class RemoteRun:
     Args:
         folder: folder with the spool and the run's identity.
         client: MLflow client of the run's tracking URI.
+        identity: of the run; None for the one in the folder.
     """
 
-    def __init__(self, folder: Path, client: MlflowClient) -> None:
-        identity = RunIdentity.read(folder)
+    def __init__(
+        self, folder: Path, client: MlflowClient, identity: RunIdentity | None = None
+    ) -> None:
+        identity = identity or RunIdentity.read(folder)
         if identity is None:
             raise ValueError(f"{folder} has no {RUN_FILE}")
         self.folder = folder
@@ -217,7 +220,7 @@ class RemoteRun:
         return runs[0].info.run_id if runs else None
 
     def _create(self) -> str:
-        tags: dict[str, Any] = {KEY_TAG: self.identity.key}
+        tags: dict[str, Any] = {**origin_tags(), KEY_TAG: self.identity.key}
         if self.identity.parent is not None:
             parent = RunIdentity.read(Path(self.identity.parent))
             if parent is None or parent.run_id is None:
@@ -250,6 +253,31 @@ class RemoteRun:
             return None
         database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
         return (database.absolute().parent / "mlartifacts").as_uri()
+
+
+def begin(folder: Path, client: MlflowClient, identity: RunIdentity) -> RemoteRun:
+    """The folder's run, which exists afterwards; its identity is written once it is known.
+
+    An identity without an id is written first: its key finds a run whose id was lost. One
+    with an id was found before, and an address that does not lead there is not noted.
+
+    Raises:
+        ConfigError: the run does not exist or cannot be created.
+        StoreUnavailableError: the server became unavailable.
+    """
+    if identity.run_id is None:
+        identity.write(folder)
+    run = RemoteRun(folder, client, identity)
+    run.check()
+    run.identity.write(folder)
+    return run
+
+
+def origin_tags() -> dict[str, str]:
+    """User and program, as MLflow's own API tags them ("Created by" and "Source")."""
+    from mlflow.tracking.context.registry import resolve_tags
+
+    return {name: str(value) for name, value in resolve_tags().items() if value}
 
 
 def metrics_in(record: Record) -> list[Any]:

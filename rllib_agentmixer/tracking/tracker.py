@@ -8,7 +8,7 @@ from typing import Any
 
 from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.tracking.identity import RunIdentity, known_identity
-from rllib_agentmixer.tracking.remote_run import RemoteRun
+from rllib_agentmixer.tracking.remote_run import begin
 from rllib_agentmixer.tracking.results import log_results
 from rllib_agentmixer.tracking.run_log import RunLog
 from rllib_agentmixer.tracking.sender import SEND_EVERY_S, Sender
@@ -86,8 +86,7 @@ class MLflowTracker:
         """Create the run if the server is available."""
         try:
             client = answering_store(identity.tracking_uri)
-            identity.write(self.folder)
-            RemoteRun(self.folder, client).check()
+            begin(self.folder, client, identity)
         except StoreUnavailableError as error:
             if not may_wait:
                 raise ConfigError(cannot_open(identity.tracking_uri, str(error))) from error
@@ -158,8 +157,7 @@ def sync_folder(folder: Path, tracking_uri: str | None = None) -> int:
         raise ConfigError(f"{folder} is being sent by a running process; wait until it ends")
     try:
         client = answering_store(identity.tracking_uri, MOST_SECONDS_TO_OPEN)
-        identity.write(folder)
-        run = RemoteRun(folder, client)
+        run = begin(folder, client, identity)
         while run.send():
             pass
         return run.num_sent

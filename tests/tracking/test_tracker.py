@@ -1,6 +1,8 @@
 """A run's settings, numbers and files reach one MLflow run, which a resume continues."""
 
+import getpass
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -8,7 +10,14 @@ import pytest
 
 from rllib_agentmixer import tracking
 from rllib_agentmixer.errors import ConfigError
-from rllib_agentmixer.tracking import MLflowTracker, default_tracking_uri, opening_store, store
+from rllib_agentmixer.tracking import (
+    MLflowTracker,
+    RunIdentity,
+    default_tracking_uri,
+    opening_store,
+    store,
+    sync_folder,
+)
 from rllib_agentmixer.tracking.remote_run import MAX_PARAMETER_LENGTH
 
 AWAY = "http://127.0.0.1:9"
@@ -219,6 +228,44 @@ def test_a_store_that_lost_the_run_is_an_error(make_tracker, folder, tmp_path):
     make_tracker().finish()
     with pytest.raises(ConfigError, match=r"other\.db.*not found"):
         MLflowTracker(folder, "tests", f"sqlite:///{tmp_path / 'other.db'}")
+
+
+def test_a_relative_store_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    MLflowTracker(folder, "tests", "sqlite:///mlruns.db").finish()
+    first = RunIdentity.read(folder)
+    assert first.tracking_uri == f"sqlite:///{tmp_path / 'mlruns.db'}"
+    monkeypatch.chdir(folder)
+    again = MLflowTracker(folder, "tests")
+    assert again.run_id == first.run_id
+    again.finish()
+    assert RunIdentity.read(folder) == first
+
+
+def test_an_address_that_does_not_lead_to_the_run_is_not_noted(tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    MLflowTracker(folder, "tests", "sqlite:///mlruns.db").finish()
+    known = RunIdentity.read(folder)
+    for resume in (
+        lambda: MLflowTracker(folder, "tests", "sqlite:///other.db"),
+        lambda: sync_folder(folder, "sqlite:///other.db"),
+    ):
+        with pytest.raises(ConfigError, match=r"other\.db.*not found"):
+            resume()
+        assert RunIdentity.read(folder) == known
+    MLflowTracker(folder, "tests").finish()
+
+
+def test_runs_say_who_created_them_and_with_which_program(make_tracker, folder, held):
+    make_tracker().finish()
+    tags = held(folder).run.data.tags
+    assert tags["mlflow.user"] == getpass.getuser()
+    assert tags["mlflow.source.name"] == sys.argv[0]
+    assert tags["mlflow.source.type"] == "LOCAL"
 
 
 def test_a_folder_without_a_run_cannot_be_synced(folder):
