@@ -9,6 +9,10 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 CODE := $(wildcard rllib_agentmixer tests benchmarks cluster docs tuned_examples)
 
+# pip's lines on a terminal, so that one sees it work; one line a step in a log.
+PIP_OUTPUT := $(shell test -t 2 || echo --quiet)
+EXTRAS ?= dev
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
@@ -25,9 +29,9 @@ setup: $(STAMP)  ## create .venv and install the package with its pinned depende
 # goes first: the second call then finds it installed and does not look again.
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (several minutes on first use)"
-	@$(BIN)/python -m pip install --quiet -c constraints.txt '$(TORCH)'
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@echo "Installing into $(VENV): PyTorch first, then all else (several minutes, 2.7 GB)"
+	@$(BIN)/python -m pip install $(PIP_OUTPUT) -c constraints.txt '$(TORCH)'
+	@$(BIN)/python -m pip install $(PIP_OUTPUT) -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 format: $(STAMP)  ## format the code and and fix what ruff can fix
@@ -57,7 +61,10 @@ bench: $(STAMP)  ## speed, with goals and a report: ARGS=--quick, ARGS="goals", 
 study: $(STAMP)  ## a learning study with its report: ARGS="correlation --seeds 10", ARGS=--list
 	@$(BIN)/python -m benchmarks.studies $(ARGS)
 
-demo: $(STAMP)  ## train, evaluate and export a small team into runs/demo
+# Without the tools of developers and the environments of others, which the demo does not use.
+demo:  ## train, evaluate and export a small team into runs/demo
+	@test -e $(STAMP) -o -e $(VENV)/.demo || { $(MAKE) --no-print-directory setup \
+	    STAMP=$(VENV)/.demo EXTRAS=plot,video; }
 	@$(BIN)/python -m rllib_agentmixer demo --out runs/demo $(ARGS)
 
 docs: $(STAMP)  ## API pages into build/docs

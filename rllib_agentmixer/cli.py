@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except Exception as error:
         known = user_error(error)
+        if known is None and isinstance(error, OSError) and error.filename is not None:
+            known = f"{error.filename}: {error.strerror}; choose another path"
         if known is None:
             raise
         click.echo(f"error: {known}", err=True)

@@ -155,6 +155,20 @@ def test_list_shows_the_settings_of_one_algorithm(capsys):
         (["train", "predator_prey", "gamma=2"], "gamma must be a number in [0, 1], got 2"),
         (["train", "predator_prey", "lr"], "settings are written key=value, got 'lr'"),
         (["train", "predator_prey", "use_gae=false"], "use_gae=False has no effect here"),
+        (["train", "predator_prey", "seed=text"], "seed must be None or one of 0..42"),
+        (["train", "predator_prey", "evaluation_seed=text"], "evaluation_seed must be None or"),
+        (["train", "predator_prey", "rollout_fragment_length=0"], "rollout_fragment_length must"),
+        (["train", "predator_prey", "callbacks_class=foo"], "must be a subclass of RLlibCallback"),
+        (["train", "predator_prey", "algo_class=foo"], "must be a subclass of Algorithm"),
+        (["train", "predator_prey", "output=episodes"], "only complete episodes should be"),
+        (["train", "predator_prey", "evaluation_duration=0"], "evaluation_duration must be"),
+        (["train", "predator_prey", "learner_threads=100000"], "None or one of 1..256"),
+        (["train", "predator_prey", "hidden_size=1000000000"], "hidden_size must be one of 1..8"),
+        (["train", "predator_prey", "critic_hidden=[1000000000]"], "integers of 1..8192"),
+        (["train", "predator_prey", "num_envs_per_env_runner=1000000"], "one of 1..65536"),
+        (["train", "predator_prey", "x=" + "[" * 100_000], "a value is nested too deeply: [["),
+        (["train", "predator_prey", "--out", "a" * 300], "File name too long; choose another"),
+        (["evaluate", "a" * 300], "File name too long; choose another path"),
         (["evaluate", "nowhere"], "nowhere does not exist"),
         (["export", "nowhere", "--out", "x"], "nowhere does not exist"),
         (["evaluate", "tests"], "holds no checkpoint of this package"),
@@ -168,6 +182,16 @@ def test_a_users_mistake_is_one_line_and_status_2(capsys, monkeypatch, arguments
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     assert done.out == ""
+
+
+@pytest.mark.parametrize("command", sorted(cli.cli.commands))
+def test_help_shows_no_marks_of_its_formatting(capsys, command):
+    done = call(capsys, command, "--help")
+    assert done.status == 0
+    assert "\\b" not in done.out
+    assert "\b" not in done.out
+    if command in ("train", "tune", "check-env"):
+        assert "\n  Examples:\n    rllib-agentmixer " in done.out
 
 
 @pytest.mark.parametrize(

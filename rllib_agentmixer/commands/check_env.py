@@ -26,7 +26,7 @@ COLOURS = {"ok": "green", "note": "yellow", "FAIL": "bold red"}
 @json_option()
 @click.argument("settings", nargs=-1)
 def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
-    r"""Check ENV (a name, module:function or a PettingZoo module) with key=value SETTINGS.
+    """Check ENV (a name, module:function or a PettingZoo module) with key=value SETTINGS.
 
     Exit code 1 if something must be fixed before training.
 
@@ -34,7 +34,7 @@ def check_env(env: str, settings: tuple[str, ...], **options: Any) -> None:
     Examples:
       rllib-agentmixer check-env simple_spread N=4
       rllib-agentmixer check-env my_package.envs:make --team-reward sum
-    """
+    """  # noqa: D301  click reads the character
     from rllib_agentmixer.runs.settings import parse_settings
 
     # As in training, env.name=value is an argument; the prefix is optional here.

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DEFAULT_STEPS = 300_000
 
 
+EVALUATED = "evaluation/individual/episode_return_mean"
+
+
 @click.command()
 @click.argument("env")
 @click.option("--algo", default="agentmixer", show_default=True, help="See `list`.")
@@ -50,13 +53,13 @@ DEFAULT_STEPS = 300_000
 @json_option()
 @click.argument("settings", nargs=-1)
 def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
-    r"""Train on ENV (a name from `list`, or module:function) with key=value SETTINGS.
+    """Train on ENV (a name from `list`, or module:function) with key=value SETTINGS.
 
     \b
     Examples:
       rllib-agentmixer train predator_prey --steps 300000 env.penalty=-1 igc=gumbel
       rllib-agentmixer train my_package.envs:make --workers 2 lr=1e-3 num_envs_per_env_runner=16
-    """
+    """  # noqa: D301  click reads the character
     from rllib_agentmixer.runs import training
     from rllib_agentmixer.runs.live_progress import LiveProgress
     from rllib_agentmixer.runs.local_ray import start_ray
@@ -86,10 +89,13 @@ def train(env: str, settings: tuple[str, ...], **options: Any) -> None:
 
 def _report(outcome: RunOutcome) -> dict[str, Any]:
     last = outcome.rows[-1] if outcome.rows else {}
+    evaluated = next((row for row in reversed(outcome.rows) if EVALUATED in row), {})
     return {
         "env_steps": last.get("env_steps", 0),
         "joint_return": last.get("env_runners/episode_return_mean"),
-        "individual_return": _last_value(outcome.rows, "evaluation/individual/episode_return_mean"),
+        "individual_return": evaluated.get(EVALUATED),
+        # Evaluation has an interval: the last one may be of earlier weights.
+        "individual_return_at_env_steps": evaluated.get("env_steps"),
         "checkpoint": str(outcome.checkpoint),
         "interrupted": outcome.was_interrupted,
     }
@@ -127,7 +133,3 @@ def _plan_of(out: Path, options: dict[str, Any]) -> RunPlan:
         sweep=options["sweep"],
         tracking_optional=options["tracking_optional"],
     )
-
-
-def _last_value(rows: list[dict[str, float]], key: str) -> float | None:
-    return next((row[key] for row in reversed(rows) if key in row), None)

@@ -66,7 +66,7 @@ WIDTH = 110
 @json_option()
 @click.argument("settings", nargs=-1)
 def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
-    r"""Search hyperparameters on ENV, with key=value SETTINGS shared by all trials.
+    """Search hyperparameters on ENV, with key=value SETTINGS shared by all trials.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def tune(env: str | None, settings: tuple[str, ...], **options: Any) -> None:
       rllib-agentmixer tune predator_prey --search optuna --space 'lr=loguniform(1e-4, 3e-3)' \
           --space 'igc=choice(strict, gumbel)' env.penalty=-1
       rllib-agentmixer tune --resume --out runs/tune-agentmixer-climbing
-    """
+    """  # noqa: D301  click reads the character
     from rllib_agentmixer.runs.local_ray import start_ray
     from rllib_agentmixer.search.plan import read_plan
     from rllib_agentmixer.search.run import is_search, run_search

@@ -89,7 +89,9 @@ def run_demo(
     _move_aside(out)
     files = _Files(out)
     plan = training.RunPlan(out=out, time_limit_s=60 * minutes, experiment="demo")
-    console.print("[bold]1/5[/] starting Ray on this machine (127.0.0.1, two workers)")
+    console.print(
+        "[bold]1/5[/] starting Ray on this machine (127.0.0.1, two workers); this takes a minute"
+    )
     with training.preparing(plan):
         start_ray(NUM_WORKERS)
     algorithm = training.build(demo_config(seed), plan)
@@ -103,7 +105,7 @@ def run_demo(
     algorithm.stop()
     played = play_in_fresh_process(files.exported, NUM_EPISODES, files.episode)
     console.print("[bold]5/5[/] drawing")
-    _draw_curve(files, before, outcome)
+    _draw_curve(files, before, outcome, after)
     numbers = {"seed": seed, **_numbers(outcome, before, after), "without_ray": played}
     numbers["parity"] = manifest["parity"]
     files.summary.write_text(json.dumps(numbers, indent=1))
@@ -126,10 +128,14 @@ def _numbers(
     }
 
 
-def _draw_curve(files: _Files, before: dict[str, Any], outcome: training.RunOutcome) -> None:
+def _draw_curve(
+    files: _Files, before: dict[str, Any], outcome: training.RunOutcome, after: dict[str, Any]
+) -> None:
     start = {"env_steps": 0.0} | flatten({"evaluation": before})
+    *rows, last = outcome.rows
+    end = last | flatten({"evaluation": after})  # what the summary reports
     title = "AgentMixer on predator-prey, penalty -1"
-    save_learning_curve([start, *outcome.rows], files.curve, title)
+    save_learning_curve([start, *rows, end], files.curve, title)
 
 
 def _move_aside(out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rllib_agentmixer.errors import ConfigError
@@ -18,15 +19,19 @@ PRIVATE = ("custom_vector_env", "env", "env_config", "env_runner_cls")
 
 
 def parse_value(text: str) -> Any:
-    """A JSON value, or a Python literal such as ``None`` or ``(64, 64)``, else the text itself."""
+    """A JSON value, or a Python literal such as ``None`` or ``(64, 64)``, else the text itself.
+
+    Raises:
+        ConfigError: it is nested too deeply.
+    """
     try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        with suppress(ValueError):
+            return json.loads(text)
+        with suppress(ValueError, SyntaxError):
+            return ast.literal_eval(text)
+    except (RecursionError, MemoryError):
+        raise ConfigError(f"a value is nested too deeply: {text[:20]}...") from None
+    return text
 
 
 def parse_settings(pairs: list[str] | tuple[str, ...]) -> dict[str, Any]:

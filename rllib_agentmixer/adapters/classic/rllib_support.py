@@ -66,7 +66,7 @@ RANGES: dict[str, Range] = {
     "num_cpus_for_main_process": number(0, 1e6),
     "num_cpus_per_env_runner": number(0, 1e6),
     "num_env_runners": integer(0, 10_000),
-    "num_envs_per_env_runner": integer(1, 1_000_000),
+    "num_envs_per_env_runner": integer(1, 65_536),
     "num_gpus_per_env_runner": number(0, 1000),
     "observation_filter": one_of("NoFilter", "MeanStdFilter"),
     "restart_failed_env_runners": boolean,

@@ -19,6 +19,7 @@ from rllib_agentmixer.core.settings.ranges import (
     open_unit,
     order,
     schedule,
+    width,
 )
 from rllib_agentmixer.errors import ConfigError
 
@@ -75,7 +76,7 @@ class AgentMixerSettings(PolicyGradientSettings):
     min_std: float = setting(1e-3, number(0, 1, open_low=True))
     """Floor of the joint standard deviation, in units of the normalised action."""
 
-    modifier_width: int = setting(64, integer(1))
+    modifier_width: int = setting(64, width)
     """D: embedding width of one agent in the modifier [paper]."""
 
     num_mixer_blocks: int = setting(1, integer(1, 16))

@@ -19,8 +19,12 @@ from rllib_agentmixer.core.settings.ranges import (
     integer,
     one_of,
     optional,
+    width,
 )
 from rllib_agentmixer.errors import ConfigError
+
+MOST_THREADS = 256
+"""PyTorch aborts the process when it cannot start as many threads as it is asked for."""
 
 Settings = TypeVar("Settings", bound="CheckedSettings")
 
@@ -80,7 +84,7 @@ class CheckedSettings:
 class TeamSettings(CheckedSettings):
     """Settings of the individual policies, and of learning in general."""
 
-    hidden_size: int = setting(64, integer(1))
+    hidden_size: int = setting(64, width)
     """H: width of every torso and of the GRU [paper]."""
 
     num_hidden_layers: int = setting(1, integer(0, 8))
@@ -100,6 +104,6 @@ class TeamSettings(CheckedSettings):
     """Handling of non-finite gradients, whose steps are always skipped: ``raise`` then stops,
     ``warn`` logs, ``skip`` only counts them (``skipped_steps``)."""
 
-    learner_threads: int | None = setting(1, optional(integer(1)))
+    learner_threads: int | None = setting(1, optional(integer(1, MOST_THREADS)))
     """Torch threads of the process that learns; None leaves PyTorch's default. At these
     widths one is fastest: two took 1.7 to 8 times as long on two busy cores."""

@@ -47,7 +47,7 @@ def number(low: int | float, high: int | float = math.inf, *, open_low: bool = F
 def integer(low: int, high: int | float = math.inf) -> Range:
     """An integer in [low, high]."""
     least = f"an integer of at least {low}"
-    description = least if high == math.inf else f"one of {low}..{high:g}"
+    description = least if high == math.inf else f"one of {low}..{high}"
     return Range(
         description, lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
     )
@@ -81,7 +81,7 @@ def _is_permutation(value: Any) -> bool:
 
 
 def _widths(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(w, int) and w > 0 for w in value)
+    return isinstance(value, (list, tuple)) and all(width.holds(w) for w in value)
 
 
 def _groups(value: Any) -> bool:
@@ -96,8 +96,12 @@ def _order(value: Any) -> bool:
     return value is None or _is_permutation(list(value))
 
 
+MOST_WIDTH = 8192
+"""Widest layer: beyond it a slip of the keyboard is likelier than a network."""
+
+width = integer(1, MOST_WIDTH)
 open_unit = Range("a number in (0, 1)", lambda v: _is_number(v) and 0 < v < 1)
-widths = Range("a list of positive integers", _widths)
+widths = Range(f"a list of integers of 1..{MOST_WIDTH}", _widths)
 groups = Range("'separate', 'shared', or lists of agent indices that cover all", _groups)
 order = Range("None, 'random', or a permutation of the agents' indices 0..N-1", _order)
 boolean = Range("True or False", lambda v: isinstance(v, bool))
