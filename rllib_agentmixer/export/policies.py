@@ -87,7 +87,9 @@ def export_policies(team: Any, out: str | Path) -> dict[str, Any]:
                     strict=True,
                 )
             }
-            manifest["parity"] = {"max_difference": max(parity.values()), "actions_equal": True}
+            largest = max(parity.values())
+            proof = {"max_difference": largest, "modes_equal": True, "actions_equal": True}
+            manifest["parity"] = proof
             manifest = runtime.write_manifest(folder, manifest)
     except OSError as error:
         raise ExportError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from rllib_agentmixer.core.algorithms.entry import AlgorithmEntry
 from rllib_agentmixer.core.algorithms.registry import ALGORITHMS
@@ -24,11 +24,17 @@ from rllib_agentmixer.envs.construction import package_of
 from rllib_agentmixer.envs.registry import trusted_environment
 from rllib_agentmixer.envs.team_gym import TeamEnvCreator
 from rllib_agentmixer.envs.vector_env import TeamSpec
-from rllib_agentmixer.errors import CheckpointError, EnvContractError
+from rllib_agentmixer.errors import CheckpointError, ConfigError, EnvContractError
 from rllib_agentmixer.rollouts.obs_moments import ObsFilter
 from rllib_agentmixer.rollouts.team import Team, environment_stamp, team_scaling, team_sizes
 from rllib_agentmixer.utils.exact_json import decode
 from rllib_agentmixer.utils.manifests import verify
+from rllib_agentmixer.utils.tensor_files import parse_safetensors
+from rllib_agentmixer.utils.untrusted import (
+    UnreadableFileError,
+    check_size,
+    read_json,
+)
 
 FOLDER = "inference"
 SETTINGS = "settings.json"
@@ -163,12 +169,15 @@ def _built(
 def _own_settings(entry: AlgorithmEntry, given: Mapping[str, Any]) -> TeamSettings:
     """Settings of the algorithm; JSON has no tuples, and earlier versions had fewer settings."""
     defaults = vars(entry.make_settings())
-    own = {
-        name: tuple(given[name]) if isinstance(default, tuple) else given[name]
-        for name, default in defaults.items()
-        if name in given
-    }
-    return entry.make_settings(**own)
+    try:
+        own = {
+            name: tuple(given[name]) if isinstance(default, tuple) else given[name]
+            for name, default in defaults.items()
+            if name in given
+        }
+        return entry.make_settings(**own)
+    except (TypeError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"settings of the checkpoint cannot be used: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -179,7 +188,7 @@ def _read(path: Path) -> dict[str, Any]:
             "from_checkpoint(path) and write it anew with save()"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         version, algorithm = content["format_version"], content["algorithm"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); use another checkpoint") from error
@@ -203,12 +212,17 @@ def _check_entries(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: names what is missing or of another type.
     """
-    needed = {"environment": dict, "settings": dict, "env_steps": int}
+    needed = {"environment": dict, "settings": dict, "env_steps": int, "algorithm": str}
     wrong = [name for name, kind in needed.items() if not isinstance(content.get(name), kind)]
     if not wrong:
         environment = content["environment"]
         inner = {"name": str, "config": dict}
         wrong = [n for n, kind in inner.items() if not isinstance(environment.get(n), kind)]
+    agents = content.get("agents", ["of an earlier version"])
+    if not isinstance(agents, list) or not all(isinstance(name, str) for name in agents):
+        wrong.append("agents")
+    elif len(set(agents)) != len(agents) or not agents:
+        raise CheckpointError(f"{path} cannot be read: agents must be named, each once")
     if wrong:
         raise CheckpointError(
             f"{path} cannot be read ({', '.join(wrong)} missing or of another type); use another "
@@ -218,16 +232,22 @@ def _check_entries(path: Path, content: Mapping[str, Any]) -> None:
 
 def _fill(team: Team, folder: Path) -> None:
     try:
-        tensors = load_file(folder / FOLDER / WEIGHTS)
+        path = folder / FOLDER / WEIGHTS
+        check_size(path)
+        tensors = parse_safetensors(path.read_bytes())
         weights = {k.removeprefix("network."): v for k, v in tensors.items() if k[:8] == "network."}
         team.module.load_state_dict(weights)
         if team.obs_filter is not None:
             for name in MOMENTS:
                 setattr(team.obs_filter.running_stats, name, tensors[f"filter.{name}"].numpy())
+    except UnreadableFileError as error:
+        raise CheckpointError(
+            f"the networks in {folder} cannot be read: {error}; use an earlier checkpoint"
+        ) from error
     except (OSError, RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"the networks in {folder} do not fit its environment {team.stamp['name']!r} as it is "
-            f"now: {error}"
+            f"now: {' '.join(str(error).split())}"
         ) from error
     team.module.follow_schedules(team.env_steps)
     team.module.eval()

@@ -13,6 +13,7 @@ from typing import Protocol
 from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.utils.files import recover_interrupted, write_atomically
 from rllib_agentmixer.utils.manifests import MANIFEST, verify
+from rllib_agentmixer.utils.untrusted import read_json
 
 
 class Saveable(Protocol):
@@ -108,11 +109,10 @@ class RunCheckpoints:
     def best(self) -> BestCheckpoint | None:
         """The best checkpoint, if its metric was ever measured and it still exists."""
         try:
-            entry = json.loads((self.folder / BEST).read_text(encoding="utf-8"))
-            best = BestCheckpoint(**entry)
+            best = BestCheckpoint(**read_json(self.folder / BEST))
+            is_ours = Path(best.name).name == best.name and math.isfinite(best.value)
         except (OSError, ValueError, TypeError):
             return None
-        is_ours = Path(best.name).name == best.name
         return best if is_ours and (self.folder / best.name / MANIFEST).is_file() else None
 
     def is_improvement(self, metric: str, value: float | None) -> bool:

@@ -233,5 +233,5 @@ def read_workers(out: Path) -> int:
     """Remote workers of the run in a folder; 0 where it has no readable ``config.json``."""
     try:
         return num_workers(json.loads((out / CONFIG).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_agentmixer.errors import ExportError
+from rllib_agentmixer.utils.untrusted import MOST_NAME_LENGTH, read_json
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 2
@@ -47,12 +48,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             "`rllib-agentmixer export CHECKPOINT --out DIR`"
         )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         version = manifest["format_version"]
-        is_known = version in READABLE_VERSIONS
+        is_known = type(version) is int and version in READABLE_VERSIONS
         is_altered = version == FORMAT_VERSION and manifest[CHECKSUM] != checksum_of(manifest)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ExportError(f"{path} is damaged ({error!r}); export again") from error
+    except (ValueError, KeyError, OSError) as error:
+        raise damaged(folder, error) from error
     if not is_known:
         raise ExportError(
             f"{path} has format {version!r}, this version reads "
@@ -63,9 +64,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def damaged(folder: Path, error: Exception) -> ExportError:
+    """Error about a manifest with other contents than are written."""
+    words = " ".join(str(error).split())[:300] or repr(error)
+    name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return ExportError(f"{folder / MANIFEST} is damaged ({name}{words}); export again")
+
+
 def agent_name(entry: dict[str, Any]) -> Any:
     """Name of an agent as its environment has it, from its entry in a manifest."""
-    return _hashable(entry["name"])
+    name = _hashable(entry["name"])
+    if not isinstance(name, (str, int, float, tuple)) or len(str(name)) > MOST_NAME_LENGTH:
+        raise ValueError(f"an agent's name must be a text or number, got {str(name)[:40]!r}")
+    return name
 
 
 def _hashable(value: Any) -> Any:

@@ -12,8 +12,8 @@ from rllib_agentmixer.core.data.sizes import TeamSizes
 from rllib_agentmixer.core.generators import seeded
 from rllib_agentmixer.core.networks.individual_policies import IndividualPolicies
 from rllib_agentmixer.core.settings.base import TeamSettings
-from rllib_agentmixer.errors import EnvContractError, ExportError
-from rllib_agentmixer.runtime.manifests import MANIFEST, agent_name, read_manifest
+from rllib_agentmixer.errors import AgentMixerError, EnvContractError, ExportError
+from rllib_agentmixer.runtime.manifests import agent_name, damaged, read_manifest
 from rllib_agentmixer.runtime.observations import ObservationReader
 from rllib_agentmixer.runtime.preprocessing import Preprocessing, like
 from rllib_agentmixer.runtime.tensor_files import read_safetensors
@@ -187,8 +187,10 @@ def load_policies(path: str | Path, *, verify: bool = True) -> dict[Any, Individ
         if verify:
             for entry in manifest["agents"]:
                 check_parity(policies[agent_name(entry)], entry["fixture"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise ExportError(f"{folder / MANIFEST} is damaged: {error!r}; export again") from error
+    except AgentMixerError as error:
+        raise error if isinstance(error, ExportError) else damaged(folder, error) from error
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise damaged(folder, error) from error
     return policies
 
 
@@ -243,8 +245,6 @@ def _load_policy(folder: Path, entry: dict[str, Any], network: dict[str, Any]) -
     policies = IndividualPolicies(sizes, settings)
     tensors = read_safetensors(folder, entry["weights"], entry["sha256"])
     policies.load_state_dict(tensors)
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise ExportError(f"{folder / entry['weights']} holds non-finite weights; export again")
     return IndividualPolicy(
         agent_name(entry),
         policies,

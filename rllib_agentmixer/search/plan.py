@@ -12,6 +12,7 @@ from rllib_agentmixer.errors import CheckpointError, ConfigError
 from rllib_agentmixer.search.domains import Domain
 from rllib_agentmixer.search.spaces import Space, check_perturbable
 from rllib_agentmixer.utils.files import write_atomically
+from rllib_agentmixer.utils.untrusted import read_json
 
 PLAN = "search.json"
 SCHEDULERS = ("asha", "pbt", "none")
@@ -135,7 +136,7 @@ def read_plan(folder: Path) -> SearchPlan:
     """
     path = folder / PLAN
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         domains = content.pop("space")
         content["space"] = {
             name: Domain(entry.get("kind") or entry["word"], tuple(entry["arguments"]))

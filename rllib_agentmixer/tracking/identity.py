@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rllib_agentmixer.tracking.store import default_tracking_uri
 from rllib_agentmixer.utils.files import write_atomically
+from rllib_agentmixer.utils.untrusted import read_json
 
 RUN_FILE = "mlflow_run.json"
 SQLITE = "sqlite:///"
@@ -52,7 +53,7 @@ class RunIdentity:
     def read(cls, folder: Path) -> RunIdentity | None:
         """Identity of the run in a folder; None if there is none."""
         try:
-            known = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+            known = read_json(folder / RUN_FILE)
             blank = {"experiment": "", "name": folder.name, "key": "", "start_time": 0}
             return cls(**blank | known)
         except (OSError, ValueError, TypeError):

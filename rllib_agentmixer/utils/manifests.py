@@ -13,6 +13,7 @@ from typing import Any
 
 from rllib_agentmixer.errors import CheckpointError
 from rllib_agentmixer.utils.files import checksum
+from rllib_agentmixer.utils.untrusted import check_inside, read_json
 
 MANIFEST = "agentmixer_manifest.json"
 FORMAT_VERSION = 2
@@ -51,12 +52,13 @@ def verify(folder: Path, *, to_resume: bool = False) -> dict[str, Any]:
             "folder that save() wrote"
         )
     try:
-        manifest = json.loads(path.read_text())
+        manifest = read_json(path)
         files, stamp = dict(manifest["files"]), dict(manifest["stamp"])
         version = manifest["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
+        paths = {check_inside(folder, name): expected for name, expected in files.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); use an earlier checkpoint") from error
-    if version not in READABLE_VERSIONS:
+    if type(version) is not int or version not in READABLE_VERSIONS:
         raise CheckpointError(
             f"{folder} has checkpoint format {version}, this version reads "
             f"{' and '.join(map(str, READABLE_VERSIONS))}; load it with the version of "
@@ -69,8 +71,8 @@ def verify(folder: Path, *, to_resume: bool = False) -> dict[str, Any]:
             "(rllib-agentmixer evaluate, export), but training cannot be resumed from it. Resume "
             "it with the version that wrote it, or train anew in another folder"
         )
-    for name, expected in files.items():
-        _verify_file(folder / name, expected)
+    for file, expected in paths.items():
+        _verify_file(file, expected)
     return stamp
 
 

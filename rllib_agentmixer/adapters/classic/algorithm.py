@@ -261,6 +261,7 @@ class TeamAlgorithm(SideBySideEvaluation, TeamInference, Algorithm):
         environment = self.config.environment_stamp(spec)
         return {
             "algorithm": type(self).__name__,
+            "environment name": environment.pop("name"),
             **spec.sizes,
             **{f"environment {name}": value for name, value in environment.items()},
         }

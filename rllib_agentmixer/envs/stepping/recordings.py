@@ -17,6 +17,7 @@ from rllib_agentmixer.envs.stepping.team_env import TeamEnv
 from rllib_agentmixer.envs.stepping.team_rows import new_arrays, rows_of
 from rllib_agentmixer.envs.vector_env import TeamReward
 from rllib_agentmixer.errors import ConfigError
+from rllib_agentmixer.utils.untrusted import read_json
 
 FOLDER = "rllib_agentmixer_failures"
 
@@ -61,7 +62,7 @@ class Recording:
             ConfigError: the file is missing or not a recording.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**read_json(path))
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"{path} is not a recording of a failure: {error}") from error
 
