@@ -310,6 +310,41 @@ def test_targets_of_the_living_alone_move_the_statistics(build, algorithm):
     torch.testing.assert_close(network.critic.normalizer.mean, chosen.mean())
 
 
+@pytest.mark.parametrize("algorithm", [*BASELINES, "agentmixer"])
+def test_the_statistics_of_the_targets_move_before_the_first_gradient_step(
+    build, monkeypatch, algorithm
+):
+    network = build.network(build.sizes(), algorithm=algorithm)
+    batch = batch_of(network, build.inputs(build.sizes(), T, B))
+    learner = build.learner(network, weights=WEIGHTS)
+    counts = []
+    step = type(learner).step
+
+    def note(self, part, weights):
+        counts.append(float(network.critic.normalizer.count))
+        return step(self, part, weights)
+
+    monkeypatch.setattr(type(learner), "step", note)
+    learner.update(batch, env_steps=0, generator=random())
+    # Otherwise the first updates of a run would learn targets in units that nothing has set.
+    assert counts
+    assert min(counts) > 0
+
+
+def test_own_advantages_are_standardised_over_the_living_alone(build):
+    sizes = build.sizes()
+    network = build.network(sizes, algorithm="ippo")
+    batch = batch_of(network, some_dead(build.inputs(sizes, T, B)))
+    alive = batch.inputs.alive
+    counted = batch.valid[..., None] & alive
+    assert not counted.all()
+    raw = torch.where(alive, batch.targets.advantages, 1e4)  # would dominate mean and deviation
+    given = replace(batch, targets=replace(batch.targets, advantages=raw))
+    scaled = build.learner(network, weights=WEIGHTS).scaled(given).targets.advantages[counted]
+    torch.testing.assert_close(scaled.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scaled.std(correction=0), torch.tensor(1.0), atol=1e-2, rtol=0)
+
+
 # --- death
 
 
