@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from typing import Any
@@ -47,5 +48,12 @@ def metrics_of(result: dict[str, Any]) -> dict[str, float]:
 
 
 def clean_key(name: str) -> str:
-    """Name with only characters that MLflow allows: letters, digits and ``_ - . / space :``."""
-    return _FORBIDDEN.sub("_", name)
+    """Name with only characters that MLflow allows: letters, digits and ``_ - . / space :``.
+
+    One that had others gets a digest of itself, so that two names, of agents for instance, stay
+    two.
+    """
+    cleaned = _FORBIDDEN.sub("_", name)
+    if cleaned == name:
+        return name
+    return f"{cleaned}.{hashlib.sha256(name.encode()).hexdigest()[:6]}"

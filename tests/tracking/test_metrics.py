@@ -1,6 +1,7 @@
 """Which numbers of a result become curves."""
 
 import math
+import re
 
 import numpy as np
 
@@ -48,4 +49,12 @@ def test_curves_have_short_names():
 
 
 def test_names_hold_only_what_mlflow_takes():
-    assert clean_key("env_runners/return (mean) [a+b]") == "env_runners/return _mean_ _a_b_"
+    cleaned = clean_key("env_runners/return (mean) [a+b]")
+    assert cleaned.startswith("env_runners/return _mean_ _a_b_.")
+    assert re.fullmatch(r"[\w\-. /:]+", cleaned)
+    assert clean_key("agent_return_mean/predator_0") == "agent_return_mean/predator_0"
+
+
+def test_names_that_differ_stay_different():
+    names = ["agent (1)", "agent [1]", "agent _1_", "agent <1>"]
+    assert len({clean_key(name) for name in names}) == len(names)

@@ -13,6 +13,7 @@ from rllib_agentmixer.errors import ConfigError
 from rllib_agentmixer.tracking import (
     MLflowTracker,
     RunIdentity,
+    clean_key,
     default_tracking_uri,
     opening_store,
     store,
@@ -51,7 +52,7 @@ def test_a_run_holds_parameters_tags_metrics_by_step_and_artefacts(
     assert now.run.info.status == "FINISHED"
     params = now.run.data.params
     assert params["lr"] == "0.001"
-    assert params["odd _name_"] == "None"
+    assert params[clean_key("odd (name)")] == "None"
     assert len(params["long"]) == MAX_PARAMETER_LENGTH
     assert len(params) == 153
     assert now.run.data.tags["seed"] == "3"

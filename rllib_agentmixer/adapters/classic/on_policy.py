@@ -14,6 +14,7 @@ from ray.rllib.utils.metrics import (
 
 from rllib_agentmixer.adapters.classic.algorithm import TeamAlgorithm
 from rllib_agentmixer.adapters.classic.config import OnPolicyConfig
+from rllib_agentmixer.adapters.classic.memory import warn_of_memory
 from rllib_agentmixer.adapters.classic.sampling import AsynchronousSampler, Sampler
 
 
@@ -25,6 +26,7 @@ class OnPolicyAlgorithm(TeamAlgorithm):
     def setup(self, config: Any) -> None:
         """Set-up of the parent, and of the sampler."""
         super().setup(config)
+        warn_of_memory(self.team.layout, self.config)
         kind = AsynchronousSampler if self.config.sample_async else Sampler
         self.sampler = kind(self.workers_group, self.config)
 

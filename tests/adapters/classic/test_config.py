@@ -445,3 +445,16 @@ def test_a_configuration_from_before_a_setting_came_has_its_default():
     del config.individual_rewards, config.step_time_limit_s
     assert config.hyperparameters().individual_rewards is False
     assert config.env_creator().step_time_limit_s == 300.0
+
+
+def test_a_batch_of_gigabytes_is_announced(build, caplog):
+    from rllib_agentmixer.adapters.classic.memory import batch_bytes
+
+    algorithm = build(tiny("climbing", train_batch_size=64))
+    assert "a batch of" not in caplog.text
+    row = algorithm.team.layout.row_size
+    assert batch_bytes(algorithm.team.layout, 64) == 64 * row * 4 * 5
+    config = tiny("climbing", train_batch_size=100_000_000)
+    build(config)
+    assert "a batch of 100000000 steps takes about" in caplog.text
+    assert "Lower train_batch_size" in caplog.text
