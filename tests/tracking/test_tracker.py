@@ -57,7 +57,7 @@ def test_a_run_holds_parameters_tags_metrics_by_step_and_artefacts(
     assert len(params) == 153
     assert now.run.data.tags["seed"] == "3"
     assert now.run.data.tags.keys() >= {"version.ray", "version.torch", "version.python"}
-    assert now.points("env_runners/return _mean_") == [(64, 32.0), (128, 64.0)]
+    assert now.points(clean_key("env_runners/return (mean)")) == [(64, 32.0), (128, 64.0)]
     assert now.artifacts() == {"config.json", "folder", "file.txt"}
     inner = now.client.download_artifacts(tracker.run_id, "config.json", str(tmp_path))
     with open(inner) as file:
