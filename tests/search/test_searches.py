@@ -81,8 +81,8 @@ def test_the_best_trials_checkpoint_and_policies_stand_beside_the_trials(searche
 
 def test_the_best_checkpoints_are_kept_and_not_the_newest(tmp_path):
     out, rate = tmp_path / "search", "info/learner/default_policy/learner_stats/cur_lr"
-    space = ("--space", "gamma=choice(0.9, 0.99)", "lr_schedule=[[0,0.01],[640,0.0]]")
-    options = ("--samples", 1, "--steps", 640, "--scheduler", "none", "--out", out, "--no-mlflow")
+    space = ("--space", "gamma=choice(0.9, 0.99)", "lr_schedule=[[0,0.01],[256,0.0]]")
+    options = ("--samples", 1, "--steps", 256, "--scheduler", "none", "--out", out, "--no-mlflow")
     assert call("tune", "climbing", "--metric", rate, *space, *options, *TINY) == 0
     (row,) = rows_of(out)
     # The score falls from the first iteration on.
