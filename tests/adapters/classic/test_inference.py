@@ -182,7 +182,7 @@ WORK_AS_IN_RLLIB = {
         get_auto_filled_metrics get_checkpointable_components get_config get_ctor_args_and_kwargs
         get_current_ip_pid get_metadata get_policy get_weights is_actor iteration log_result logdir
         merge_algorithm_configs reset reset_config resource_help restore restore_env_runners
-        restore_workers save set_weights step stop train train_buffered training_iteration
+        restore_workers save set_weights stop train train_buffered training_iteration
         trial_id trial_name trial_resources validate_env workers eval_env_runner
     """,
     TorchPolicyV2: """

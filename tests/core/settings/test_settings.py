@@ -180,7 +180,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(schedule):
         ("modifier_lr", -1.0, "a number of at least 0"),
         ("dispersion_gain", 0.0, "a number above 0"),
         ("strict_bound", 0.0, r"a number in \(0, 20\]"),
-        ("hidden_size", 0, "an integer of at least 1"),
+        ("hidden_size", 0, "one of 1..8192"),
         ("num_hidden_layers", 9, "one of 0..8"),
         ("igc", "x", r"one of \['strict', 'gumbel', 'none'\]"),
         ("kl_stop", 0.0, "None or a number above 0"),
@@ -266,6 +266,6 @@ def test_settings_are_frozen():
 def test_the_listing_names_every_setting_with_its_default_and_range():
     rows = {name: (default, words) for name, default, words in setting_rows()}
     assert set(rows) == names() | set(OnPolicySettings.names())
-    assert rows["hidden_size"] == (64, "an integer of at least 1")
+    assert rows["hidden_size"] == (64, "one of 1..8192")
     assert rows["gamma"] == (0.99, "a number in [0, 1]")
     assert rows["kl_target"] == (0.01, "a number above 0")
