@@ -60,14 +60,20 @@ class ObservationReader:
         Raises:
             ValueError: it does not fit the space.
         """
-        is_array = hasattr(obs, "shape")
-        if self.space is None or (is_array and math.prod(obs.shape) == self.size != 1):
+        if self.space is None or self._is_flat(self.space, obs):
             row = numbers(obs)
         else:
             row = flattened(self.space, obs)
         if row.numel() != self.size:
             raise ValueError(f"{row.numel()} entries instead of {self.size}")
         return row
+
+    def _is_flat(self, space: Mapping[str, Any], obs: Any) -> bool:
+        """Whether an array can only be an observation that was flattened already."""
+        shape = getattr(obs, "shape", None)
+        if shape is None or math.prod(shape) != self.size or self.size == 1:
+            return False
+        return space["type"] != "MultiDiscrete" or len(numbers(space["n"])) != self.size
 
 
 def numbers(value: Any) -> Tensor:

@@ -96,6 +96,7 @@ OBSERVATIONS = {
     "one": spaces.Discrete(1),
     "multi binary": spaces.MultiBinary(5),
     "multi discrete": spaces.MultiDiscrete([3, 2], start=[0, 4]),
+    "one choice each": spaces.MultiDiscrete([1, 1]),
     "image": spaces.Box(0, 255, (4, 4, 3), np.uint8),
 }
 ACTIONS = {
